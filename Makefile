@@ -1,0 +1,130 @@
+# Holdfast. `make run`, `make test`; MODE=release|asan|tsan|fuzz; BUILD= puts the objects elsewhere; V=1 shows the commands.
+MODE ?= release
+BUILD ?= build/$(MODE)
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+PKG_CONFIG ?= pkg-config
+NODE ?= build/node/bin/node
+PREFIX ?= /usr
+SYSCONFDIR ?= /etc
+
+.DEFAULT_GOAL := all
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
+
+WARN := -Wall -Wextra -Werror -Wformat=2 -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Wsign-conversion \
+	-Wcast-qual -Wpointer-arith -Wwrite-strings -Wundef -Wvla -Wnull-dereference -Wimplicit-fallthrough
+# A flag is used when this compiler knows it.
+probe = $(shell $(CC) -Werror $(1) -x c -c /dev/null -o /dev/null 2>/dev/null && echo $(1))
+HARDEN := $(call probe,-fstack-protector-strong) $(call probe,-fstack-clash-protection) $(call probe,-fcf-protection) \
+	$(call probe,-ftrivial-auto-var-init=zero)
+
+ifeq ($(MODE),asan)
+OPT := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+WARN := $(filter-out -Wnull-dereference,$(WARN))
+else ifeq ($(MODE),tsan)
+OPT := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
+WARN := $(filter-out -Wnull-dereference,$(WARN))
+else ifeq ($(MODE),fuzz)
+OPT := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+WARN := $(filter-out -Wnull-dereference,$(WARN))
+else
+OPT := -O2 -g -D_FORTIFY_SOURCE=3
+endif
+
+LIBS_base := libcrypto
+LIBS_storage := sqlite3
+LIBS_hsm := p11-kit-1
+LIBS_api := libmicrohttpd gnutls jansson
+LIBS_server := libcyaml yaml-0.1 libsystemd
+LIBS_cli := libcurl jansson
+PKGS := $(LIBS_base) $(LIBS_storage) $(LIBS_hsm) $(LIBS_api) $(LIBS_server) $(LIBS_cli)
+
+CFLAGS_ALL := -std=gnu17 -D_GNU_SOURCE $(WARN) $(OPT) $(HARDEN) -fPIE -pthread -I. -MMD -MP \
+	$(patsubst -I%,-isystem%,$(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)) $(CFLAGS)
+LDFLAGS_ALL := -pie -pthread -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(OPT) $(LDFLAGS)
+
+# One archive for each layer; a layer may use those to its right: api -> core -> {storage, hsm} -> base.
+SRC_base := $(wildcard server/base/*.c)
+SRC_storage := $(wildcard storage/*.c storage/sqlite/*.c)
+SRC_hsm := $(wildcard hsm/*.c hsm/pkcs11/*.c)
+SRC_core := $(wildcard server/core/*.c)
+SRC_api := $(wildcard api/*.c)
+SRC_support := $(wildcard tests/support/*.c)
+LAYERS := support api core hsm storage base
+obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
+$(foreach l,$(LAYERS),$(eval $(BUILD)/lib$(l).a: $(call obj,$(SRC_$(l)))))
+$(BUILD)/lib%.a:
+	@mkdir -p $(@D)
+	$(call say,AR,$@)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -c $< -o $@
+
+# Migrations are compiled in as text.
+MIGRATIONS := $(sort $(wildcard storage/sqlite/migrations/*.sql))
+$(BUILD)/storage/sqlite/migrate.o: CFLAGS_ALL += -I$(BUILD)
+$(BUILD)/storage/sqlite/migrate.o: $(BUILD)/migrations.inc
+$(BUILD)/migrations.inc: $(MIGRATIONS) scripts/embed-sql
+	@mkdir -p $(@D)
+	scripts/embed-sql $(MIGRATIONS) > $@
+
+pkglibs = $(shell $(PKG_CONFIG) --libs $(1) 2>/dev/null)
+DAEMON_LIBS = $(call pkglibs,$(LIBS_server) $(LIBS_api) $(LIBS_storage) $(LIBS_hsm) $(LIBS_base))
+
+SERVER_OBJ := $(call obj,server/main.c server/config.c server/daemon.c server/reserve.c)
+$(BUILD)/holdfastd: $(SERVER_OBJ) $(foreach l,api core hsm storage base,$(BUILD)/lib$(l).a)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) $^ -o $@ $(DAEMON_LIBS)
+
+CLI_OBJ := $(call obj,$(wildcard server/cli/*.c))
+$(BUILD)/holdfast: $(CLI_OBJ) $(BUILD)/libbase.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) $^ -o $@ $(call pkglibs,$(LIBS_cli) $(LIBS_base))
+
+.PHONY: all
+all: $(BUILD)/holdfastd $(BUILD)/holdfast
+
+# A C test is one file in tests/{unit,contract,fault}; it may use every layer, tests/support, server/config.c and server/daemon.c.
+TEST_SRC := $(wildcard tests/unit/*.c tests/contract/*.c tests/fault/*.c)
+TESTS := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
+$(TESTS): $(BUILD)/%: $(BUILD)/%.o
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(DAEMON_LIBS) -lcmocka $(TEST_LIBS)
+# Tests link only the layers that they name, so that one broken layer does not stop the others' tests:
+# tests/LAYER_name.c -> support and the layers below LAYER.
+need_base := base
+need_storage := storage base
+need_hsm := hsm base
+need_core := core hsm storage base
+need_api := api core hsm storage base
+need_server := base
+layer_of = $(firstword $(subst _, ,$(notdir $(1))))
+$(foreach t,$(TESTS),$(eval $(t): $(BUILD)/libsupport.a $(foreach l,$(need_$(call layer_of,$(t))),$(BUILD)/lib$(l).a)))
+SERVER_TESTS := $(foreach t,$(TESTS),$(if $(filter server,$(call layer_of,$(t))),$(t)))
+$(SERVER_TESTS): $(BUILD)/server/config.o $(BUILD)/server/daemon.o
+
+-include $(wildcard $(shell find $(BUILD) -name '*.d' 2>/dev/null))
+-include tests/tests.mk
+
+# State of the demonstration stays in RUN_DIR; PORT is its port (scripts/run-demo).
+.PHONY: run
+run: all
+	@BIN=$(BUILD) NODE=$(NODE) scripts/run-demo
+
+.PHONY: install
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(SYSCONFDIR)/holdfast
+	install -m 755 $(BUILD)/holdfastd $(BUILD)/holdfast $(DESTDIR)$(PREFIX)/bin
+	sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' server/holdfastd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/holdfastd.service
+	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/holdfastd.service
+	install -m 644 scripts/holdfast.yaml.example $(DESTDIR)$(SYSCONFDIR)/holdfast/holdfast.yaml.example
+
+.PHONY: clean
+clean:
+	rm -rf build

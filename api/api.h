@@ -1,0 +1,245 @@
+/*
+ * api/api.h - what the files of the API share: the service itself, one request under way, and the route table.
+ * A request is admitted and authenticated on an HTTP thread, worked on in a lane, written by the writer, and answered from there.
+ */
+#ifndef HOLDFAST_API_API_H
+#define HOLDFAST_API_API_H
+
+#include "api/http.h"
+#include "api/json.h"
+#include "server/base/worker.h"
+#include "server/core/crypto.h"
+#include "server/core/keyring.h"
+#include "server/core/tenancy.h"
+
+/* Lanes of work: no lane waits for another, so a slow key generation never delays an unwrap, nor a dead device a revocation. */
+enum lane { LANE_META /* database only */, LANE_CRYPTO /* short device calls */, LANE_KEYGEN /* makes and destroys keys */, LANE_COUNT };
+
+enum dialect {
+	DIALECT_VAULT,  /* {vault}.{domain}: Key Vault */
+	DIALECT_DOMAIN, /* {domain}: management, audit, token endpoint, health */
+	DIALECT_LOCAL,  /* the UNIX socket: management and audit */
+};
+
+struct api;
+struct request;
+struct tokens;
+struct vault_names;
+
+struct api_config {
+	struct kms *kms; /* everything but its writer may be set later; kept */
+	kms_status (*open_store)(void *arg, struct store **ret_store, struct kms_err *err); /* a reader's connection, one for each thread */
+	void *arg;
+	unsigned crypto_threads;
+	size_t queue; /* waiting in each lane, at most */
+};
+
+/** Start the lanes. @return KMS_OK | KMS_E_NOMEM | what open_store answers */
+KMS_MUST_CHECK kms_status api_start(const struct api_config *cfg, struct api **ret_api, struct kms_err *err);
+/** The application that a listener serves. is_local: the UNIX socket, whose callers are known by their user id. */
+struct http_app api_app(struct api *api, bool is_local);
+/** From now on readiness says no, so that a balancer looks elsewhere. */
+void api_set_stopping(struct api *api);
+/** Finish what is queued and stop the lanes. After the listeners have been stopped. Accepts NULL. */
+void api_stop(struct api *api);
+
+/* ---- one request ---- */
+
+#define QUERY_MAX 16
+#define PATH_PARAM_MAX 160
+#define REQUEST_BODY_MAX ((size_t)64 * 1024)
+
+struct query_param {
+	const char *name, *value; /* decoded, in request.query_text */
+};
+
+/* All request structs; which one is valid is the route's to know. */
+union request_body {
+	struct {
+		int kty;
+		int64_t bits, public_exponent;
+		bool has_ops, has_exponent;
+		uint32_t ops;
+		bool is_enabled;
+		bool has_nbf, has_exp;
+		int64_t nbf_s, exp_s;
+		bool is_exportable, has_release_policy;
+		char *tags;
+	} create;
+	struct {
+		bool has_ops, has_enabled, has_nbf, has_exp, has_tags;
+		uint32_t ops;
+		bool is_enabled;
+		int64_t nbf_s, exp_s;
+		char *tags;
+	} update;
+	struct {
+		int alg;
+		struct secret *value;
+	} wrap;
+	struct {
+		char name[STORE_VAULT_NAME_MAX + 1];
+		int64_t retention_days;
+		bool has_purge_protection, allows_rsa1_5;
+	} vault;
+	struct {
+		char confirm[STORE_VAULT_NAME_MAX + 1], reason[129];
+	} shred;
+	struct {
+		char name[STORE_PRINCIPAL_NAME_MAX + 1];
+		int64_t secret_days;
+	} principal;
+	struct {
+		char principal[GUID_TEXT_LEN + 1];
+		int role, scope;
+	} role;
+	struct {
+		int reason;
+		char version[33];
+	} revoke;
+};
+
+struct request {
+	struct job job; /* first: the lane's */
+	struct api *api;
+	struct http_request *http;
+	bool is_local;
+	enum dialect dialect;
+	const struct route *route; /* NULL: none matched */
+	kms_status verdict;        /* decided on admission; KMS_OK = go on */
+	struct kms_err verdict_err;
+	struct caller caller;
+	char id[GUID_TEXT_LEN + 1];
+	char vault[STORE_VAULT_NAME_MAX + 2]; /* the vault it is about; empty = none */
+	uint8_t vault_directory[STORE_ID_LEN], vault_id[STORE_ID_LEN];
+	char key[STORE_KEY_NAME_MAX + 2]; /* path parameters; one too long is kept one too long, so that it is refused */
+	bool has_version;
+	uint8_t version[STORE_ID_LEN];
+	char item[PATH_PARAM_MAX]; /* {id} or {tenant} */
+	unsigned allowed;          /* methods of the matching paths, bits, for 405 */
+	char query_text[HTTP_URI_MAX + 1];
+	struct query_param query[QUERY_MAX];
+	size_t query_count;
+	union request_body body;
+	bool has_body; /* body holds what the route's schema must clear */
+	unsigned attempts;
+	struct op op;
+	struct http_response response; /* rendered; sent when its leaf is durable */
+	const char *content_type;
+};
+
+typedef kms_status (*handler_fn)(struct request *r, struct kms_err *err);
+
+struct route {
+	enum http_method method;
+	enum dialect dialect; /* DIALECT_DOMAIN routes with a permission serve the local socket too */
+	const char *path;     /* literal segments and {vault} {key} {version} {id} {tenant} */
+	enum permission permission;
+	const struct json_schema *body; /* NULL: no body is read */
+	handler_fn handler;
+	enum event_type event; /* EVENT_NONE: no leaf */
+	enum lane lane;
+	const char *operation; /* for the log and metrics */
+};
+
+extern const struct route API_ROUTES[];
+extern const size_t API_ROUTE_COUNT;
+
+/* ---- router.c ---- */
+
+/** Match a path: fills route and path parameters, or `allowed` when only the method differs. Literals are compared without case. */
+void router_match(struct request *r, enum http_method method, const char *path);
+/** Decode the query; false when it is malformed or has too many members. */
+bool router_query(struct request *r, const char *raw);
+/** First value of a parameter, name compared without case; NULL when absent. */
+const char *query_get(const struct request *r, const char *name);
+/** KMS_OK when api-version is there and one that we speak. */
+KMS_MUST_CHECK kms_status router_api_version(const struct request *r, struct kms_err *err);
+
+/* ---- auth.c: tokens ---- */
+
+KMS_MUST_CHECK kms_status tokens_new(const struct kms *kms, struct tokens **ret_tokens, struct kms_err *err);
+void tokens_free(struct tokens *t);
+/** Check a bearer token: signature, issuer, audience, dates (RFC 8725). The principal is looked up later, in the operation.
+ *  @return KMS_OK (ret_caller filled) | KMS_E_UNAUTHENTICATED (message begins with AKV…) */
+KMS_MUST_CHECK kms_status tokens_verify(struct tokens *t, const char *authorization, struct caller *ret_caller, struct kms_err *err);
+/** Issue a token for a principal; the device signs. The text is a secret of the caller. */
+KMS_MUST_CHECK kms_status tokens_issue(struct tokens *t, const struct store_principal *p, const uint8_t directory[STORE_ID_LEN],
+                                       struct secret **ret_token, struct kms_err *err);
+/** The public key as a JWK Set. Owned by the caller. */
+json_t *tokens_jwks(const struct tokens *t);
+
+/* ---- names.c: vault name -> id and directory, which never change ---- */
+
+KMS_MUST_CHECK kms_status vault_names_new(struct store *store, struct vault_names **ret_names, struct kms_err *err); /* takes the store */
+void vault_names_free(struct vault_names *n);
+/** @return KMS_OK | KMS_E_NOTFOUND | KMS_E_STORE */
+KMS_MUST_CHECK kms_status vault_names_find(struct vault_names *n, const char *name, uint8_t ret_id[STORE_ID_LEN],
+                                           uint8_t ret_directory[STORE_ID_LEN]);
+
+/* ---- reply.c ---- */
+
+/** Take an object as the answer's body. @return KMS_OK | KMS_E_NOMEM (also for body NULL) */
+KMS_MUST_CHECK kms_status reply_json(struct request *r, int status, json_t *body, struct kms_err *err);
+/** An answer without body. */
+void reply_empty(struct request *r, int status);
+/** Render a failure in the dialect's shape, replacing whatever was rendered before. */
+void reply_error(struct request *r, const struct kms_err *err);
+/** Send: adds the common headers and, when the unit was written, the receipt. */
+void reply_send(struct request *r, bool has_receipt);
+/** The error body alone, for requests that the transport refuses. */
+void reply_refusal(struct http_response *ret, kms_status status, const char *message);
+json_t *reply_principal(const struct request *r, const struct store_principal *p);
+
+/* ---- request.c ---- */
+
+struct kms *request_kms(struct request *r);
+struct tokens *request_tokens(struct request *r);
+/** Text of the vault's URL, from configuration. */
+void request_vault_url(const struct request *r, char ret_url[KMS_URL_MAX]);
+
+/* ---- handlers (h_*.c) ---- */
+
+extern const struct json_schema KEY_CREATE_SCHEMA, KEY_UPDATE_SCHEMA, KEY_WRAP_SCHEMA, VAULT_CREATE_SCHEMA, VAULT_SHRED_SCHEMA,
+	PRINCIPAL_CREATE_SCHEMA, ROLE_SCHEMA, REVOKE_SCHEMA, REINSTATE_SCHEMA;
+
+kms_status api_key_create(struct request *r, struct kms_err *err);
+kms_status api_key_get(struct request *r, struct kms_err *err);
+kms_status api_key_list(struct request *r, struct kms_err *err);
+kms_status api_key_versions(struct request *r, struct kms_err *err);
+kms_status api_key_update(struct request *r, struct kms_err *err);
+kms_status api_key_rotate(struct request *r, struct kms_err *err);
+kms_status api_key_delete(struct request *r, struct kms_err *err);
+kms_status api_key_wrap(struct request *r, struct kms_err *err);
+kms_status api_key_unwrap(struct request *r, struct kms_err *err);
+kms_status api_deleted_list(struct request *r, struct kms_err *err);
+kms_status api_deleted_get(struct request *r, struct kms_err *err);
+kms_status api_deleted_recover(struct request *r, struct kms_err *err);
+kms_status api_deleted_purge(struct request *r, struct kms_err *err);
+
+kms_status api_vault_list(struct request *r, struct kms_err *err);
+kms_status api_vault_create(struct request *r, struct kms_err *err);
+kms_status api_vault_get(struct request *r, struct kms_err *err);
+kms_status api_vault_shred(struct request *r, struct kms_err *err);
+kms_status api_principal_list(struct request *r, struct kms_err *err);
+kms_status api_principal_create(struct request *r, struct kms_err *err);
+kms_status api_principal_enable(struct request *r, struct kms_err *err);
+kms_status api_principal_disable(struct request *r, struct kms_err *err);
+kms_status api_role_grant(struct request *r, struct kms_err *err);
+kms_status api_role_remove(struct request *r, struct kms_err *err);
+kms_status api_key_revoke(struct request *r, struct kms_err *err);
+kms_status api_key_reinstate(struct request *r, struct kms_err *err);
+kms_status api_status(struct request *r, struct kms_err *err);
+kms_status api_hsm(struct request *r, struct kms_err *err);
+kms_status api_audit_entries(struct request *r, struct kms_err *err);
+
+kms_status api_token(struct request *r, struct kms_err *err);
+kms_status api_discovery(struct request *r, struct kms_err *err);
+kms_status api_jwks(struct request *r, struct kms_err *err);
+kms_status api_live(struct request *r, struct kms_err *err);
+kms_status api_ready(struct request *r, struct kms_err *err);
+
+/** Is every part that serving needs there? Fills one word for each. */
+bool api_is_ready(const struct request *r, const char **ret_hsm, const char **ret_storage, const char **ret_log);
+
+#endif

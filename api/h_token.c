@@ -1,0 +1,240 @@
+/* api/h_token.c - the built-in token endpoint (keyvault-keys.md 3.6, RFC 6749 section 4.4), discovery, and health. */
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "api/api.h"
+
+#define FORM_MAX 8192
+#define FORM_MEMBERS_MAX 64
+#define SCOPE_SUFFIX "/.default"
+
+/* ---- the form ---- */
+
+struct form_member {
+	const char *name, *value;
+};
+
+/* application/x-www-form-urlencoded, decoded in place in a secret: it holds the client's password. */
+struct form {
+	struct secret *text;
+	struct form_member members[FORM_MEMBERS_MAX];
+	size_t count;
+};
+
+static int hex_value(char c)
+{
+	uint8_t v = 0;
+	char pair[2] = { '0', c };
+	return hex_decode(pair, 2, &v, 1) ? v : -1;
+}
+
+/* Decodes [from, to) in place and ends it with a NUL; false for a broken escape or a NUL inside. */
+static bool decode_in_place(char *from, char *to)
+{
+	char *out = from;
+
+	for (char *p = from; p < to; p++) {
+		char c = *p == '+' ? ' ' : *p;
+		if (c == '%') {
+			int hi = to - p > 2 ? hex_value(p[1]) : -1;
+			int lo = hi >= 0 ? hex_value(p[2]) : -1;
+			if (lo < 0 || (hi | lo) == 0)
+				return false;
+			c = (char)(hi << 4 | lo);
+			p += 2;
+		}
+		if (c == '\0')
+			return false;
+		*out++ = c;
+	}
+	*out = '\0';
+	return true;
+}
+
+static bool form_parse(struct form *f, const uint8_t *body, size_t len)
+{
+	char *p = NULL;
+	char *end = NULL;
+
+	if (len == 0 || len > FORM_MAX || (f->text = secret_new(len + 1)) == NULL)
+		return false;
+	memcpy(secret_bytes(f->text), body, len);
+	p = (char *)secret_bytes(f->text);
+	for (end = p + len; p < end;) {
+		char *stop = memchr(p, '&', (size_t)(end - p));
+		char *eq = NULL;
+		stop = stop != NULL ? stop : end;
+		eq = memchr(p, '=', (size_t)(stop - p));
+		if (eq != NULL) {
+			if (f->count == FORM_MEMBERS_MAX || !decode_in_place(p, eq) || !decode_in_place(eq + 1, stop))
+				return false;
+			f->members[f->count++] = (struct form_member){ p, eq + 1 };
+		}
+		p = stop + 1;
+	}
+	return true;
+}
+
+/* A member given twice is no member (RFC 6749 section 3.2). */
+static const char *form_get(const struct form *f, const char *name)
+{
+	const char *value = NULL;
+
+	for (size_t i = 0; i < f->count; i++) {
+		if (strcmp(f->members[i].name, name) != 0)
+			continue;
+		if (value != NULL)
+			return NULL;
+		value = f->members[i].value;
+	}
+	return value;
+}
+
+static void form_clear(struct form *f) { secret_free(f->text); }
+
+/* ---- client credentials ---- */
+
+/* "https://{domain}[:port]/.default", with or without a slash at the end of the resource. */
+static bool scope_is_ours(const struct request *r, const char *scope)
+{
+	char url[KMS_URL_MAX];
+	size_t len = 0;
+
+	kms_url(r->op.kms, NULL, url);
+	len = strlen(url);
+	if (strncmp(scope, url, len) != 0)
+		return false;
+	scope += len;
+	if (*scope == '/' && strcmp(scope, SCOPE_SUFFIX) != 0)
+		scope++;
+	return strcmp(scope, SCOPE_SUFFIX) == 0;
+}
+
+static kms_status deny_client(struct request *r, struct kms_err *err)
+{
+	/* Without an actor the refusal is counted, not logged one by one: guessing must not fill the log. */
+	r->op.write.event.actor = EVENT_ACTOR_NONE;
+	return kms_refuse(err, KMS_E_OAUTH_CLIENT, "AADSTS7000215: Invalid client id, client secret or directory, or the secret has expired.");
+}
+
+/* The principal and its directory; all wrong combinations look alike. */
+static kms_status find_client(struct request *r, const struct form *f, uint8_t ret_directory[STORE_ID_LEN], struct kms_err *err)
+{
+	static const uint8_t NO_VAULT[STORE_ID_LEN];
+	struct op *op = &r->op;
+	const char *id_text = form_get(f, "client_id"), *secret = form_get(f, "client_secret");
+	uint8_t id[STORE_ID_LEN] = { 0 }, tenant[STORE_ID_LEN] = { 0 };
+	bool is_known = guid_parse(id_text, strlen(id_text), id) && guid_parse(r->item, strlen(r->item), tenant);
+	kms_status status = store_principal(op->store, id, &op->principal, NULL);
+
+	if (status != KMS_OK && status != KMS_E_NOTFOUND)
+		return kms_fail(err, status, KMS_SRC_SELF, 0, "client lookup");
+	is_known &= status == KMS_OK;
+	if (!principal_secret_matches(is_known ? &op->principal : NULL, secret, strlen(secret), clock_wall_s(op->kms->clock)))
+		return deny_client(r, err);
+	memcpy(ret_directory, op->kms->inst.directory, STORE_ID_LEN);
+	if (memcmp(op->principal.vault_id, NO_VAULT, STORE_ID_LEN) != 0) { /* allowed: ids are public */
+		KMS_TRY(store_vault_by_id(op->store, op->principal.vault_id, &op->vault, err));
+		if (op->vault.state != STORE_VAULT_ACTIVE)
+			return deny_client(r, err);
+		memcpy(ret_directory, op->vault.directory, STORE_ID_LEN);
+	}
+	return memcmp(ret_directory, tenant, STORE_ID_LEN) == 0 ? KMS_OK : deny_client(r, err); /* allowed: ids are public */
+}
+
+/* The token depends on the principal as it was found: the fence withholds it if it was disabled meanwhile. */
+static void depend_on_client(struct op *op)
+{
+	struct write *w = &op->write;
+
+	memcpy(w->fence.principal_id, op->principal.id, STORE_ID_LEN);
+	w->fence.principal_epoch = op->principal.epoch;
+	w->has_fence = true;
+	w->event.actor = EVENT_ACTOR_APP;
+	memcpy(w->event.pid, op->principal.pid, sizeof(w->event.pid));
+	if (op->vault.epoch != 0) {
+		memcpy(w->fence.vault_id, op->vault.id, STORE_ID_LEN);
+		w->fence.vault_epoch = op->vault.epoch;
+		w->event.has_tenant = true;
+		memcpy(w->event.tenant, op->vault.id, STORE_ID_LEN);
+	}
+}
+
+static kms_status grant(struct request *r, const struct form *f, struct kms_err *err)
+{
+	const char *type = form_get(f, "grant_type"), *scope = form_get(f, "scope");
+	uint8_t directory[STORE_ID_LEN];
+	SECRET_AUTO *token = NULL;
+	json_t *body = NULL;
+
+	if (type == NULL || form_get(f, "client_id") == NULL || form_get(f, "client_secret") == NULL)
+		return kms_refuse(err, KMS_E_OAUTH_REQUEST, "grant_type, client_id and client_secret are required, each once.");
+	if (strcmp(type, "client_credentials") != 0)
+		return kms_refuse(err, KMS_E_OAUTH_GRANT, "%s", kms_status_text(KMS_E_OAUTH_GRANT));
+	if (scope == NULL || !scope_is_ours(r, scope))
+		return kms_refuse(err, KMS_E_OAUTH_SCOPE, "scope: must be this server's resource followed by " SCOPE_SUFFIX ".");
+	KMS_TRY(find_client(r, f, directory, err));
+	depend_on_client(&r->op);
+	KMS_TRY(tokens_issue(request_tokens(r), &r->op.principal, directory, &token, err));
+	body = json_pack("{s:s,s:I,s:I,s:s%}", "token_type", "Bearer", "expires_in", (json_int_t)r->op.kms->token_life_s, "ext_expires_in",
+	                 (json_int_t)r->op.kms->token_life_s, "access_token", (const char *)secret_data(token), secret_len(token));
+	return reply_json(r, 200, body, err);
+}
+
+kms_status api_token(struct request *r, struct kms_err *err)
+{
+	static const char FORM_TYPE[] = "application/x-www-form-urlencoded";
+	struct form f = { 0 };
+	kms_status status = KMS_OK;
+
+	r->op.write.event.auth = EVENT_AUTH_NONE;
+	if (r->http->content_type == NULL || strncasecmp(r->http->content_type, FORM_TYPE, sizeof(FORM_TYPE) - 1) != 0)
+		status = kms_refuse(err, KMS_E_OAUTH_REQUEST, "The body must be %s.", FORM_TYPE);
+	else if (!form_parse(&f, r->http->body, r->http->body_len))
+		status = kms_refuse(err, KMS_E_OAUTH_REQUEST, "The form is malformed, or larger than %d bytes.", FORM_MAX);
+	else
+		status = grant(r, &f, err);
+	form_clear(&f);
+	return status;
+}
+
+/* ---- discovery ---- */
+
+kms_status api_discovery(struct request *r, struct kms_err *err)
+{
+	char base[KMS_URL_MAX], url[KMS_URL_MAX + PATH_PARAM_MAX];
+	uint8_t tenant[GUID_LEN];
+	char tid[GUID_TEXT_LEN + 1], issuer[sizeof(url) + 64], authorize[sizeof(url) + 64], token[sizeof(url) + 64], jwks[sizeof(url) + 64];
+
+	if (!guid_parse(r->item, strlen(r->item), tenant))
+		return kms_refuse(err, KMS_E_NOTFOUND, "There is no such directory.");
+	guid_format(tenant, tid);
+	kms_url(r->op.kms, NULL, base);
+	(void)snprintf(url, sizeof(url), "%s/%s", base, tid);
+	(void)snprintf(issuer, sizeof(issuer), "%s/v2.0", url);
+	(void)snprintf(authorize, sizeof(authorize), "%s/oauth2/v2.0/authorize", url);
+	(void)snprintf(token, sizeof(token), "%s/oauth2/v2.0/token", url);
+	(void)snprintf(jwks, sizeof(jwks), "%s/discovery/v2.0/keys", url);
+	return reply_json(r, 200, json_pack("{s:s,s:s,s:s,s:s,s:[s],s:[s],s:[s],s:[s]}", "issuer", issuer, "authorization_endpoint", authorize,
+	                                    "token_endpoint", token, "jwks_uri", jwks, "token_endpoint_auth_methods_supported",
+	                                    "client_secret_post", "response_types_supported", "token", "subject_types_supported", "pairwise",
+	                                    "id_token_signing_alg_values_supported", "ES256"), err);
+}
+
+kms_status api_jwks(struct request *r, struct kms_err *err) { return reply_json(r, 200, tokens_jwks(request_tokens(r)), err); }
+
+/* ---- health ---- */
+
+kms_status api_live(struct request *r, struct kms_err *err) { return reply_json(r, 200, json_pack("{s:s}", "status", "alive"), err); }
+
+kms_status api_ready(struct request *r, struct kms_err *err)
+{
+	const char *hsm = NULL, *storage = NULL, *log = NULL;
+	bool is_ready = api_is_ready(r, &hsm, &storage, &log);
+
+	return reply_json(r, is_ready ? 200 : 503, json_pack("{s:s,s:s,s:s,s:s}", "status", is_ready ? "ready" : "not ready", "hsm", hsm, "storage",
+	                                                     storage, "log", log), err);
+}

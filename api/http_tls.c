@@ -1,0 +1,211 @@
+/* api/http_tls.c - see http_tls.h. */
+#include "api/http_tls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/crypto.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CHAIN_MAX 16
+#define PEM_BYTES_MAX (256U << 10)
+#define KEY_ID_BYTES 64 /* room for any hash */
+
+const char HTTP_TLS_PRIORITIES[] =
+	"NONE:+VERS-TLS1.3:+VERS-TLS1.2:+CTYPE-X509:+AEAD:+ECDHE-ECDSA:+ECDHE-RSA:"
+	"+AES-256-GCM:+CHACHA20-POLY1305:+AES-128-GCM:"
+	"+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1:"
+	"+SIGN-ECDSA-SECP256R1-SHA256:+SIGN-ECDSA-SECP384R1-SHA384:+SIGN-ECDSA-SHA256:+SIGN-ECDSA-SHA384:+SIGN-EDDSA-ED25519:"
+	"+SIGN-RSA-PSS-RSAE-SHA256:+SIGN-RSA-PSS-RSAE-SHA384:+SIGN-RSA-SHA256:+SIGN-RSA-SHA384";
+
+struct tls_pair {
+	atomic_uint refs;
+	gnutls_pcert_st chain[CHAIN_MAX];
+	unsigned chain_len;
+	gnutls_privkey_t key;
+};
+
+struct tls_store {
+	pthread_mutex_t lock; /* guards current */
+	struct tls_pair *current;
+	char *cert_file, *key_file;
+};
+
+/* A whole small file, erased when let go: one of the two is a private key. */
+struct pem {
+	unsigned char *bytes;
+	size_t len, cap;
+};
+
+static void pem_clear(struct pem *p)
+{
+	if (p->bytes != NULL)
+		OPENSSL_cleanse(p->bytes, p->cap);
+	free(p->bytes);
+	*p = (struct pem){ 0 };
+}
+
+static void fd_close_at(const int *fd)
+{
+	if (*fd >= 0)
+		(void)close(*fd);
+}
+
+static kms_status pem_read(const char *path, struct pem *ret_pem, struct kms_err *err)
+{
+	__attribute__((cleanup(fd_close_at))) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	__attribute__((cleanup(pem_clear))) struct pem pem = { 0 };
+	struct stat st;
+	if (fd < 0 || fstat(fd, &st) != 0)
+		return kms_refuse(err, KMS_E_INVALID, "%s: %s", path, strerror(errno));
+	if (!S_ISREG(st.st_mode) || st.st_size <= 0 || st.st_size > (off_t)PEM_BYTES_MAX)
+		return kms_refuse(err, KMS_E_INVALID, "%s: not a PEM file of at most %u bytes", path, PEM_BYTES_MAX);
+	pem.cap = (size_t)st.st_size;
+	pem.bytes = malloc(pem.cap);
+	if (pem.bytes == NULL)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "%s: %zu bytes", path, pem.cap);
+	while (pem.len < pem.cap) {
+		ssize_t n = read(fd, pem.bytes + pem.len, pem.cap - pem.len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return kms_refuse(err, KMS_E_INVALID, "%s: %s", path, n < 0 ? strerror(errno) : "changed while it was read");
+		pem.len += (size_t)n;
+	}
+	*ret_pem = pem;
+	pem = (struct pem){ 0 };
+	return KMS_OK;
+}
+
+static void pair_free(struct tls_pair *pair)
+{
+	for (unsigned i = 0; i < pair->chain_len; i++)
+		gnutls_pcert_deinit(&pair->chain[i]);
+	gnutls_privkey_deinit(pair->key);
+	free(pair);
+}
+
+static void pubkey_deinit_at(gnutls_pubkey_t *key)
+{
+	if (*key != NULL)
+		gnutls_pubkey_deinit(*key);
+}
+
+/* A key that does not belong to the certificate would fail each handshake; better not to start, or to keep the old pair. */
+static bool key_matches(const struct tls_pair *pair)
+{
+	__attribute__((cleanup(pubkey_deinit_at))) gnutls_pubkey_t pub = NULL;
+	unsigned char of_key[KEY_ID_BYTES], of_cert[KEY_ID_BYTES];
+	size_t key_len = sizeof(of_key), cert_len = sizeof(of_cert);
+	return gnutls_pubkey_init(&pub) == 0 && gnutls_pubkey_import_privkey(pub, pair->key, 0, 0) == 0 &&
+	       gnutls_pubkey_get_key_id(pub, GNUTLS_KEYID_USE_SHA256, of_key, &key_len) == 0 &&
+	       gnutls_pubkey_get_key_id(pair->chain[0].pubkey, GNUTLS_KEYID_USE_SHA256, of_cert, &cert_len) == 0 &&
+	       key_len == cert_len && CRYPTO_memcmp(of_key, of_cert, key_len) == 0;
+}
+
+static void pair_release_at(struct tls_pair **pair) { tls_pair_release(*pair); }
+
+static kms_status pair_load(const char *cert_file, const char *key_file, struct tls_pair **ret_pair, struct kms_err *err)
+{
+	__attribute__((cleanup(pem_clear))) struct pem cert = { 0 };
+	__attribute__((cleanup(pem_clear))) struct pem key = { 0 };
+	__attribute__((cleanup(pair_release_at))) struct tls_pair *pair = NULL;
+
+	KMS_TRY(pem_read(cert_file, &cert, err));
+	KMS_TRY(pem_read(key_file, &key, err));
+	pair = calloc(1, sizeof(*pair));
+	if (pair == NULL)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "certificate");
+	atomic_init(&pair->refs, 1);
+	if (gnutls_privkey_init(&pair->key) != 0)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_HTTP, 0, "private key");
+
+	gnutls_datum_t cert_datum = { .data = cert.bytes, .size = (unsigned)cert.len };
+	unsigned chain_len = CHAIN_MAX;
+	int rc = gnutls_pcert_list_import_x509_raw(pair->chain, &chain_len, &cert_datum, GNUTLS_X509_FMT_PEM, GNUTLS_X509_CRT_LIST_SORT);
+	if (rc < 0 || chain_len == 0)
+		return kms_refuse(err, KMS_E_INVALID, "%s: not a PEM certificate chain: %s", cert_file, gnutls_strerror(rc));
+	pair->chain_len = chain_len;
+
+	gnutls_datum_t key_datum = { .data = key.bytes, .size = (unsigned)key.len };
+	rc = gnutls_privkey_import_x509_raw(pair->key, &key_datum, GNUTLS_X509_FMT_PEM, NULL, 0);
+	if (rc < 0)
+		return kms_refuse(err, KMS_E_INVALID, "%s: not an unencrypted PEM private key: %s", key_file, gnutls_strerror(rc));
+	if (!key_matches(pair))
+		return kms_refuse(err, KMS_E_INVALID, "%s: the key does not belong to the certificate in %s", key_file, cert_file);
+	*ret_pair = KMS_TAKE(pair);
+	return KMS_OK;
+}
+
+static void store_free_at(struct tls_store **store) { tls_store_free(*store); }
+
+kms_status tls_store_open(const char *cert_file, const char *key_file, struct tls_store **ret_store, struct kms_err *err)
+{
+	__attribute__((cleanup(store_free_at))) struct tls_store *store = calloc(1, sizeof(*store));
+	if (store == NULL)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "certificate store");
+	(void)pthread_mutex_init(&store->lock, NULL);
+	store->cert_file = strdup(cert_file);
+	store->key_file = strdup(key_file);
+	if (store->cert_file == NULL || store->key_file == NULL)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "certificate store");
+	KMS_TRY(pair_load(cert_file, key_file, &store->current, err));
+	*ret_store = KMS_TAKE(store);
+	return KMS_OK;
+}
+
+kms_status tls_store_reload(struct tls_store *store, struct kms_err *err)
+{
+	struct tls_pair *fresh = NULL;
+	KMS_TRY(pair_load(store->cert_file, store->key_file, &fresh, err));
+	(void)pthread_mutex_lock(&store->lock);
+	struct tls_pair *old = store->current;
+	store->current = fresh;
+	(void)pthread_mutex_unlock(&store->lock);
+	tls_pair_release(old);
+	return KMS_OK;
+}
+
+void tls_store_free(struct tls_store *store)
+{
+	if (store == NULL)
+		return;
+	tls_pair_release(store->current);
+	(void)pthread_mutex_destroy(&store->lock);
+	free(store->cert_file);
+	free(store->key_file);
+	free(store);
+}
+
+struct tls_pair *tls_store_acquire(struct tls_store *store)
+{
+	(void)pthread_mutex_lock(&store->lock);
+	struct tls_pair *pair = store->current;
+	atomic_fetch_add_explicit(&pair->refs, 1, memory_order_relaxed);
+	(void)pthread_mutex_unlock(&store->lock);
+	return pair;
+}
+
+void tls_pair_release(struct tls_pair *pair)
+{
+	if (pair != NULL && atomic_fetch_sub_explicit(&pair->refs, 1, memory_order_acq_rel) == 1)
+		pair_free(pair);
+}
+
+void tls_pair_get(struct tls_pair *pair, gnutls_pcert_st **ret_chain, unsigned *ret_chain_len, gnutls_privkey_t *ret_key)
+{
+	*ret_chain = pair->chain;
+	*ret_chain_len = pair->chain_len;
+	*ret_key = pair->key;
+}
+
+const char *tls_version_text(gnutls_session_t session)
+{
+	return gnutls_protocol_get_version(session) == GNUTLS_TLS1_3 ? "1.3" : "1.2";
+}

@@ -1,0 +1,158 @@
+/* api/reply.c - from structs and statuses to answers: the only place that knows HTTP numbers and headers. */
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "api/api.h"
+
+#define RESPONSE_HEADERS_MAX 20
+#define SERVICE_VERSION "1.0.0.0"
+#define RETRY_AFTER_S "1"
+#define JSON_TYPE "application/json; charset=utf-8"
+
+static void drop_body(struct http_response *res)
+{
+	if (res->body != NULL)
+		OPENSSL_cleanse(res->body, res->body_len);
+	free(res->body);
+	res->body = NULL;
+	res->body_len = 0;
+}
+
+kms_status reply_json(struct request *r, int status, json_t *body, struct kms_err *err)
+{
+	JSON_AUTO *owned = body;
+
+	drop_body(&r->response);
+	if (owned == NULL || (r->response.body = json_text(owned, &r->response.body_len)) == NULL)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "reply");
+	r->response.status = status;
+	r->content_type = JSON_TYPE;
+	return KMS_OK;
+}
+
+void reply_empty(struct request *r, int status)
+{
+	drop_body(&r->response);
+	r->response.status = status;
+	r->content_type = NULL;
+}
+
+static json_t *error_object(kms_status status, const char *message)
+{
+	const char *inner = kms_status_inner(status);
+
+	if (inner == NULL)
+		return json_pack("{s:{s:s,s:s}}", "error", "code", kms_status_code(status), "message", message);
+	return json_pack("{s:{s:s,s:s,s:{s:s}}}", "error", "code", kms_status_code(status), "message", message, "innererror", "code", inner);
+}
+
+/* RFC 6749 section 5.2. */
+static json_t *oauth_error(const struct request *r, kms_status status, const char *message)
+{
+	bool is_ours = status >= KMS_E_OAUTH_REQUEST && status <= KMS_E_OAUTH_SCOPE;
+	const char *code = is_ours ? kms_status_code(status) : kms_status_http(status) < 500 ? "invalid_request" : "temporarily_unavailable";
+
+	return json_pack("{s:s,s:s,s:s}", "error", code, "error_description", message, "trace_id", r->id);
+}
+
+static bool is_token_route(const struct request *r) { return r->route != NULL && r->route->handler == api_token; }
+
+void reply_error(struct request *r, const struct kms_err *err)
+{
+	const char *message = kms_err_text(err);
+	JSON_AUTO *body = is_token_route(r) ? oauth_error(r, err->status, message) : error_object(err->status, message);
+
+	drop_body(&r->response);
+	r->response.body = body != NULL ? json_text(body, &r->response.body_len) : NULL;
+	r->response.status = kms_status_http(err->status);
+	r->content_type = JSON_TYPE;
+}
+
+void reply_refusal(struct http_response *ret, kms_status status, const char *message)
+{
+	static const struct http_header HEADERS[] = {
+		{ "Content-Type", JSON_TYPE },
+		{ "Cache-Control", "no-cache" },
+		{ "X-Content-Type-Options", "nosniff" },
+		{ "Retry-After", RETRY_AFTER_S },
+	};
+	JSON_AUTO *body = error_object(status, message != NULL ? message : kms_status_text(status));
+	int http = kms_status_http(status);
+
+	ret->status = http;
+	ret->headers = HEADERS;
+	ret->header_count = KMS_ARRAY_LEN(HEADERS) - (http == 429 || http == 503 ? 0 : 1);
+	ret->body = body != NULL ? json_text(body, &ret->body_len) : NULL;
+}
+
+struct header_list {
+	struct http_header items[RESPONSE_HEADERS_MAX];
+	size_t count;
+};
+
+static void add(struct header_list *l, const char *name, const char *value)
+{
+	l->items[l->count++] = (struct http_header){ name, value };
+}
+
+static void add_allow(const struct request *r, struct header_list *l, char *text, size_t cap)
+{
+	static const char *const NAMES[] = { [HTTP_GET] = "GET", [HTTP_POST] = "POST", [HTTP_PUT] = "PUT", [HTTP_PATCH] = "PATCH",
+		                             [HTTP_DELETE] = "DELETE" };
+	size_t len = 0;
+
+	for (unsigned m = 0; m < KMS_ARRAY_LEN(NAMES); m++)
+		if ((r->allowed & 1U << m) != 0 && NAMES[m] != NULL)
+			len += (size_t)snprintf(text + len, cap - len, "%s%s", len > 0 ? ", " : "", NAMES[m]);
+	add(l, "Allow", text);
+}
+
+void reply_send(struct request *r, bool has_receipt)
+{
+	const struct kms *kms = request_kms(r);
+	struct header_list l = { .count = 0 };
+	char network[160], challenge[2 * KMS_URL_MAX + 128], allow[64] = "", seq[24], leaf[B64_LEN(MERKLE_HASH_LEN) + 1];
+	bool is_v6 = strchr(r->http->peer, ':') != NULL;
+
+	if (r->content_type != NULL)
+		add(&l, "Content-Type", r->content_type);
+	add(&l, "Cache-Control", is_token_route(r) ? "no-store" : "no-cache");
+	add(&l, "Pragma", "no-cache");
+	add(&l, "Expires", "-1");
+	add(&l, "X-Content-Type-Options", "nosniff");
+	add(&l, "x-ms-request-id", r->id);
+	if (r->http->client_request_id != NULL)
+		add(&l, "x-ms-client-request-id", r->http->client_request_id);
+	if (!r->is_local) {
+		(void)snprintf(network, sizeof(network), "conn_type=%s;addr=%s;act_addr_fam=%s;", is_v6 ? "Ipv6" : "Ipv4", r->http->peer,
+		               is_v6 ? "InterNetworkV6" : "InterNetwork");
+		add(&l, "Strict-Transport-Security", "max-age=31536000;includeSubDomains");
+		add(&l, "x-ms-keyvault-region", kms->site);
+		add(&l, "x-ms-keyvault-service-version", SERVICE_VERSION);
+		add(&l, "x-ms-keyvault-network-info", network);
+	}
+	if (has_receipt) {
+		(void)snprintf(seq, sizeof(seq), "%llu", (unsigned long long)r->op.write.seq);
+		b64_encode(r->op.write.leaf_hash, MERKLE_HASH_LEN, leaf);
+		add(&l, "x-audit-seq", seq);
+		add(&l, "x-audit-leaf", leaf);
+		add(&l, "x-audit-origin", kms->origin);
+	}
+	if (r->response.status == 401 && !is_token_route(r)) {
+		char url[KMS_URL_MAX], tenant[GUID_TEXT_LEN + 1];
+		kms_url(kms, NULL, url);
+		guid_format(r->vault[0] != '\0' && r->dialect == DIALECT_VAULT ? r->vault_directory : kms->inst.directory, tenant);
+		(void)snprintf(challenge, sizeof(challenge), "Bearer authorization=\"%s/%s\", resource=\"%s\"", url, tenant, url);
+		add(&l, "WWW-Authenticate", challenge);
+	}
+	if (r->response.status == 429 || r->response.status == 503)
+		add(&l, "Retry-After", RETRY_AFTER_S);
+	if (r->response.status == 405)
+		add_allow(r, &l, allow, sizeof(allow));
+	r->response.headers = l.items;
+	r->response.header_count = l.count;
+	http_reply(r->http, &r->response);
+}

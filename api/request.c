@@ -1,0 +1,528 @@
+/* api/request.c - a request's life: admitted and authenticated on an HTTP thread, worked on in a lane, written, and only then answered. */
+#include <arpa/inet.h>
+#include <openssl/crypto.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "api/api.h"
+#include "server/base/log.h"
+
+#define ATTEMPTS_MAX 8 /* how often a request is decided anew because the state it read changed */
+#define META_THREADS 1
+#define KEYGEN_THREADS 1
+
+struct api {
+	struct api_config cfg;
+	struct worker *lanes[LANE_COUNT];
+	struct tokens *tokens;
+	struct vault_names *names;
+	atomic_bool is_stopping;
+};
+
+struct kms *request_kms(struct request *r) { return r->api->cfg.kms; }
+struct tokens *request_tokens(struct request *r) { return r->api->tokens; }
+void request_vault_url(const struct request *r, char ret_url[KMS_URL_MAX]) { kms_url(r->api->cfg.kms, r->op.vault.name, ret_url); }
+
+/* ---- admission, on an HTTP thread ---- */
+
+/* The host decides the dialect and the vault; an unknown host never falls back to one. */
+static kms_status admit_host(struct request *r, const char *host)
+{
+	const struct kms *kms = r->api->cfg.kms;
+	size_t host_len = strcspn(host, ":"), domain_len = strlen(kms->domain), label_len = 0;
+	const char *dot = NULL;
+
+	if (r->is_local) {
+		r->dialect = DIALECT_LOCAL;
+		return KMS_OK;
+	}
+	if (host_len == domain_len && strncasecmp(host, kms->domain, domain_len) == 0) {
+		r->dialect = DIALECT_DOMAIN;
+		return KMS_OK;
+	}
+	dot = memchr(host, '.', host_len);
+	label_len = dot != NULL ? (size_t)(dot - host) : 0;
+	if (label_len == 0 || label_len > STORE_VAULT_NAME_MAX || host_len != label_len + 1 + domain_len ||
+	    strncasecmp(dot + 1, kms->domain, domain_len) != 0)
+		return kms_refuse(&r->verdict_err, KMS_E_NOTFOUND, "No vault or service lives at this host name.");
+	for (size_t i = 0; i < label_len; i++)
+		r->vault[i] = (char)(host[i] >= 'A' && host[i] <= 'Z' ? host[i] - 'A' + 'a' : host[i]);
+	r->dialect = DIALECT_VAULT;
+	switch (vault_names_find(r->api->names, r->vault, r->vault_id, r->vault_directory)) { /* allowed: three outcomes */
+	case KMS_OK: return KMS_OK;
+	case KMS_E_NOTFOUND: return kms_refuse(&r->verdict_err, KMS_E_NOTFOUND, "No vault or service lives at this host name.");
+	default: return kms_fail(&r->verdict_err, KMS_E_STORE, KMS_SRC_SELF, 0, "vault name");
+	}
+}
+
+static bool is_public(const struct request *r) { return r->route != NULL && r->route->permission == PERM_PUBLIC; }
+
+static kms_status admit_caller(struct request *r)
+{
+	if (r->is_local) {
+		r->caller.auth = EVENT_AUTH_LOCAL;
+		r->caller.uid = r->http->peer_uid;
+		return KMS_OK;
+	}
+	if (is_public(r))
+		return KMS_OK;
+	KMS_TRY(tokens_verify(r->api->tokens, r->http->authorization, &r->caller, &r->verdict_err));
+	/* Another vault's token is as good as none: nothing of this vault is shown, not even what it would refuse. */
+	if (r->dialect == DIALECT_VAULT && memcmp(r->caller.directory, r->vault_directory, STORE_ID_LEN) != 0) /* allowed: ids are public */
+		return kms_refuse(&r->verdict_err, KMS_E_UNAUTHENTICATED, "AKV10032: Invalid issuer. The token is not of this vault's directory.");
+	return KMS_OK;
+}
+
+static void admit(void *arg, struct http_request *http, struct http_admission *ret_admission, bool is_local)
+{
+	struct request *r = calloc(1, sizeof(*r));
+	uint8_t id[GUID_LEN] = { 0 };
+
+	http->app = r;
+	ret_admission->body_max = REQUEST_BODY_MAX;
+	if (r == NULL)
+		return;
+	r->api = arg;
+	r->http = http;
+	r->is_local = is_local;
+	if (!guid_random(id)) {
+		r->verdict = kms_fail(&r->verdict_err, KMS_E_INTERNAL, KMS_SRC_OPENSSL, 0, "random generator");
+		return;
+	}
+	guid_format(id, r->id);
+	r->verdict = admit_host(r, http->host);
+	if (r->verdict != KMS_OK)
+		return;
+	router_match(r, http->method, http->path);
+	r->verdict = admit_caller(r);
+}
+
+static void admit_remote(void *arg, struct http_request *http, struct http_admission *ret) { admit(arg, http, ret, false); }
+static void admit_local(void *arg, struct http_request *http, struct http_admission *ret) { admit(arg, http, ret, true); }
+
+/* ---- events ---- */
+
+/* Addresses are personal data: /24 and /48 (audit-log.md section 12). */
+static void shorten_peer(const char *peer, char *ret, size_t cap)
+{
+	struct in_addr v4;
+	struct in6_addr v6;
+	char text[INET6_ADDRSTRLEN];
+
+	if (inet_pton(AF_INET, peer, &v4) == 1) {
+		v4.s_addr &= htonl(0xffffff00U);
+		(void)snprintf(ret, cap, "%s/24", inet_ntop(AF_INET, &v4, text, sizeof(text)));
+	} else if (inet_pton(AF_INET6, peer, &v6) == 1) {
+		memset(v6.s6_addr + 6, 0, 10);
+		(void)snprintf(ret, cap, "%s/48", inet_ntop(AF_INET6, &v6, text, sizeof(text)));
+	} else {
+		(void)snprintf(ret, cap, "%s", peer);
+	}
+}
+
+static void fill_event(struct request *r, const struct kms_err *err)
+{
+	struct event *e = &r->op.write.event;
+	int http = r->response.status;
+
+	e->type = r->route != NULL ? r->route->event : EVENT_DENIED;
+	e->http = http;
+	if (err->status != KMS_OK) {
+		e->result = http == 401 || http == 403 ? EVENT_REFUSED : EVENT_FAILED;
+		e->err = kms_status_inner(err->status) != NULL ? kms_status_inner(err->status) : kms_status_code(err->status);
+	} else {
+		e->result = EVENT_OK;
+	}
+}
+
+/* What is known of the request before the operation begins; the intent of a two-phase act carries it too. */
+static void begin_event(struct request *r)
+{
+	struct event *e = &r->op.write.event;
+
+	e->type = r->route != NULL ? r->route->event : EVENT_DENIED;
+	memcpy(e->req, r->id, sizeof(e->req));
+	if (r->http->client_request_id != NULL)
+		(void)snprintf(e->corr, sizeof(e->corr), "%s", r->http->client_request_id);
+	shorten_peer(r->http->peer, e->net_peer, sizeof(e->net_peer));
+	(void)snprintf(e->net_tls, sizeof(e->net_tls), "%s", r->http->tls);
+}
+
+static void count_denied(struct request *r, kms_status status)
+{
+	char peer[64];
+	bool has_vault = r->dialect == DIALECT_VAULT && r->verdict != KMS_E_NOTFOUND && r->verdict != KMS_E_STORE;
+
+	shorten_peer(r->http->peer, peer, sizeof(peer));
+	writer_count_denied(r->api->cfg.kms->writer, kms_status_code(status), has_vault ? r->vault_id : NULL, peer);
+}
+
+/* ---- the end of a request ---- */
+
+static void log_server_failure(const struct request *r, const struct kms_err *err)
+{
+	if (kms_status_http(err->status) >= 500)
+		log_failure(LOG_ERROR, r->route != NULL ? r->route->operation : "request", r->id, err);
+}
+
+/* Answer without a leaf: overload, a log that cannot be written, and noise before authentication. */
+static void answer_unlogged(struct request *r, const struct kms_err *err)
+{
+	int http = kms_status_http(err->status);
+
+	reply_error(r, err);
+	log_server_failure(r, err);
+	/* What the writer itself answered, it has counted. */
+	if ((http == 429 || http == 503) && err->status != KMS_E_AUDIT)
+		writer_count_refused(r->api->cfg.kms->writer);
+	reply_send(r, false);
+}
+
+static void answer_unlogged_status(struct request *r, kms_status status)
+{
+	struct kms_err err = { .status = status };
+	answer_unlogged(r, &err);
+}
+
+static void withhold(struct request *r, kms_status status)
+{
+	/* The result is in the rendered response; reply_error() erases it. */
+	answer_unlogged_status(r, status == KMS_E_THROTTLED || status == KMS_E_SHUTDOWN ? status : KMS_E_AUDIT);
+}
+
+static void close_intent(struct request *r)
+{
+	if (r->op.has_intent)
+		op_change(&r->op, STORE_INTENT_CLOSE)->intent.seq = r->op.write.event.ref;
+}
+
+/* Whatever the operation prepared is off; only its refusal is written. */
+static void prepare_failure(struct request *r, const struct kms_err *err)
+{
+	reply_error(r, err);
+	log_server_failure(r, err);
+	r->op.write.change_count = 0;
+	r->op.write.has_fence = false;
+	r->op.after = NULL;
+	fill_event(r, err);
+	close_intent(r);
+}
+
+static void decide_anew(struct request *r)
+{
+	enum lane lane = r->route != NULL ? r->route->lane : LANE_META;
+
+	/* While stopping, a lane may be gone already. */
+	if (atomic_load(&r->api->is_stopping) || ++r->attempts >= ATTEMPTS_MAX) {
+		answer_unlogged_status(r, KMS_E_BUSY);
+		return;
+	}
+	worker_resubmit(r->api->lanes[lane], &r->job);
+}
+
+static void written(struct write *w)
+{
+	struct request *r = (struct request *)((char *)w - offsetof(struct request, op.write));
+
+	switch (w->status) { /* allowed: all others withhold */
+	case KMS_OK:
+		reply_send(r, true);
+		return;
+	case KMS_E_FENCED:
+		decide_anew(r);
+		return;
+	default:
+		withhold(r, w->status);
+	}
+}
+
+static void write_async(struct request *r)
+{
+	kms_status status = KMS_OK;
+
+	r->op.write.done = written;
+	status = writer_submit(r->api->cfg.kms->writer, &r->op.write);
+	if (status != KMS_OK)
+		withhold(r, status);
+}
+
+/* Two-phase acts and those with something to do after the commit: the lane's thread waits. */
+static void write_sync(struct request *r)
+{
+	struct op *op = &r->op;
+	struct kms_err err = { 0 };
+	bool had_intent = op->has_intent;
+	kms_status status = writer_write(r->api->cfg.kms->writer, &op->write);
+
+	if (status == KMS_OK) {
+		if (op->after != NULL)
+			op->after(op);
+		reply_send(r, true);
+		return;
+	}
+	if (op->undo != NULL)
+		op->undo(op);
+	if (status != KMS_E_FENCED && status != KMS_E_CONFLICT && status != KMS_E_NOTFOUND) {
+		withhold(r, status); /* an open intent is settled at the next start */
+		return;
+	}
+	if (had_intent || status != KMS_E_FENCED) {
+		kms_status refusal = kms_fail(&err, status, KMS_SRC_SELF, 0, "the planned change was not possible");
+		prepare_failure(r, &err);
+		status = writer_write(r->api->cfg.kms->writer, &op->write);
+		if (status != KMS_OK) {
+			withhold(r, status);
+			return;
+		}
+		if (refusal != KMS_E_FENCED) {
+			reply_send(r, true);
+			return;
+		}
+	}
+	decide_anew(r);
+}
+
+static void finish(struct request *r, kms_status status, struct kms_err *err)
+{
+	if (status == KMS_E_FENCED && !r->op.has_intent) {
+		decide_anew(r);
+		return;
+	}
+	if (!r->op.has_intent && (status == KMS_E_THROTTLED || status == KMS_E_AUDIT || status == KMS_E_SHUTDOWN)) {
+		withhold(r, status);
+		return;
+	}
+	if (status != KMS_OK && r->op.write.event.actor == EVENT_ACTOR_NONE) {
+		/* Nobody was authenticated: noise is counted, so that it cannot fill the disk (audit-log.md 6.2). */
+		err->status = status;
+		if (kms_status_http(status) < 500)
+			count_denied(r, status);
+		answer_unlogged(r, err);
+		return;
+	}
+	if (status != KMS_OK) {
+		err->status = status;
+		prepare_failure(r, err);
+	} else {
+		fill_event(r, err);
+		close_intent(r);
+	}
+	if (r->op.write.event.type == EVENT_NONE)
+		reply_send(r, false);
+	else if (r->op.is_sync)
+		write_sync(r);
+	else
+		write_async(r);
+}
+
+/* ---- work, in a lane ---- */
+
+static bool has_content_type(const struct request *r, const char *type)
+{
+	const char *given = r->http->content_type;
+	size_t len = strlen(type);
+
+	return given != NULL && strncasecmp(given, type, len) == 0 && (given[len] == '\0' || given[len] == ';' || given[len] == ' ');
+}
+
+static kms_status read_body(struct request *r, struct kms_err *err)
+{
+	const struct json_schema *schema = r->route->body;
+
+	if (schema == NULL || r->has_body)
+		return KMS_OK;
+	if (r->http->body_len > 0 && !has_content_type(r, "application/json"))
+		return kms_refuse(err, KMS_E_MEDIA, "%s", kms_status_text(KMS_E_MEDIA));
+	KMS_TRY(json_read(schema, r->http->body, r->http->body_len, &r->body, err));
+	r->has_body = true;
+	return KMS_OK;
+}
+
+static kms_status no_route(struct request *r, struct kms_err *err)
+{
+	if (r->allowed != 0)
+		return kms_refuse(err, KMS_E_METHOD, "The method %s is not allowed here.", r->http->method_text);
+	return kms_refuse(err, r->dialect == DIALECT_VAULT ? KMS_E_NOROUTE : KMS_E_NOTFOUND, "Operation not specified or unknown.");
+}
+
+static kms_status perform(struct request *r, struct kms_err *err)
+{
+	if (!is_public(r))
+		KMS_TRY(op_open(&r->op, r->vault[0] != '\0' ? r->vault : NULL, err));
+	if (!router_query(r, r->http->query))
+		return kms_refuse(err, KMS_E_INVALID, "The query is malformed or has more than %d parameters.", QUERY_MAX);
+	if (r->route == NULL)
+		return no_route(r, err);
+	if (r->dialect == DIALECT_VAULT)
+		KMS_TRY(router_api_version(r, err));
+	if (!is_public(r))
+		KMS_TRY(op_authorise(&r->op, r->route->permission, err));
+	KMS_TRY(read_body(r, err));
+	return r->route->handler(r, err);
+}
+
+static void run(struct job *job, void *thread_state)
+{
+	struct request *r = (struct request *)job;
+	struct kms_err err = { 0 };
+	kms_status status = KMS_OK;
+
+	r->op.kms = r->api->cfg.kms;
+	r->op.store = thread_state;
+	r->op.caller = r->caller;
+	op_clear(&r->op);
+	begin_event(r);
+	status = perform(r, &err);
+	finish(r, status, &err);
+}
+
+/* ---- serving, on an HTTP thread ---- */
+
+/* Nothing waits here: either it is refused at once, needs neither device nor disk, or goes into its lane. */
+static void serve(void *arg, struct http_request *http)
+{
+	struct request *r = http->app;
+	struct api *api = arg;
+	kms_status status = KMS_OK;
+
+	if (r == NULL) {
+		struct http_response res = { 0 };
+		reply_refusal(&res, KMS_E_NOMEM, NULL);
+		http_reply(http, &res);
+		return;
+	}
+	if (r->verdict != KMS_OK) {
+		if (kms_status_http(r->verdict) < 500)
+			count_denied(r, r->verdict);
+		r->verdict_err.status = r->verdict;
+		answer_unlogged(r, &r->verdict_err);
+		return;
+	}
+	r->job.run = run;
+	if (is_public(r) && r->route->event == EVENT_NONE) {
+		run(&r->job, NULL);
+		return;
+	}
+	status = worker_submit(api->lanes[r->route != NULL ? r->route->lane : LANE_META], &r->job);
+	if (status != KMS_OK)
+		answer_unlogged_status(r, status);
+}
+
+static void refuse(void *arg, struct http_request *http, kms_status status, const char *message, struct http_response *ret)
+{
+	struct api *api = arg;
+	char peer[64];
+
+	shorten_peer(http->peer, peer, sizeof(peer));
+	if (kms_status_http(status) < 500)
+		writer_count_denied(api->cfg.kms->writer, kms_status_code(status), NULL, peer);
+	reply_refusal(ret, status, message);
+}
+
+static void end(void *arg, struct http_request *http)
+{
+	struct request *r = http->app;
+
+	(void)arg;
+	if (r == NULL)
+		return;
+	if (r->has_body && r->route->body->clear != NULL)
+		r->route->body->clear(&r->body);
+	if (r->op.kms != NULL)
+		op_clear(&r->op);
+	OPENSSL_cleanse(&r->body, sizeof(r->body));
+	free(r);
+	http->app = NULL;
+}
+
+struct http_app api_app(struct api *api, bool is_local)
+{
+	return (struct http_app){ .arg = api, .admit = is_local ? admit_local : admit_remote, .serve = serve, .refuse = refuse, .end = end };
+}
+
+/* ---- start and stop ---- */
+
+static kms_status open_reader(void *arg, void **ret_state, struct kms_err *err)
+{
+	struct api *api = arg;
+	struct store *store = NULL;
+
+	KMS_TRY(api->cfg.open_store(api->cfg.arg, &store, err));
+	*ret_state = store;
+	return KMS_OK;
+}
+
+static void close_reader(void *arg, void *state)
+{
+	(void)arg;
+	store_close(state);
+}
+
+static kms_status start_parts(struct api *api, struct kms_err *err)
+{
+	static const char *const NAMES[LANE_COUNT] = { "meta", "crypto", "keygen" };
+	const unsigned threads[LANE_COUNT] = { META_THREADS, api->cfg.crypto_threads, KEYGEN_THREADS };
+	struct store *store = NULL;
+	kms_status status = KMS_OK;
+
+	KMS_TRY(tokens_new(api->cfg.kms, &api->tokens, err));
+	KMS_TRY(api->cfg.open_store(api->cfg.arg, &store, err));
+	status = vault_names_new(store, &api->names, err);
+	if (status != KMS_OK) {
+		store_close(store);
+		return status;
+	}
+	for (int i = 0; i < LANE_COUNT; i++) {
+		struct worker_config cfg = { .name = NAMES[i], .threads = threads[i], .capacity = api->cfg.queue, .start = open_reader,
+			                     .stop = close_reader, .arg = api };
+		KMS_TRY(worker_start(&cfg, &api->lanes[i], err));
+	}
+	return KMS_OK;
+}
+
+kms_status api_start(const struct api_config *cfg, struct api **ret_api, struct kms_err *err)
+{
+	struct api *api = calloc(1, sizeof(*api));
+	kms_status status = KMS_OK;
+
+	if (api == NULL)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "api");
+	api->cfg = *cfg;
+	status = start_parts(api, err);
+	if (status != KMS_OK) {
+		api_stop(api);
+		return status;
+	}
+	*ret_api = api;
+	return KMS_OK;
+}
+
+void api_set_stopping(struct api *api) { atomic_store(&api->is_stopping, true); }
+
+void api_stop(struct api *api)
+{
+	if (api == NULL)
+		return;
+	for (int i = 0; i < LANE_COUNT; i++)
+		worker_stop(api->lanes[i]);
+	tokens_free(api->tokens);
+	vault_names_free(api->names);
+	free(api);
+}
+
+bool api_is_ready(const struct request *r, const char **ret_hsm, const char **ret_storage, const char **ret_log)
+{
+	const struct api *api = r->api;
+	struct hsm_info device = { 0 };
+	struct writer_state log = { 0 };
+
+	hsm_info(api->cfg.kms->hsm, &device);
+	writer_state(api->cfg.kms->writer, &log);
+	*ret_hsm = device.is_available ? "ok" : "unavailable";
+	*ret_storage = log.is_failing ? "failing" : "ok";
+	*ret_log = log.is_failing ? "audit_unavailable" : atomic_load(&api->is_stopping) ? "stopping" : "ok";
+	return device.is_available && !log.is_failing && !atomic_load(&api->is_stopping);
+}

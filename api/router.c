@@ -1,0 +1,218 @@
+/* api/router.c - from the raw path and query to a route with its parameters. Nothing is reachable that is not in API_ROUTES. */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "api/api.h"
+
+#define SEGMENTS_MAX 8
+
+static int hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+/* Decode %XX (and '+' in a query) once; the guard has refused %00 already, and %2f in paths. False when malformed or too long. */
+static bool decode(const char *in, size_t len, bool plus_is_space, char *out, size_t cap)
+{
+	size_t o = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		char c = in[i];
+		if (c == '%') {
+			int hi = i + 1 < len ? hex_value(in[i + 1]) : -1;
+			int lo = i + 2 < len ? hex_value(in[i + 2]) : -1;
+			if (hi < 0 || lo < 0 || (hi == 0 && lo == 0))
+				return false;
+			c = (char)(hi << 4 | lo);
+			i += 2;
+		} else if (c == '+' && plus_is_space) {
+			c = ' ';
+		}
+		if (o + 1 >= cap)
+			return false;
+		out[o++] = c;
+	}
+	out[o] = '\0';
+	return true;
+}
+
+struct segments {
+	char text[SEGMENTS_MAX][PATH_PARAM_MAX];
+	size_t count;
+	bool is_bad;
+};
+
+/* A trailing slash and one empty version segment mean "latest" (keyvault-keys.md 2.2): empty segments are dropped. The guard lets `//` through in
+ * that one place only. */
+static void split_path(const char *path, struct segments *ret)
+{
+	const char *p = path;
+
+	ret->count = 0;
+	ret->is_bad = false;
+	while (*p == '/') {
+		size_t len = strcspn(++p, "/");
+		if (len > 0) {
+			if (ret->count == SEGMENTS_MAX || !decode(p, len, false, ret->text[ret->count], PATH_PARAM_MAX)) {
+				ret->is_bad = true;
+				return;
+			}
+			ret->count++;
+		}
+		p += len;
+	}
+}
+
+static bool is_version(const char *text)
+{
+	uint8_t id[STORE_ID_LEN];
+	return hex_decode(text, strlen(text), id, sizeof(id));
+}
+
+/* One pattern segment against one path segment. */
+static bool segment_matches(const char *pattern, size_t len, const char *text)
+{
+	if (pattern[0] != '{')
+		return strlen(text) == len && strncasecmp(pattern, text, len) == 0;
+	if (strncmp(pattern, "{version}", len) == 0)
+		return is_version(text); /* anything else in its place is an operation that does not exist */
+	return true;
+}
+
+static bool pattern_matches(const char *pattern, const struct segments *s)
+{
+	size_t n = 0;
+
+	while (*pattern == '/') {
+		size_t len = strcspn(++pattern, "/");
+		if (n == s->count || !segment_matches(pattern, len, s->text[n]))
+			return false;
+		pattern += len;
+		n++;
+	}
+	return n == s->count;
+}
+
+static void copy_text(char *to, size_t cap, const char *from)
+{
+	size_t len = strnlen(from, cap - 1);
+	memcpy(to, from, len);
+	to[len] = '\0';
+}
+
+static void take_param(struct request *r, const char *pattern, size_t len, const char *text)
+{
+	if (strncmp(pattern, "{key}", len) == 0) {
+		copy_text(r->key, sizeof(r->key), text);
+	} else if (strncmp(pattern, "{vault}", len) == 0) {
+		copy_text(r->vault, sizeof(r->vault), text);
+	} else if (strncmp(pattern, "{version}", len) == 0) {
+		r->has_version = hex_decode(text, strlen(text), r->version, sizeof(r->version));
+	} else {
+		copy_text(r->item, sizeof(r->item), text);
+	}
+}
+
+static void take_params(struct request *r, const char *pattern, const struct segments *s)
+{
+	for (size_t n = 0; *pattern == '/'; n++) {
+		size_t len = strcspn(++pattern, "/");
+		if (pattern[0] == '{')
+			take_param(r, pattern, len, s->text[n]);
+		pattern += len;
+	}
+}
+
+static bool serves(const struct route *route, enum dialect dialect)
+{
+	if (dialect == DIALECT_LOCAL)
+		return route->dialect == DIALECT_DOMAIN;
+	return route->dialect == dialect;
+}
+
+/* The version segment is a wildcard, so `/keys/k/versions` must be tried as a literal first: the table's order decides. */
+void router_match(struct request *r, enum http_method method, const char *path)
+{
+	struct segments s;
+
+	split_path(path, &s);
+	r->route = NULL;
+	r->allowed = 0;
+	if (s.is_bad)
+		return;
+	for (size_t i = 0; i < API_ROUTE_COUNT; i++) {
+		const struct route *route = &API_ROUTES[i];
+		if (!serves(route, r->dialect) || !pattern_matches(route->path, &s))
+			continue;
+		if (route->method == method) {
+			r->route = route;
+			take_params(r, route->path, &s);
+			return;
+		}
+		r->allowed |= 1U << route->method;
+	}
+}
+
+bool router_query(struct request *r, const char *raw)
+{
+	char *out = r->query_text;
+	size_t room = sizeof(r->query_text);
+
+	r->query_count = 0;
+	while (*raw != '\0') {
+		size_t len = strcspn(raw, "&");
+		size_t name_len = strcspn(raw, "=&");
+		const char *value = name_len < len ? raw + name_len + 1 : raw + len;
+		struct query_param *p = &r->query[r->query_count];
+		if (len > 0) {
+			if (r->query_count == QUERY_MAX || !decode(raw, name_len, true, out, room))
+				return false;
+			p->name = out;
+			room -= strlen(out) + 1;
+			out += strlen(out) + 1;
+			if (!decode(value, (size_t)(raw + len - value), true, out, room))
+				return false;
+			p->value = out;
+			room -= strlen(out) + 1;
+			out += strlen(out) + 1;
+			r->query_count++;
+		}
+		raw += len;
+		if (*raw == '&')
+			raw++;
+	}
+	return true;
+}
+
+const char *query_get(const struct request *r, const char *name)
+{
+	for (size_t i = 0; i < r->query_count; i++)
+		if (strcasecmp(r->query[i].name, name) == 0)
+			return r->query[i].value;
+	return NULL;
+}
+
+/* keyvault-keys.md section 1: from 7.0 to the newest stable, previews up to there included. */
+static const char *const API_VERSIONS[] = {
+	"7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6-preview.1", "7.6-preview.2", "7.6",
+	"2025-06-01-preview", "2025-07-01", "2026-01-01-preview", "2026-03-01-preview", "2026-04-01",
+};
+
+kms_status router_api_version(const struct request *r, struct kms_err *err)
+{
+	const char *version = query_get(r, "api-version");
+
+	if (version == NULL || *version == '\0')
+		return kms_refuse(err, KMS_E_INVALID, "The query parameter api-version is required.");
+	for (size_t i = 0; i < KMS_ARRAY_LEN(API_VERSIONS); i++)
+		if (strcasecmp(version, API_VERSIONS[i]) == 0)
+			return KMS_OK;
+	return kms_refuse(err, KMS_E_INVALID, "The api-version '%.32s' is not supported; use 7.0 to 7.6, 2025-07-01 or 2026-04-01.", version);
+}

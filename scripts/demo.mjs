@@ -1,0 +1,89 @@
+// The proof of `make run`: the life of one key through the official Azure SDK for JavaScript, step by step. Any step that does not go as it must
+// ends the program with a failure. Its environment is demo.env (see scripts/run-demo).
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { createRequire } from "node:module";
+
+const require = createRequire(new URL("../tests/sdk/package.json", import.meta.url));
+const { ClientSecretCredential } = require("@azure/identity");
+const { CryptographyClient, KeyClient } = require("@azure/keyvault-keys");
+
+const env = process.env;
+const ALGORITHM = "RSA-OAEP-256";
+const NO_RETRY = { retryOptions: { maxRetries: 0 } }; // a refusal is an answer, not an accident
+
+let steps = 0;
+async function step(what, action) {
+	steps += 1;
+	process.stdout.write(`  ${steps}. ${what} … `);
+	const begin = performance.now();
+	const said = await action();
+	console.log(`${said} (${Math.round(performance.now() - begin)} ms)`);
+}
+
+function holdfast(...words) {
+	return JSON.parse(execFileSync(env.HOLDFAST_BIN, ["--json", ...words], { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] }));
+}
+
+async function main() {
+	const major = Number(process.versions.node.split(".")[0]);
+	assert.equal(major, 22, `Node 22 is needed, this is ${process.version}`);
+	const vaultName = new URL(env.HOLDFAST_VAULT_URL).hostname.split(".")[0];
+	const credential = new ClientSecretCredential(env.AZURE_TENANT_ID, env.AZURE_CLIENT_ID, env.AZURE_CLIENT_SECRET,
+		{ authorityHost: env.AZURE_AUTHORITY_HOST, disableInstanceDiscovery: true });
+	const keys = new KeyClient(env.HOLDFAST_VAULT_URL, credential, NO_RETRY);
+	const cryptoOf = (key) => new CryptographyClient(key.id, credential, NO_RETRY);
+	const name = `demo-${new Date().toISOString().replace(/[^0-9]/g, "").slice(0, 14)}-${randomBytes(2).toString("hex")}`;
+	const dataKey = randomBytes(32);
+	let first, second, wrapped;
+
+	const unwrapsTo = async (key) => {
+		const { result } = await cryptoOf(key).unwrapKey(ALGORITHM, wrapped);
+		assert.ok(dataKey.equals(Buffer.from(result)), "the unwrapped key differs from the one that was wrapped");
+		return "the same 32 bytes came back";
+	};
+
+	console.log(`\nProof with @azure/keyvault-keys against ${env.HOLDFAST_VAULT_URL}:`);
+	await step(`create the RSA key ${name}`, async () => {
+		first = await keys.createRsaKey(name, { keySize: 2048 });
+		assert.equal(first.name, name);
+		return `version ${first.properties.version}`;
+	});
+	await step(`wrap a fresh AES-256 data key (${ALGORITHM})`, async () => {
+		wrapped = (await cryptoOf(first).wrapKey(ALGORITHM, dataKey)).result;
+		assert.equal(wrapped.length, 256);
+		assert.ok(!Buffer.from(wrapped).includes(dataKey));
+		return `${wrapped.length} bytes`;
+	});
+	await step("unwrap it", () => unwrapsTo(first));
+	await step("rotate the key", async () => {
+		second = await keys.rotateKey(name);
+		assert.notEqual(second.properties.version, first.properties.version);
+		assert.equal((await keys.getKey(name)).properties.version, second.properties.version);
+		return `version ${second.properties.version} is current`;
+	});
+	await step("unwrap with the version before", () => unwrapsTo(first));
+	await step("revoke the key (holdfast key revoke)", async () => {
+		const revoked = holdfast("key", "revoke", vaultName, name, "--reason", "superseded");
+		assert.equal(revoked.name, name);
+		return "every version of it";
+	});
+	await step("unwrap again, which must be refused", async () => {
+		const refusals = [];
+		for (const version of [first, second]) {
+			const refusal = await cryptoOf(version).unwrapKey(ALGORITHM, wrapped).then(() => null, (err) => err);
+			assert.ok(refusal, "a revoked key still unwraps");
+			assert.equal(refusal.statusCode, 403, refusal.stack);
+			refusals.push(`${refusal.statusCode} ${refusal.code}`);
+		}
+		return `both versions refused: ${refusals.join(", ")}`;
+	});
+	console.log(`All ${steps} steps went as they must.`);
+}
+
+main().catch((err) => {
+	console.log("FAILED");
+	console.error(err);
+	process.exit(1);
+});

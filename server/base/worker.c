@@ -1,0 +1,186 @@
+/* server/base/worker.c - one lane of work: a bounded first-in-first-out queue and its threads. */
+#include "server/base/worker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct worker {
+	struct worker_config cfg;
+	pthread_t *threads;
+	unsigned thread_count; /* created */
+
+	pthread_mutex_t lock; /* guards all below; never held while a job runs */
+	pthread_cond_t changed;
+	struct job *head, *tail;
+	size_t waiting;
+	unsigned running;  /* jobs being run */
+	unsigned reported; /* threads whose start() has answered */
+	bool is_stopping;
+	struct kms_err failure; /* of the first start() that failed */
+};
+
+static bool start_thread_state(struct worker *w, void **ret_state)
+{
+	struct kms_err err = { 0 };
+	kms_status status = KMS_OK;
+
+	if (w->cfg.start != NULL)
+		status = w->cfg.start(w->cfg.arg, ret_state, &err);
+	if (status != KMS_OK && err.status == KMS_OK)
+		(void)kms_fail(&err, status, KMS_SRC_SELF, 0, "thread of %s did not start", w->cfg.name);
+	pthread_mutex_lock(&w->lock);
+	w->reported++;
+	if (status != KMS_OK && w->failure.status == KMS_OK)
+		w->failure = err;
+	pthread_cond_broadcast(&w->changed);
+	pthread_mutex_unlock(&w->lock);
+	return status == KMS_OK;
+}
+
+/* The next job, or NULL when the lane is stopping and nothing can come any more: a job that still runs may put another one back. */
+static struct job *take_locked(struct worker *w)
+{
+	struct job *job;
+
+	while (w->head == NULL && !(w->is_stopping && w->running == 0))
+		pthread_cond_wait(&w->changed, &w->lock);
+	job = w->head;
+	if (job == NULL)
+		return NULL;
+	w->head = job->next;
+	if (w->head == NULL)
+		w->tail = NULL;
+	w->waiting--;
+	w->running++;
+	job->next = NULL;
+	return job;
+}
+
+static void *thread_main(void *arg)
+{
+	struct worker *w = arg;
+	void *state = NULL;
+	struct job *job;
+
+	if (!start_thread_state(w, &state))
+		return NULL;
+	pthread_mutex_lock(&w->lock);
+	while ((job = take_locked(w)) != NULL) {
+		pthread_mutex_unlock(&w->lock);
+		job->run(job, state);
+		pthread_mutex_lock(&w->lock);
+		w->running--;
+		if (w->is_stopping && w->running == 0)
+			pthread_cond_broadcast(&w->changed);
+	}
+	pthread_mutex_unlock(&w->lock);
+	if (w->cfg.stop != NULL)
+		w->cfg.stop(w->cfg.arg, state);
+	return NULL;
+}
+
+/* Create the threads and wait until each has its state. */
+static kms_status start_threads(struct worker *w, struct kms_err *err)
+{
+	for (; w->thread_count < w->cfg.threads; w->thread_count++) {
+		int rc = pthread_create(&w->threads[w->thread_count], NULL, thread_main, w);
+		if (rc != 0)
+			return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, (unsigned long)rc, "thread %u of %s", w->thread_count + 1, w->cfg.name);
+		(void)pthread_setname_np(w->threads[w->thread_count], w->cfg.name); /* a name too long is not worth a failure */
+	}
+	pthread_mutex_lock(&w->lock);
+	while (w->reported < w->thread_count)
+		pthread_cond_wait(&w->changed, &w->lock);
+	if (w->failure.status != KMS_OK && err != NULL && err->status == KMS_OK)
+		*err = w->failure;
+	pthread_mutex_unlock(&w->lock);
+	return w->failure.status;
+}
+
+kms_status worker_start(const struct worker_config *cfg, struct worker **ret_worker, struct kms_err *err)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+	kms_status status;
+
+	assert(cfg->threads > 0 && strlen(cfg->name) <= 15);
+	if (w != NULL)
+		w->threads = calloc(cfg->threads, sizeof(*w->threads));
+	if (w == NULL || w->threads == NULL) {
+		free(w);
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, ENOMEM, "lane %s", cfg->name);
+	}
+	w->cfg = *cfg;
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_cond_init(&w->changed, NULL);
+	status = start_threads(w, err);
+	if (status != KMS_OK) {
+		worker_stop(w);
+		return status;
+	}
+	*ret_worker = w;
+	return KMS_OK;
+}
+
+kms_status worker_submit(struct worker *w, struct job *job)
+{
+	kms_status status = KMS_OK;
+
+	pthread_mutex_lock(&w->lock);
+	if (w->is_stopping) {
+		status = KMS_E_SHUTDOWN;
+	} else if (w->waiting >= w->cfg.capacity) {
+		status = KMS_E_THROTTLED;
+	} else {
+		job->next = NULL;
+		if (w->tail != NULL)
+			w->tail->next = job;
+		else
+			w->head = job;
+		w->tail = job;
+		w->waiting++;
+		pthread_cond_signal(&w->changed);
+	}
+	pthread_mutex_unlock(&w->lock);
+	return status;
+}
+
+void worker_resubmit(struct worker *w, struct job *job)
+{
+	pthread_mutex_lock(&w->lock);
+	job->next = w->head;
+	w->head = job;
+	if (w->tail == NULL)
+		w->tail = job;
+	w->waiting++;
+	pthread_cond_signal(&w->changed);
+	pthread_mutex_unlock(&w->lock);
+}
+
+size_t worker_waiting(struct worker *w)
+{
+	size_t waiting;
+
+	pthread_mutex_lock(&w->lock);
+	waiting = w->waiting;
+	pthread_mutex_unlock(&w->lock);
+	return waiting;
+}
+
+void worker_stop(struct worker *w)
+{
+	if (w == NULL)
+		return;
+	pthread_mutex_lock(&w->lock);
+	w->is_stopping = true;
+	pthread_cond_broadcast(&w->changed);
+	pthread_mutex_unlock(&w->lock);
+	for (unsigned i = 0; i < w->thread_count; i++)
+		(void)pthread_join(w->threads[i], NULL);
+	pthread_cond_destroy(&w->changed);
+	pthread_mutex_destroy(&w->lock);
+	free(w->threads);
+	free(w);
+}

@@ -1,0 +1,39 @@
+/* server/base/worker.h - a bounded queue with its own threads: one lane of work. Nothing waits in it without an end. */
+#ifndef HOLDFAST_BASE_WORKER_H
+#define HOLDFAST_BASE_WORKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "server/base/err.h"
+
+/* Embedded in what is queued; belongs to the lane from submit until run() is called. */
+struct job {
+	struct job *next;
+	void (*run)(struct job *job, void *thread_state); /* on a thread of the lane */
+};
+
+struct worker_config {
+	const char *name; /* thread name, at most 15 characters */
+	unsigned threads; /* 1.. */
+	size_t capacity;  /* jobs waiting, at most */
+	/* Each thread's own state (its database connection); called on the thread itself. A failure of start stops worker_start(). */
+	kms_status (*start)(void *arg, void **ret_state, struct kms_err *err);
+	void (*stop)(void *arg, void *state);
+	void *arg;
+};
+
+struct worker;
+
+/** @return KMS_OK | KMS_E_NOMEM | what start() answered */
+KMS_MUST_CHECK kms_status worker_start(const struct worker_config *cfg, struct worker **ret_worker, struct kms_err *err);
+/** Queue a job. @return KMS_OK | KMS_E_THROTTLED (the queue is full) | KMS_E_SHUTDOWN */
+KMS_MUST_CHECK kms_status worker_submit(struct worker *w, struct job *job);
+/** Put a job that was admitted before back in front, whatever the queue's length (a fence that failed). Works until worker_stop() returns. */
+void worker_resubmit(struct worker *w, struct job *job);
+/** Jobs waiting now. */
+size_t worker_waiting(struct worker *w);
+/** Refuse new jobs, run what is queued, join the threads, free. Accepts NULL. */
+void worker_stop(struct worker *w);
+
+#endif

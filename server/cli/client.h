@@ -1,0 +1,50 @@
+/* server/cli/client.h - one connection to the management API: the local socket, or https with a token. Not thread-safe. */
+#ifndef HOLDFAST_CLI_CLIENT_H
+#define HOLDFAST_CLI_CLIENT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* The documented exit codes of `holdfast` (docs/admin-api.md). */
+enum cli_exit { CLI_OK = 0, CLI_USAGE = 1, CLI_REFUSED = 2, CLI_FAILED = 3 };
+
+struct client_config {
+	const char *socket;     /* UNIX socket of the daemon, or NULL */
+	const char *url;        /* https://{domain}[:port]; used when socket is NULL */
+	const char *token_file; /* bearer token; needed with url; closed to group and others */
+	const char *ca;         /* PEM file of trusted roots, NULL = the system's */
+	bool as_json;           /* errors of the server are passed on as JSON */
+};
+
+struct client;
+
+static inline void json_decref_at(json_t **j) { json_decref(*j); }
+#define JSON_AUTO __attribute__((cleanup(json_decref_at))) json_t
+
+/** Say on stderr what went wrong, with the program's name in front. */
+void cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/** Text without what could steer a terminal, cut to `cap`; returns ret_text. */
+const char *cli_clean(const char *text, char *ret_text, size_t cap);
+
+/** Prepare the connection; nothing is sent yet. Complains on stderr. @return CLI_OK | CLI_USAGE | CLI_FAILED */
+enum cli_exit client_open(const struct client_config *cfg, struct client **ret_client);
+/** Accepts NULL. */
+void client_close(struct client *c);
+
+/**
+ * One request for a JSON object. An answer other than 2xx is explained on stderr.
+ * @param body  sent as JSON when not NULL; borrowed
+ * @param path  starts with '/'; from client_path()
+ * @return CLI_OK (*ret owned by the caller) | CLI_REFUSED (4xx) | CLI_FAILED
+ */
+enum cli_exit client_json(struct client *c, const char *method, const char *path, const json_t *body, json_t **ret);
+/** One line of newline-delimited JSON as it came, without its end. false: it cannot be used. */
+typedef bool (*client_line_fn)(void *arg, const char *line, size_t len);
+/** GET newline-delimited JSON; `each` sees every line. @param ret_count  lines seen */
+enum cli_exit client_lines(struct client *c, const char *path, client_line_fn each, void *arg, long long *ret_count);
+
+/** Build a path: each %s is percent-encoded as one segment, %% and %lld work as usual. Owned by the caller; NULL without memory. */
+char *client_path(struct client *c, const char *fmt, ...);
+
+#endif

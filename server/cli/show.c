@@ -1,0 +1,171 @@
+/* server/cli/show.c - rendering for people. */
+#include "server/cli/show.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "server/base/err.h"
+#include "server/cli/client.h"
+
+#define CELL_MAX 160
+#define COLUMNS_MAX 8
+#define ID_SHOWN 8 /* characters of a version or pseudonym in a log line: enough to tell them apart by eye */
+
+static const json_t *find(const json_t *object, const char *member)
+{
+	size_t first = strcspn(member, ".");
+	char outer[32] = "";
+	if (member[first] == '\0')
+		return json_object_get(object, member);
+	(void)snprintf(outer, sizeof(outer), "%.*s", (int)first, member);
+	return json_object_get(json_object_get(object, outer), member + first + 1);
+}
+
+/* Members that hold seconds since 1970. */
+static bool is_time(const char *member)
+{
+	static const char *const TIMES[] = { "created", "updated", "secret_expires" };
+	for (size_t i = 0; i < KMS_ARRAY_LEN(TIMES); i++)
+		if (strcmp(member, TIMES[i]) == 0)
+			return true;
+	return false;
+}
+
+static void render(const char *member, const json_t *value, char ret[CELL_MAX]);
+
+static void render_list(const json_t *list, char ret[CELL_MAX])
+{
+	size_t used = 0, i = 0;
+	json_t *item = NULL;
+	ret[0] = '\0';
+	json_array_foreach(list, i, item) {
+		char one[CELL_MAX] = "";
+		const char *role = json_string_value(json_object_get(item, "role"));
+		const char *scope = json_string_value(json_object_get(item, "scope"));
+		if (role == NULL)
+			render("", item, one);
+		else if (scope == NULL || strcmp(scope, "vault") == 0)
+			(void)cli_clean(role, one, sizeof(one));
+		else
+			(void)snprintf(one, sizeof(one), "%.60s (%.60s)", role, scope);
+		used += (size_t)snprintf(ret + used, CELL_MAX - used, "%s%s", i == 0 ? "" : ", ", one);
+		if (used >= CELL_MAX)
+			return;
+	}
+	if (i == 0)
+		(void)snprintf(ret, CELL_MAX, "-");
+}
+
+static void render(const char *member, const json_t *value, char ret[CELL_MAX])
+{
+	(void)snprintf(ret, CELL_MAX, "-");
+	switch (value == NULL ? JSON_NULL : json_typeof(value)) {
+	case JSON_STRING:
+		if (json_string_length(value) > 0)
+			(void)cli_clean(json_string_value(value), ret, CELL_MAX);
+		break;
+	case JSON_INTEGER: {
+		time_t at = (time_t)json_integer_value(value);
+		struct tm tm = { 0 };
+		if (is_time(member) && gmtime_r(&at, &tm) != NULL)
+			(void)strftime(ret, CELL_MAX, "%Y-%m-%dT%H:%M:%SZ", &tm);
+		else
+			(void)snprintf(ret, CELL_MAX, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+		break;
+	}
+	case JSON_REAL: (void)snprintf(ret, CELL_MAX, "%g", json_real_value(value)); break;
+	case JSON_TRUE: (void)snprintf(ret, CELL_MAX, "yes"); break;
+	case JSON_FALSE: (void)snprintf(ret, CELL_MAX, "no"); break;
+	case JSON_ARRAY: render_list(value, ret); break;
+	case JSON_OBJECT:
+	case JSON_NULL: break;
+	}
+}
+
+void show_table(const json_t *rows, const struct show_column *columns)
+{
+	int width[COLUMNS_MAX] = { 0 };
+	char cell[CELL_MAX] = "";
+	size_t i = 0, n = 0;
+	json_t *row = NULL;
+
+	for (n = 0; n < COLUMNS_MAX && columns[n].title != NULL; n++) {
+		width[n] = (int)strlen(columns[n].title);
+		json_array_foreach(rows, i, row) {
+			render(columns[n].member, find(row, columns[n].member), cell);
+			if ((int)strlen(cell) > width[n])
+				width[n] = (int)strlen(cell);
+		}
+	}
+	for (size_t k = 0; k < n; k++)
+		(void)printf("%-*s%s", k + 1 < n ? width[k] : 0, columns[k].title, k + 1 < n ? "  " : "\n");
+	json_array_foreach(rows, i, row) {
+		for (size_t k = 0; k < n; k++) {
+			render(columns[k].member, find(row, columns[k].member), cell);
+			(void)printf("%-*s%s", k + 1 < n ? width[k] : 0, cell, k + 1 < n ? "  " : "\n");
+		}
+	}
+}
+
+/* `outer` is empty or ends with a dot. */
+static void facts(const char *outer, const json_t *object)
+{
+	const char *name = NULL;
+	json_t *value = NULL;
+	/* jansson's macro takes the object without const, though it only reads. */
+	for (void *it = json_object_iter((json_t *)(uintptr_t)object); it != NULL; it = json_object_iter_next((json_t *)(uintptr_t)object, it)) {
+		char full[CELL_MAX] = "", clean[CELL_MAX] = "", cell[CELL_MAX] = "";
+		name = json_object_iter_key(it);
+		value = json_object_iter_value(it);
+		(void)snprintf(full, sizeof(full), "%s%s%s", outer, cli_clean(name, clean, sizeof(clean)), json_is_object(value) ? "." : "");
+		if (json_is_object(value)) {
+			facts(full, value);
+			continue;
+		}
+		render(name, value, cell);
+		(void)printf("%-20s %s\n", full, cell);
+	}
+}
+
+void show_facts(const json_t *object) { facts("", object); }
+
+void show_leaf_titles(void)
+{
+	(void)printf("%8s  %-27s  %-20s  %-8s  %-24s  %-32s  %s\n", "SEQ", "TIME", "TYPE", "RESULT", "ACTOR", "KEY", "ERROR");
+}
+
+static const char *text_of(const json_t *leaf, const char *member, char cell[CELL_MAX])
+{
+	render("", find(leaf, member), cell);
+	return cell;
+}
+
+void show_leaf(const json_t *leaf)
+{
+	char time[CELL_MAX] = "", type[CELL_MAX] = "", result[CELL_MAX] = "", kind[CELL_MAX] = "", pid[CELL_MAX] = "", name[CELL_MAX] = "",
+	     version[CELL_MAX] = "", err[CELL_MAX] = "", actor[2 * CELL_MAX] = "", key[2 * CELL_MAX] = "", kind_of_event[2 * CELL_MAX] = "";
+	long long seq = json_integer_value(json_object_get(leaf, "seq"));
+
+	if (json_object_get(leaf, "type") == NULL) {
+		(void)printf("%8lld  (not visible to you)\n", seq);
+		return;
+	}
+	(void)text_of(leaf, "phase", result);
+	(void)snprintf(kind_of_event, sizeof(kind_of_event), "%s%s", text_of(leaf, "type", type), strcmp(result, "intent") == 0 ? "?" : "");
+	(void)text_of(leaf, "actor.pid", pid);
+	(void)snprintf(actor, sizeof(actor), "%s %.*s", text_of(leaf, "actor.kind", kind), ID_SHOWN, strcmp(pid, "-") == 0 ? "" : pid);
+	(void)text_of(leaf, "key.ver", version);
+	(void)snprintf(key, sizeof(key), "%s%s%.*s", text_of(leaf, "key.name", name), strcmp(version, "-") == 0 ? "" : "/", ID_SHOWN,
+	               strcmp(version, "-") == 0 ? "" : version);
+	(void)printf("%8lld  %-27s  %-20s  %-8s  %-24s  %-32s  %s\n", seq, text_of(leaf, "ts", time), kind_of_event,
+	             text_of(leaf, "result", result), actor, key, text_of(leaf, "err", err));
+}
+
+void show_json(const json_t *value)
+{
+	(void)json_dumpf(value, stdout, JSON_COMPACT);
+	(void)putchar('\n');
+}

@@ -1,0 +1,20 @@
+/* server/cli/show.h - answers for people: tables, lists of facts, lines of the event log. Nothing printed can steer a terminal. */
+#ifndef HOLDFAST_CLI_SHOW_H
+#define HOLDFAST_CLI_SHOW_H
+
+#include <jansson.h>
+
+/** One row an object; columns end with a NULL title. A member is found by its name, a nested one by "outer.inner". */
+struct show_column {
+	const char *title, *member;
+};
+void show_table(const json_t *rows, const struct show_column *columns);
+/** One member a line, nested ones as outer.inner. */
+void show_facts(const json_t *object);
+/** One leaf of the event log in one line. */
+void show_leaf(const json_t *leaf);
+void show_leaf_titles(void);
+/** As JSON: compact in one line. */
+void show_json(const json_t *value);
+
+#endif

@@ -1,0 +1,615 @@
+/* server/config.c - the configuration file: libcyaml fills the struct, two tables of rules say what each value must be, libyaml's document
+ * says on which line it stands. Guards against starting with a setting that is misspelt, out of range or readable by the wrong people. */
+#include "server/config.h"
+
+#include <arpa/inet.h>
+#include <cyaml/cyaml.h>
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <yaml.h>
+
+#define FILE_MAX_BYTES ((size_t)64 << 10)
+#define KEY_MAX 64   /* "section.key" and a NUL; longer ones are cut in messages */
+#define SHOWN_MAX 80 /* characters of the file's name in a message */
+#define UIDS_MAX 64
+#define RANGE_MAX 64 /* "a decimal number from … to …" */
+#define NAME_MAX_CHARS 64
+#define DOMAIN_MAX 180 /* leaves room for "{vault}." in a DNS name and for "/audit/log1" in an origin of 200 bytes */
+#define LABEL_MAX 63
+#define ORIGIN_MAX 200
+#define THREADS_MAX 256
+#define HSM_WORKERS_MIN 2
+#define HSM_WORKERS_MAX 64 /* one PKCS#11 session each; hsm/pkcs11/pkcs11.h */
+#define CREDENTIAL_PREFIX "credential:"
+#define ORIGIN_SUFFIX "/audit/log1"
+
+/* ---- what each value must be ---- */
+
+static bool is_of(const char *text, size_t max, const char *set)
+{
+	size_t len = strlen(text);
+	return len >= 1 && len <= max && strspn(text, set) == len;
+}
+
+#define LOWER "abcdefghijklmnopqrstuvwxyz"
+#define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define DIGITS "0123456789"
+
+static bool is_name(const char *text) { return is_of(text, NAME_MAX_CHARS, LOWER UPPER DIGITS ".-"); }
+
+static bool is_domain(const char *text)
+{
+	const char *label = text;
+	if (!is_of(text, DOMAIN_MAX, LOWER DIGITS ".-"))
+		return false;
+	for (;;) {
+		size_t len = strcspn(label, ".");
+		if (len == 0 || len > LABEL_MAX || label[0] == '-' || label[len - 1] == '-')
+			return false;
+		if (label[len] == '\0')
+			return strspn(label, DIGITS) != len; /* a last label of digits would be an address */
+		label += len + 1;
+	}
+}
+
+static bool is_address(const char *text)
+{
+	struct in6_addr out;
+	return inet_pton(AF_INET, text, &out) == 1 || inet_pton(AF_INET6, text, &out) == 1;
+}
+
+static bool is_origin(const char *text)
+{
+	size_t len = strlen(text);
+	return is_of(text, ORIGIN_MAX, LOWER UPPER DIGITS ".-/") && text[0] != '/' && text[len - 1] != '/';
+}
+
+static bool is_one_of(const char *text, const char *const *choices)
+{
+	for (; *choices != NULL; choices++)
+		if (strcmp(text, *choices) == 0)
+			return true;
+	return false;
+}
+
+static bool is_level(const char *text) { return is_one_of(text, (const char *const[]){ "debug", "info", "warn", "error", NULL }); }
+static bool is_format(const char *text) { return is_one_of(text, (const char *const[]){ "auto", "text", "json", NULL }); }
+
+static bool is_token_uri(const char *text)
+{
+	/* The scheme and the characters of RFC 3986; the provider parses the attributes. A PIN does not belong into a file that many may read. */
+	return strstr(text, "pin-value") == NULL && strncmp(text, "pkcs11:", strlen("pkcs11:")) == 0 && text[strlen("pkcs11:")] != '\0' &&
+	       is_of(text, PATH_MAX, LOWER UPPER DIGITS "-._~:/?#[]@!$&'()*+,;=%");
+}
+
+static bool is_file(const char *path)
+{
+	struct stat st;
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, R_OK) == 0;
+}
+
+static bool is_private_file(const char *path)
+{
+	struct stat st;
+	return is_file(path) && stat(path, &st) == 0 && (st.st_mode & (S_IRWXG | S_IRWXO)) == 0;
+}
+
+static bool is_credential(const char *text) { return strncmp(text, CREDENTIAL_PREFIX, strlen(CREDENTIAL_PREFIX)) == 0; }
+
+static bool is_pin_source(const char *text)
+{
+	if (is_credential(text)) /* the service manager guards it, the provider opens it */
+		return is_of(text + strlen(CREDENTIAL_PREFIX), NAME_MAX_CHARS, LOWER UPPER DIGITS "._-");
+	return is_private_file(text);
+}
+
+static bool is_directory(const char *path)
+{
+	struct stat st;
+	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static bool is_in_directory(const char *path)
+{
+	char copy[PATH_MAX] = "";
+	size_t len = strlen(path);
+	if (len == 0 || len >= sizeof(copy) || path[len - 1] == '/' || is_directory(path))
+		return false;
+	memcpy(copy, path, len);
+	return is_directory(dirname(copy));
+}
+
+static bool is_socket_path(const char *path)
+{
+	return strlen(path) < sizeof(((struct sockaddr_un *)NULL)->sun_path) && is_in_directory(path);
+}
+
+struct text_rule {
+	const char *key;
+	size_t offset;
+	bool (*is_ok)(const char *text);
+	const char *expected;
+	const char *fallback; /* used when the key is absent */
+	bool is_required;     /* neither required nor fallback: NULL, or derived from others */
+	bool is_path;         /* relative to the file's directory */
+};
+
+#define AT(member) .offset = offsetof(struct config, member)
+
+static const struct text_rule TEXTS[] = {
+	{ "node", AT(node), is_name, "a name of 1 to 64 characters of A-Z a-z 0-9 . -", .is_required = true },
+	{ "site", AT(site), is_name, "a name of 1 to 64 characters of A-Z a-z 0-9 . -", .fallback = "local" },
+	{ "domain", AT(domain), is_domain, "a lower-case DNS name of at most 180 characters", .is_required = true },
+	{ "listen.address", AT(listen.address), is_address, "a numeric IPv4 or IPv6 address", .fallback = "127.0.0.1" },
+	{ "tls.certificate", AT(tls.certificate), is_file, "a readable PEM file", .is_required = true, .is_path = true },
+	{ "tls.key", AT(tls.key), is_private_file, "a readable PEM file, closed to group and others (chmod 600)", .is_required = true,
+	  .is_path = true },
+	{ "admin.socket", AT(admin.socket), is_socket_path, "a path of at most 107 bytes in an existing directory", .is_required = true,
+	  .is_path = true },
+	{ "storage.database", AT(storage.database), is_in_directory, "a file in an existing directory", .is_required = true, .is_path = true },
+	{ "hsm.module", AT(hsm.module), is_file, "the file of a PKCS#11 library", .is_required = true, .is_path = true },
+	{ "hsm.token", AT(hsm.token), is_token_uri, "a PKCS#11 URI (RFC 7512) without pin-value, such as pkcs11:token=holdfast", .is_required = true },
+	{ "hsm.pin", AT(hsm.pin), is_pin_source, "credential:NAME, or a readable file closed to group and others (chmod 600)",
+	  .is_required = true, .is_path = true },
+	{ "hsm.token_dir", AT(hsm.token_dir), is_directory, "an existing directory", .is_path = true },
+	{ "log.level", AT(log.level), is_level, "debug, info, warn or error", .fallback = "info" },
+	{ "log.format", AT(log.format), is_format, "auto, text or json", .fallback = "auto" },
+	{ "log.origin", AT(log.origin), is_origin, "1 to 200 characters of A-Z a-z 0-9 . - /, no slash at either end" },
+};
+
+struct number_rule {
+	const char *key;
+	size_t offset, size;
+	unsigned min, max;
+	unsigned fallback; /* 0 = derived after the others are known */
+};
+
+#define NUMBER(member) .offset = offsetof(struct config, member), .size = sizeof(((struct config *)NULL)->member)
+
+static const struct number_rule NUMBERS[] = {
+	{ "public_port", NUMBER(public_port), .min = 1, .max = UINT16_MAX },
+	{ "listen.port", NUMBER(listen.port), .min = 1, .max = UINT16_MAX, .fallback = 8443 },
+	{ "listen.threads", NUMBER(listen.threads), .min = 1, .max = THREADS_MAX },
+	{ "listen.connections", NUMBER(listen.connections), .min = 16, .max = 65536, .fallback = 4096 },
+	{ "listen.per_ip", NUMBER(listen.per_ip), .min = 1, .max = 65536, .fallback = 1024 },
+	{ "storage.reserve_mib", NUMBER(storage.reserve_mib), .min = 1, .max = 65536, .fallback = 256 },
+	{ "hsm.workers", NUMBER(hsm.workers), .min = HSM_WORKERS_MIN, .max = HSM_WORKERS_MAX },
+	{ "hsm.cache_keys", NUMBER(hsm.cache_keys), .min = 1, .max = 100000, .fallback = 2000 },
+	{ "limits.queue", NUMBER(limits.queue), .min = 1, .max = 65536, .fallback = 1024 },
+	{ "limits.token_life_s", NUMBER(limits.token_life_s), .min = 300, .max = 86400, .fallback = 3600 },
+};
+
+/* ---- libcyaml's schema: every key is optional here, so that the rules above say what is missing ---- */
+
+#define TEXT(key, member) CYAML_FIELD_STRING_PTR(key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config, member, 0, PATH_MAX)
+#define UINT(key, member) CYAML_FIELD_UINT(key, CYAML_FLAG_OPTIONAL, struct config, member)
+/* A section's members are placed by their offset in the whole struct, so that the rules and the schema speak of the same offsets. */
+#define SECTION(name, members)                                                                                              \
+	{                                                                                                                   \
+		.key = (name), .data_offset = 0, .value = { .type = CYAML_MAPPING, .flags = CYAML_FLAG_OPTIONAL,            \
+		                                            .data_size = sizeof(struct config), .mapping = { .fields = (members) } } \
+	}
+
+static const cyaml_schema_value_t UID_SCHEMA = { CYAML_VALUE_UINT(CYAML_FLAG_DEFAULT, uint32_t) };
+static const cyaml_schema_field_t LISTEN_FIELDS[] = {
+	TEXT("address", listen.address),
+	UINT("port", listen.port),
+	UINT("threads", listen.threads),
+	UINT("connections", listen.connections),
+	UINT("per_ip", listen.per_ip),
+	CYAML_FIELD_END,
+};
+static const cyaml_schema_field_t TLS_FIELDS[] = { TEXT("certificate", tls.certificate), TEXT("key", tls.key), CYAML_FIELD_END };
+static const cyaml_schema_field_t ADMIN_FIELDS[] = {
+	TEXT("socket", admin.socket),
+	CYAML_FIELD_SEQUENCE_COUNT("uids", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config, admin.uids, admin.uids_count, &UID_SCHEMA, 0,
+	                           UIDS_MAX),
+	CYAML_FIELD_END,
+};
+static const cyaml_schema_field_t STORAGE_FIELDS[] = {
+	TEXT("database", storage.database),
+	UINT("reserve_mib", storage.reserve_mib),
+	CYAML_FIELD_END,
+};
+static const cyaml_schema_field_t HSM_FIELDS[] = {
+	TEXT("module", hsm.module),   TEXT("token", hsm.token),         TEXT("pin", hsm.pin), TEXT("token_dir", hsm.token_dir),
+	UINT("workers", hsm.workers), UINT("cache_keys", hsm.cache_keys), CYAML_FIELD_END,
+};
+static const cyaml_schema_field_t LOG_FIELDS[] = {
+	TEXT("level", log.level),
+	TEXT("format", log.format),
+	TEXT("origin", log.origin),
+	CYAML_FIELD_END,
+};
+static const cyaml_schema_field_t LIMITS_FIELDS[] = {
+	UINT("queue", limits.queue),
+	UINT("token_life_s", limits.token_life_s),
+	CYAML_FIELD_END,
+};
+static const cyaml_schema_field_t CONFIG_FIELDS[] = {
+	TEXT("node", node),
+	TEXT("site", site),
+	TEXT("domain", domain),
+	UINT("public_port", public_port),
+	SECTION("listen", LISTEN_FIELDS),
+	SECTION("tls", TLS_FIELDS),
+	SECTION("admin", ADMIN_FIELDS),
+	SECTION("storage", STORAGE_FIELDS),
+	SECTION("hsm", HSM_FIELDS),
+	SECTION("log", LOG_FIELDS),
+	SECTION("limits", LIMITS_FIELDS),
+	CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t CONFIG_SCHEMA = { CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct config, CONFIG_FIELDS) };
+
+/* ---- one load ---- */
+
+struct loading {
+	const char *path;  /* borrowed */
+	const char *shown; /* its end, when it is long */
+	struct kms_err *err;
+	unsigned char *text;
+	size_t text_len;
+	yaml_document_t document;
+	bool has_document;
+	/* What libcyaml said about the first error: the key in question, and the names of the mappings around it. */
+	char said_key[KEY_MAX];
+	char inner[KEY_MAX], outer[KEY_MAX];
+	struct config *config;
+};
+
+static void loading_clear(struct loading *l)
+{
+	if (l->has_document)
+		yaml_document_delete(&l->document);
+	free(l->text);
+	config_free(l->config);
+}
+#define LOADING_AUTO __attribute__((cleanup(loading_clear))) struct loading
+
+static kms_status complain(struct loading *l, size_t line, const char *key, const char *expected)
+{
+	return kms_refuse(l->err, KMS_E_INVALID, "%s:%zu: %s: %s", l->shown, line, key, expected);
+}
+
+static kms_status out_of_memory(struct loading *l)
+{
+	return kms_fail(l->err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "no memory for the configuration");
+}
+
+static kms_status complain_of(struct loading *l, int why)
+{
+	return kms_refuse(l->err, KMS_E_INVALID, "%s: cannot be read: %s", l->shown, strerror(why));
+}
+
+static kms_status read_text(struct loading *l)
+{
+	FILE *f = fopen(l->path, "re");
+	size_t got = 0;
+	int why = errno;
+	if (f == NULL)
+		return complain_of(l, why);
+	l->text = malloc(FILE_MAX_BYTES + 1);
+	if (l->text == NULL) {
+		(void)fclose(f);
+		return out_of_memory(l);
+	}
+	errno = 0;
+	got = fread(l->text, 1, FILE_MAX_BYTES + 1, f);
+	why = ferror(f) ? errno : 0;
+	(void)fclose(f);
+	if (why != 0)
+		return complain_of(l, why);
+	if (got > FILE_MAX_BYTES)
+		return complain(l, 1, "(file)", "at most 64 KiB");
+	l->text_len = got;
+	return KMS_OK;
+}
+
+/* Parse for positions; libcyaml, which parses again for values, does not keep them. */
+static kms_status outline(struct loading *l)
+{
+	yaml_parser_t parser;
+	yaml_document_t more;
+	kms_status status = KMS_OK;
+
+	if (!yaml_parser_initialize(&parser))
+		return out_of_memory(l);
+	yaml_parser_set_input_string(&parser, l->text, l->text_len);
+	if (!yaml_parser_load(&parser, &l->document)) {
+		char said[128] = "";
+		(void)snprintf(said, sizeof(said), "YAML: %s", parser.problem != NULL ? parser.problem : "cannot be parsed");
+		status = complain(l, parser.problem_mark.line + 1, "(syntax)", said);
+	} else {
+		yaml_node_t *root = NULL;
+		l->has_document = true;
+		root = yaml_document_get_root_node(&l->document);
+		if (root == NULL || root->type != YAML_MAPPING_NODE) {
+			status = complain(l, 1, "(file)", "a mapping of settings, as in holdfast.yaml.example");
+		} else if (!yaml_parser_load(&parser, &more)) {
+			status = complain(l, parser.problem_mark.line + 1, "(syntax)", "YAML: cannot be parsed");
+		} else {
+			if (yaml_document_get_root_node(&more) != NULL)
+				status = complain(l, more.start_mark.line + 1, "(file)", "one document only");
+			yaml_document_delete(&more);
+		}
+	}
+	yaml_parser_delete(&parser);
+	return status;
+}
+
+static bool is_scalar(const yaml_node_t *node, const char *text, size_t len)
+{
+	return node != NULL && node->type == YAML_SCALAR_NODE && node->data.scalar.length == len &&
+	       memcmp(node->data.scalar.value, text, len) == 0;
+}
+
+/* The last pair with this key, as a key given twice is complained of where it is repeated. */
+static yaml_node_t *member(struct loading *l, yaml_node_t *map, const char *key, size_t key_len, size_t *ret_line)
+{
+	yaml_node_t *found = NULL;
+	if (map == NULL || map->type != YAML_MAPPING_NODE)
+		return NULL;
+	for (yaml_node_pair_t *p = map->data.mapping.pairs.start; p < map->data.mapping.pairs.top; p++) {
+		yaml_node_t *name = yaml_document_get_node(&l->document, p->key);
+		if (is_scalar(name, key, key_len)) {
+			found = yaml_document_get_node(&l->document, p->value);
+			*ret_line = name->start_mark.line + 1;
+		}
+	}
+	return found;
+}
+
+/* The value of "key" or "section.key", NULL when absent; the line of the key, else of its section, else 1. */
+static yaml_node_t *locate(struct loading *l, const char *key, size_t *ret_line)
+{
+	size_t first = strcspn(key, ".");
+	yaml_node_t *node = NULL;
+	*ret_line = 1;
+	node = member(l, yaml_document_get_root_node(&l->document), key, first, ret_line);
+	if (node == NULL || key[first] == '\0')
+		return node;
+	return member(l, node, key + first + 1, strlen(key + first + 1), ret_line);
+}
+
+/* libcyaml reports an error as one line with what is wrong, then one for each mapping around it, from the inside. */
+static void listen_to_cyaml(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
+	__attribute__((format(printf, 3, 0)));
+static void listen_to_cyaml(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
+{
+	static const char UNKNOWN[] = "Load: Unexpected key: ", FIELD[] = "  in mapping field '";
+	struct loading *l = ctx;
+	char line[256] = "";
+	(void)level;
+	(void)vsnprintf(line, sizeof(line), fmt, args);
+	if (strncmp(line, UNKNOWN, sizeof(UNKNOWN) - 1) == 0) {
+		const char *key = line + sizeof(UNKNOWN) - 1;
+		(void)snprintf(l->said_key, sizeof(l->said_key), "%.*s", (int)strcspn(key, "\n"), key);
+	} else if (strncmp(line, FIELD, sizeof(FIELD) - 1) == 0) {
+		const char *key = line + sizeof(FIELD) - 1;
+		char *into = l->inner[0] == '\0' ? l->inner : l->outer;
+		(void)snprintf(into, KEY_MAX, "%.*s", (int)strcspn(key, "'"), key);
+	}
+}
+
+static const char *what_is_expected(cyaml_err_t cyaml, const char *key, char range[RANGE_MAX])
+{
+	if (cyaml == CYAML_ERR_INVALID_KEY)
+		return "unknown key";
+	if (cyaml == CYAML_ERR_UNEXPECTED_EVENT)
+		return "given twice";
+	if (cyaml == CYAML_ERR_ALIAS)
+		return "aliases are not supported";
+	if (strcmp(key, "admin.uids") == 0)
+		return "a list of at most 64 user ids (decimal numbers)";
+	for (size_t i = 0; i < KMS_ARRAY_LEN(TEXTS); i++)
+		if (strcmp(TEXTS[i].key, key) == 0)
+			return TEXTS[i].expected;
+	for (size_t i = 0; i < KMS_ARRAY_LEN(NUMBERS); i++)
+		if (strcmp(NUMBERS[i].key, key) == 0) {
+			(void)snprintf(range, RANGE_MAX, "a decimal number from %u to %u", NUMBERS[i].min, NUMBERS[i].max);
+			return range;
+		}
+	return "a mapping of settings, as in holdfast.yaml.example";
+}
+
+static kms_status fill(struct loading *l)
+{
+	const cyaml_config_t cyaml = {
+		.log_fn = listen_to_cyaml,
+		.log_ctx = l,
+		.log_level = CYAML_LOG_ERROR,
+		.mem_fn = cyaml_mem,
+		.flags = CYAML_CFG_NO_ALIAS,
+	};
+	cyaml_data_t *data = NULL;
+	char key[2 * KEY_MAX] = "", range[RANGE_MAX] = "";
+	size_t line = 1;
+	cyaml_err_t result = cyaml_load_data(l->text, l->text_len, &cyaml, &CONFIG_SCHEMA, &data, NULL);
+
+	l->config = data;
+	if (result == CYAML_OK)
+		return KMS_OK;
+	if (result == CYAML_ERR_OOM)
+		return out_of_memory(l);
+	if (result == CYAML_ERR_INVALID_KEY && l->inner[0] != '\0')
+		(void)snprintf(key, sizeof(key), "%s.%s", l->inner, l->said_key);
+	else if (result == CYAML_ERR_INVALID_KEY)
+		(void)snprintf(key, sizeof(key), "%s", l->said_key);
+	else if (l->outer[0] != '\0')
+		(void)snprintf(key, sizeof(key), "%s.%s", l->outer, l->inner);
+	else
+		(void)snprintf(key, sizeof(key), "%s", l->inner);
+	(void)locate(l, key, &line);
+	return complain(l, line, key, what_is_expected(result, key, range));
+}
+
+static char **text_at(struct config *c, size_t offset) { return (char **)(void *)((char *)c + offset); }
+
+static unsigned number_get(const struct config *c, const struct number_rule *r)
+{
+	const char *at = (const char *)c + r->offset;
+	uint16_t small = 0;
+	unsigned number = 0;
+	if (r->size == sizeof(small)) {
+		memcpy(&small, at, sizeof(small));
+		return small;
+	}
+	memcpy(&number, at, sizeof(number));
+	return number;
+}
+
+static void number_set(struct config *c, const struct number_rule *r, unsigned number)
+{
+	char *at = (char *)c + r->offset;
+	uint16_t small = (uint16_t)number;
+	if (r->size == sizeof(small))
+		memcpy(at, &small, sizeof(small));
+	else
+		memcpy(at, &number, sizeof(number));
+}
+
+/* libcyaml reads 010 as eight and 0x10 as sixteen; nobody who writes a port or a user id means that. */
+static bool is_decimal(const yaml_node_t *node)
+{
+	const char *text = NULL;
+	if (node->type != YAML_SCALAR_NODE)
+		return false;
+	text = (const char *)node->data.scalar.value;
+	return is_of(text, 10, DIGITS) && (text[0] != '0' || text[1] == '\0');
+}
+
+static kms_status check_numbers(struct loading *l)
+{
+	char range[RANGE_MAX] = "";
+	size_t line = 1;
+	yaml_node_t *uids = NULL;
+	for (size_t i = 0; i < KMS_ARRAY_LEN(NUMBERS); i++) {
+		const struct number_rule *r = &NUMBERS[i];
+		unsigned number = number_get(l->config, r);
+		yaml_node_t *given = locate(l, r->key, &line);
+		if (given == NULL)
+			number_set(l->config, r, r->fallback);
+		else if (!is_decimal(given) || number < r->min || number > r->max)
+			return complain(l, line, r->key, what_is_expected(CYAML_OK, r->key, range));
+	}
+	uids = locate(l, "admin.uids", &line);
+	if (uids != NULL && uids->type == YAML_SEQUENCE_NODE)
+		for (yaml_node_item_t *it = uids->data.sequence.items.start; it < uids->data.sequence.items.top; it++) {
+			yaml_node_t *uid = yaml_document_get_node(&l->document, *it);
+			if (!is_decimal(uid))
+				return complain(l, uid->start_mark.line + 1, "admin.uids", what_is_expected(CYAML_OK, "admin.uids", range));
+		}
+	return KMS_OK;
+}
+
+static kms_status resolve(struct loading *l, char **path)
+{
+	char copy[PATH_MAX] = "", *absolute = NULL;
+	char *full = NULL;
+	int len = 0;
+	if ((*path)[0] == '/' || (*path)[0] == '\0')
+		return KMS_OK;
+	/* The file was opened by this name, so it fits. */
+	(void)snprintf(copy, sizeof(copy), "%s", l->path);
+	absolute = realpath(dirname(copy), NULL);
+	if (absolute == NULL)
+		return complain_of(l, errno);
+	len = asprintf(&full, "%s/%s", strcmp(absolute, "/") == 0 ? "" : absolute, *path);
+	free(absolute);
+	if (len < 0)
+		return out_of_memory(l);
+	free(*path);
+	*path = full;
+	return KMS_OK;
+}
+
+static kms_status check_texts(struct loading *l)
+{
+	size_t line = 1;
+	for (size_t i = 0; i < KMS_ARRAY_LEN(TEXTS); i++) {
+		const struct text_rule *r = &TEXTS[i];
+		char **text = text_at(l->config, r->offset);
+		(void)locate(l, r->key, &line);
+		if (*text == NULL && r->fallback != NULL) {
+			*text = strdup(r->fallback);
+			if (*text == NULL)
+				return out_of_memory(l);
+		}
+		if (*text == NULL && r->is_required) {
+			char missing[256] = "";
+			(void)snprintf(missing, sizeof(missing), "missing: %s", r->expected);
+			return complain(l, line, r->key, missing);
+		}
+		if (*text == NULL)
+			continue;
+		if (r->is_path && !is_credential(*text))
+			KMS_TRY(resolve(l, text));
+		if (!r->is_ok(*text))
+			return complain(l, line, r->key, r->expected);
+	}
+	return KMS_OK;
+}
+
+static unsigned cores(unsigned least, unsigned most)
+{
+	long online = sysconf(_SC_NPROCESSORS_ONLN);
+	if (online < (long)least)
+		return least;
+	return online > (long)most ? most : (unsigned)online;
+}
+
+static kms_status derive(struct loading *l)
+{
+	struct config *c = l->config;
+	size_t line = 1;
+	if (c->public_port == 0)
+		c->public_port = c->listen.port;
+	if (c->listen.threads == 0)
+		c->listen.threads = cores(1, THREADS_MAX);
+	if (c->hsm.workers == 0)
+		c->hsm.workers = cores(HSM_WORKERS_MIN, HSM_WORKERS_MAX);
+	if (c->listen.per_ip > c->listen.connections) {
+		if (locate(l, "listen.per_ip", &line) != NULL)
+			return complain(l, line, "listen.per_ip", "at most listen.connections");
+		c->listen.per_ip = c->listen.connections;
+	}
+	if (c->log.origin == NULL && asprintf(&c->log.origin, "%s%s", c->domain, ORIGIN_SUFFIX) < 0) {
+		c->log.origin = NULL; /* undefined after a failure, asprintf(3) */
+		return out_of_memory(l);
+	}
+	return KMS_OK;
+}
+
+kms_status config_load(const char *path, struct config **ret_config, struct kms_err *err)
+{
+	size_t len = strlen(path);
+	LOADING_AUTO l = { .path = path, .shown = len > SHOWN_MAX ? path + len - SHOWN_MAX : path, .err = err };
+
+	KMS_TRY(read_text(&l));
+	KMS_TRY(outline(&l));
+	KMS_TRY(fill(&l));
+	if (l.config == NULL)
+		return complain(&l, 1, "(file)", "a mapping of settings, as in holdfast.yaml.example");
+	KMS_TRY(check_numbers(&l));
+	KMS_TRY(check_texts(&l));
+	KMS_TRY(derive(&l));
+	*ret_config = KMS_TAKE(l.config);
+	return KMS_OK;
+}
+
+void config_free(struct config *c)
+{
+	const cyaml_config_t cyaml = { .mem_fn = cyaml_mem };
+	if (c != NULL)
+		(void)cyaml_free(&cyaml, &CONFIG_SCHEMA, c, 0); /* fails only for a NULL argument */
+}

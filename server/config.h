@@ -1,0 +1,61 @@
+/* server/config.h - the configuration file: YAML -> one validated struct that never changes afterwards. */
+#ifndef HOLDFAST_SERVER_CONFIG_H
+#define HOLDFAST_SERVER_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "server/base/err.h"
+
+/* Strings are owned by the config and never NULL unless said so. Relative paths are resolved against the file's directory at load. */
+struct config {
+	char *node;        /* node name in the log, [A-Za-z0-9.-]{1,64} */
+	char *site;        /* shown as x-ms-keyvault-region; default "local" */
+	char *domain;      /* vaults live at {vault}.{domain}; lower case DNS name */
+	uint16_t public_port; /* the port in URLs that we hand out; default: listen.port */
+	struct {
+		char *address; /* numeric; default 127.0.0.1 */
+		uint16_t port; /* default 8443 */
+		unsigned threads;     /* default: one a core */
+		unsigned connections; /* default 4096 */
+		unsigned per_ip;      /* default 1024 */
+	} listen;
+	struct {
+		char *certificate, *key; /* PEM files; the key not readable by others */
+	} tls;
+	struct {
+		char *socket;       /* UNIX socket of the management API */
+		uint32_t *uids;     /* besides root and the daemon's own user */
+		unsigned uids_count;
+	} admin;
+	struct {
+		char *database;
+		unsigned reserve_mib; /* ballast that keeps room for the log's last words; default 256 */
+	} storage;
+	struct {
+		char *module;    /* path of the PKCS#11 library */
+		char *token;     /* RFC 7512 URI */
+		char *pin;       /* file, or credential:NAME */
+		char *token_dir; /* directory of a file-backed token, or NULL */
+		unsigned workers;    /* crypto worker threads; default: one a core, at least 2 */
+		unsigned cache_keys; /* wrapped versions kept loaded; default 2000 */
+	} hsm;
+	struct {
+		char *level;  /* debug | info | warn | error; default info */
+		char *format; /* auto | text | json; default auto */
+		char *origin; /* origin of the event log; default "{domain}/audit/log1" */
+	} log;
+	struct {
+		unsigned queue;       /* requests waiting in each lane; default 1024 */
+		unsigned token_life_s; /* life of access tokens: 300..86400, default 3600 */
+	} limits;
+};
+
+/**
+ * Load and check. Unknown keys, wrong types, values out of range, a missing file or a world-readable private file are errors.
+ * @return KMS_OK (*ret_config owned by the caller) | KMS_E_INVALID: message = "FILE:LINE: KEY: what was expected"
+ */
+KMS_MUST_CHECK kms_status config_load(const char *path, struct config **ret_config, struct kms_err *err);
+void config_free(struct config *c);
+
+#endif

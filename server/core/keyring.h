@@ -1,0 +1,71 @@
+/*
+ * server/core/keyring.h - the life of keys in a vault: create, read, update, rotate, revoke, delete, recover, purge.
+ * Each function works on an opened and authorised op, fills op->write, and leaves what it found or made in op->key and op->version.
+ */
+#ifndef HOLDFAST_CORE_KEYRING_H
+#define HOLDFAST_CORE_KEYRING_H
+
+#include "server/core/key.h"
+#include "server/core/op.h"
+
+#define KEYRING_PAGE_MAX 25
+
+struct key_create {
+	enum key_type type;
+	uint16_t bits;  /* 0 = the type's default */
+	bool has_ops;
+	uint32_t ops;
+	bool is_enabled;
+	int64_t nbf_s, exp_s; /* STORE_NO_TIME = none */
+	char *tags;           /* JSON object text, borrowed; NULL = none */
+};
+
+struct key_update {
+	bool has_ops, has_enabled, has_nbf, has_exp, has_tags;
+	uint32_t ops;
+	bool is_enabled;
+	int64_t nbf_s, exp_s;
+	char *tags; /* borrowed; NULL with has_tags = remove all */
+};
+
+/* One row of a list: a key with its latest version, or one version of a key. */
+struct key_row {
+	struct store_key key;
+	struct store_version version;
+};
+void key_rows_clear(struct key_row *rows, size_t count);
+
+/* Names are checked here: KMS_E_INVALID. A missing key or version is KMS_E_KEY_NOTFOUND; so is a deleted one, except where said. version is 16
+ * bytes or NULL for the latest. All may answer KMS_E_STORE; those that change, what op_intend() answers. */
+
+/** A new key, or a new version of a living one. Blocks on the device for as long as it takes to make the key.
+ *  @return KMS_OK | KMS_E_INVALID | KMS_E_DELETED, KMS_E_BEING_DELETED | KMS_E_UNSUPPORTED, KMS_E_DEVICE | KMS_E_VAULT_SHREDDED */
+KMS_MUST_CHECK kms_status keyring_create(struct op *op, const char *name, const struct key_create *req, struct kms_err *err);
+/** A new version like the latest one: type, size, operations and tags carry over. */
+KMS_MUST_CHECK kms_status keyring_rotate(struct op *op, const char *name, struct kms_err *err);
+KMS_MUST_CHECK kms_status keyring_get(struct op *op, const char *name, const uint8_t *version, struct kms_err *err);
+/** @return KMS_OK | KMS_E_KEY_REVOKED (enabling a revoked version) | KMS_E_INVALID */
+KMS_MUST_CHECK kms_status keyring_update(struct op *op, const char *name, const uint8_t *version, const struct key_update *req,
+                                         struct kms_err *err);
+KMS_MUST_CHECK kms_status keyring_delete(struct op *op, const char *name, struct kms_err *err);
+KMS_MUST_CHECK kms_status keyring_get_deleted(struct op *op, const char *name, struct kms_err *err);
+KMS_MUST_CHECK kms_status keyring_recover(struct op *op, const char *name, struct kms_err *err);
+/** Destroys the key's objects. @return KMS_OK | KMS_E_PURGE_PROTECTED | KMS_E_DEVICE (repeat it: it goes on where it stopped) */
+KMS_MUST_CHECK kms_status keyring_purge(struct op *op, const char *name, struct kms_err *err);
+/** Revoke one version or, with NULL, all; reason REVOKE_NONE = reinstate, which is refused (KMS_E_KEY_REVOKED) after a compromise. */
+KMS_MUST_CHECK kms_status keyring_revoke(struct op *op, const char *name, const uint8_t *version, enum revoke_reason reason,
+                                         struct kms_err *err);
+/** A page of keys after a name (NULL = from the start). @param rows  cap <= KEYRING_PAGE_MAX; cleared by the caller */
+KMS_MUST_CHECK kms_status keyring_list(struct op *op, bool deleted, const char *after, struct key_row *rows, size_t cap, size_t *ret_count,
+                                       struct kms_err *err);
+/** A page of versions after an ordinal (0 = from the start). */
+KMS_MUST_CHECK kms_status keyring_list_versions(struct op *op, const char *name, uint64_t after, struct key_row *rows, size_t cap,
+                                                size_t *ret_count, struct kms_err *err);
+
+/** Find a living key and one of its versions; both enter the fence and the event. For keyring and crypto. */
+KMS_MUST_CHECK kms_status keyring_find(struct op *op, const char *name, const uint8_t *version, bool with_tags, struct kms_err *err);
+/** Destroy the device objects of a key's versions and write its removal into op->write; shared with recovery. */
+KMS_MUST_CHECK kms_status keyring_destroy_objects(struct hsm *hsm, struct store *store, const uint8_t key_id[STORE_ID_LEN], size_t *ret_count,
+                                                  struct kms_err *err);
+
+#endif

@@ -1,0 +1,66 @@
+/*
+ * server/core/kms.h - what every service of the domain is handed; no globals.
+ * Lock order: none of the domain's own; the HSM provider, the writer and the lanes each guard themselves and call nothing under their locks.
+ */
+#ifndef HOLDFAST_CORE_KMS_H
+#define HOLDFAST_CORE_KMS_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "hsm/hsm.h"
+#include "server/base/clock.h"
+#include "server/core/writer.h"
+#include "storage/store.h"
+
+#define KMS_DOMAIN_MAX 200
+#define KMS_URL_MAX (KMS_DOMAIN_MAX + STORE_VAULT_NAME_MAX + 32)
+
+/* The installation's own keys and directory; made once, at the first start. */
+struct installation {
+	uint8_t log_key[HSM_ID_LEN], token_key[HSM_ID_LEN], attestation_key[HSM_ID_LEN], pseudonym_key[HSM_ID_LEN];
+	uint8_t directory[STORE_ID_LEN];
+	struct hsm_public token_public;
+};
+
+/* A user id that may use the local socket, with its pseudonym (made at start, so that revocation needs no device). */
+struct local_actor {
+	uid_t uid;
+	uint8_t pid[16];
+};
+
+/* Immutable once the daemon serves. */
+struct kms {
+	struct hsm *hsm;
+	struct writer *writer;
+	const struct clock *clock;
+	struct installation inst;
+	char domain[KMS_DOMAIN_MAX + 1];
+	uint16_t public_port;
+	const char *site, *origin, *node; /* borrowed from the configuration */
+	const struct local_actor *locals;
+	size_t local_count;
+	uint32_t token_life_s;
+};
+
+/** "https://{host}" with the port only when it is not 443; vault NULL = the domain itself. Built from configuration, never from a Host. */
+void kms_url(const struct kms *kms, const char *vault, char ret_url[KMS_URL_MAX]);
+
+/**
+ * Load the installation's keys, or make them on the first start: ids are written first, keys afterwards, so that a crash in between is
+ * finished by the next start. Call before writer_start(), with the writer's connection.
+ * @return KMS_OK | KMS_E_STORE | KMS_E_DEVICE | KMS_E_AUDIT (a key that had been made is missing from the device: detail names it)
+ */
+KMS_MUST_CHECK kms_status installation_open(struct store *store, struct hsm *hsm, struct installation *ret_inst, struct kms_err *err);
+
+/** Pseudonym of a subject under an HMAC key: first 16 bytes of HMAC(issuer || 0 || subject) (audit-log.md section 12). */
+KMS_MUST_CHECK kms_status pseudonym(struct hsm *hsm, const uint8_t key_id[HSM_ID_LEN], const char *issuer, const char *subject,
+                                    uint8_t ret_pid[16], struct kms_err *err);
+
+/**
+ * Settle what a crash left open: every intent without outcome is finished (destruction) or undone (creation) and written down
+ * (audit-log.md 6.2). Call after writer_start(), before serving.
+ */
+KMS_MUST_CHECK kms_status recovery_run(struct kms *kms, struct store *store, struct kms_err *err);
+
+#endif

@@ -1,0 +1,78 @@
+/*
+ * server/core/op.h - one operation under way: who asks, in which vault, what it depends on (the fence) and what it will write.
+ * Core functions fill op->write; the caller of the core hands it to the writer and releases the result only if it was written.
+ */
+#ifndef HOLDFAST_CORE_OP_H
+#define HOLDFAST_CORE_OP_H
+
+#include "server/core/kms.h"
+#include "server/core/policy.h"
+
+#define OP_CHANGES_MAX 3
+
+/* Who was authenticated, before anything was looked up. */
+struct caller {
+	enum event_auth auth;
+	uint8_t principal_id[STORE_ID_LEN]; /* JWT */
+	uint8_t directory[STORE_ID_LEN];    /* JWT: the token's tid */
+	uid_t uid;                          /* local socket */
+};
+
+struct op {
+	struct kms *kms;
+	struct store *store; /* this worker's connection; borrowed */
+	struct caller caller;
+
+	/* Loaded by op_open(). */
+	bool has_vault;
+	struct store_vault vault;
+	bool has_principal;
+	struct store_principal principal;
+	uint64_t permissions;              /* in this vault, whichever scope they come from */
+	uint64_t installation_permissions; /* at the installation's scope */
+	const char *actor_name;            /* for messages: the principal's name or "local" */
+
+	/* What will be written. */
+	struct write write;
+	struct store_change changes[OP_CHANGES_MAX];
+	struct event_det det[EVENT_DET_MAX];
+	bool has_intent; /* the intent leaf is durable: an outcome must follow */
+	bool is_sync;    /* the worker waits for the commit (two-phase, or something to do after it) */
+	/* After the commit, before the answer; may block. NULL = nothing. */
+	void (*after)(struct op *op);
+	/* The outcome could not be written as planned: take back what was made in the device. NULL = nothing. */
+	void (*undo)(struct op *op);
+	uint8_t object[HSM_ID_LEN], object2[HSM_ID_LEN]; /* what `after` or `undo` act on; all zero = nothing */
+	struct store_key key;         /* the key that the operation is about, once found */
+	struct store_version version; /* its version; owned by the op */
+};
+
+/** Release what the op owns, so that it can be opened again. */
+void op_clear(struct op *op);
+
+
+/**
+ * Look up vault and principal and collect the permissions. Everything found goes into the fence and the event.
+ * @param vault_name  NULL = an operation of the installation
+ * @return KMS_OK | KMS_E_UNAUTHENTICATED (unknown or disabled principal, or another directory's) | KMS_E_NOTFOUND (no such vault)
+ */
+KMS_MUST_CHECK kms_status op_open(struct op *op, const char *vault_name, struct kms_err *err);
+/** @return KMS_OK | KMS_E_FORBIDDEN (names caller, action, resource) */
+KMS_MUST_CHECK kms_status op_authorise(struct op *op, enum permission perm, struct kms_err *err);
+/** The vault's keys exist. @return KMS_OK | KMS_E_VAULT_SHREDDED (its root is destroyed, or is being destroyed) */
+KMS_MUST_CHECK kms_status op_need_living_vault(const struct op *op, struct kms_err *err);
+/** The next change of this op, zeroed, with its kind. At most OP_CHANGES_MAX. */
+struct store_change *op_change(struct op *op, enum store_change_kind kind);
+/** Add one member to the event's `det`. */
+void op_det_text(struct op *op, const char *name, const char *text);
+void op_det_number(struct op *op, const char *name, int64_t number);
+void op_det_guid(struct op *op, const char *name, const uint8_t id[STORE_ID_LEN]);
+
+/**
+ * Write the intent of a two-phase act with its own change, if any, and wait until it is durable. Afterwards op->write is the outcome: it
+ * closes the intent and refers to it. @param also  one state change that takes effect with the intent, or NULL
+ * @return KMS_OK | KMS_E_FENCED | KMS_E_AUDIT | KMS_E_THROTTLED | KMS_E_CONFLICT, KMS_E_NOTFOUND (of `also`)
+ */
+KMS_MUST_CHECK kms_status op_intend(struct op *op, const struct store_change *also, const struct store_intent *intent, struct kms_err *err);
+
+#endif

@@ -1,0 +1,123 @@
+/* server/core/recovery.c - at start: every two-phase act that a crash left open is finished or undone, and written down. */
+#include <stdio.h>
+#include <string.h>
+
+#include "server/core/keyring.h"
+#include "server/core/tenancy.h"
+
+#define INTENTS_PAGE 32
+
+/* How one open intent was settled. */
+struct settled {
+	enum event_result result;
+	const char *err;
+	struct store_change changes[3];
+	size_t change_count;
+};
+
+static struct store_change *add_change(struct settled *s, enum store_change_kind kind)
+{
+	struct store_change *c = &s->changes[s->change_count++];
+	memset(c, 0, sizeof(*c));
+	c->kind = kind;
+	return c;
+}
+
+/* Made in the device, never entered: destroy it. Absence is fine, the act may not have come that far. */
+static kms_status undo_create(struct kms *kms, struct store *store, const uint8_t obj[STORE_ID_LEN], struct kms_err *err)
+{
+	bool is_known = false;
+
+	KMS_TRY(store_object_known(store, obj, &is_known, err));
+	return is_known ? KMS_OK : hsm_key_destroy(kms->hsm, obj, err);
+}
+
+static kms_status finish_purge(struct kms *kms, struct store *store, const struct store_intent *i, struct settled *s, struct kms_err *err)
+{
+	size_t destroyed = 0;
+
+	KMS_TRY(keyring_destroy_objects(kms->hsm, store, i->key_id, &destroyed, err));
+	memcpy(add_change(s, STORE_KEY_PURGE)->key.id, i->key_id, STORE_ID_LEN);
+	s->result = EVENT_OK;
+	return KMS_OK;
+}
+
+static kms_status finish_shred(struct kms *kms, struct store *store, const struct store_intent *i, struct settled *s, struct kms_err *err)
+{
+	struct store_vault vault = { 0 };
+	size_t destroyed = 0;
+
+	KMS_TRY(store_vault_by_id(store, i->vault_id, &vault, err));
+	KMS_TRY(vault_destroy_objects(kms, store, &vault, &destroyed, err));
+	add_change(s, STORE_VAULT_ERASE)->vault = vault;
+	vault.state = STORE_VAULT_SHREDDED;
+	add_change(s, STORE_VAULT_SET_STATE)->vault = vault;
+	s->result = EVENT_OK;
+	return KMS_OK;
+}
+
+static kms_status settle(struct kms *kms, struct store *store, const struct store_intent *i, struct settled *s, struct kms_err *err)
+{
+	s->result = EVENT_FAILED;
+	s->err = "Interrupted";
+	switch ((enum event_type)i->type) { /* allowed: the other types have nothing in the device */
+	case EVENT_KEY_CREATE:
+	case EVENT_KEY_ROTATE:
+		return undo_create(kms, store, i->obj, err);
+	case EVENT_TENANT_CREATE:
+		KMS_TRY(undo_create(kms, store, i->obj, err));
+		return undo_create(kms, store, i->key_id, err);
+	case EVENT_KEY_PURGE:
+		return finish_purge(kms, store, i, s, err);
+	case EVENT_TENANT_SHRED:
+		return finish_shred(kms, store, i, s, err);
+	default:
+		return KMS_OK;
+	}
+}
+
+static kms_status write_settled(struct kms *kms, const struct store_intent *i, struct settled *s, struct kms_err *err)
+{
+	static const uint8_t NONE[STORE_ID_LEN];
+	struct write unit = { .event = { .type = (enum event_type)i->type, .phase = EVENT_OUTCOME, .result = s->result, .has_ref = true,
+	                                 .ref = i->seq, .actor = EVENT_ACTOR_NODE, .err = s->err } };
+	kms_status status = KMS_OK;
+
+	if (memcmp(i->vault_id, NONE, STORE_ID_LEN) != 0) { /* allowed: ids are public */
+		unit.event.has_tenant = true;
+		memcpy(unit.event.tenant, i->vault_id, STORE_ID_LEN);
+	}
+	(void)snprintf(unit.event.key_name, sizeof(unit.event.key_name), "%s", i->key_name);
+	add_change(s, STORE_INTENT_CLOSE)->intent.seq = i->seq;
+	unit.changes = s->changes;
+	unit.change_count = s->change_count;
+	status = writer_write(kms->writer, &unit);
+	return status == KMS_OK ? KMS_OK : kms_fail(err, status, KMS_SRC_SELF, 0, "outcome of intent %llu", (unsigned long long)i->seq);
+}
+
+kms_status recovery_run(struct kms *kms, struct store *store, struct kms_err *err)
+{
+	struct store_intent page[INTENTS_PAGE];
+	struct event_det det = { .name = "intents", .is_number = true };
+	size_t count = 0;
+	uint64_t after = UINT64_MAX;
+
+	do {
+		KMS_TRY(store_intents(store, after, page, INTENTS_PAGE, &count, err));
+		for (size_t n = 0; n < count; n++) {
+			struct settled s = { 0 };
+			KMS_TRY(settle(kms, store, &page[n], &s, err));
+			KMS_TRY(write_settled(kms, &page[n], &s, err));
+			after = page[n].seq;
+			det.number++;
+		}
+	} while (count == INTENTS_PAGE);
+	if (det.number > 0) {
+		struct write unit = { .event = { .type = EVENT_NODE_RECOVERED, .actor = EVENT_ACTOR_NODE, .det_count = 1, .det = &det } };
+		kms_status status = writer_write(kms->writer, &unit);
+		if (status != KMS_OK)
+			return kms_fail(err, status, KMS_SRC_SELF, 0, "node.recovered");
+		KMS_TRY(writer_truncate(kms->writer, err));
+	}
+	return KMS_OK;
+}

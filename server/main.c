@@ -1,0 +1,300 @@
+/* server/main.c - composition root: the only file that names concrete backends. Starts everything in order and stops it in reverse. */
+#include <getopt.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "hsm/pkcs11/pkcs11.h"
+#include "server/base/log.h"
+#include "server/config.h"
+#include "server/daemon.h"
+#include "server/reserve.h"
+#include "storage/sqlite/sqlite.h"
+
+#define WRITER_CAPACITY 4096
+#define HSM_WAIT_MS 2000
+#define DRAIN_MS 10000
+#define LOCAL_CONNECTIONS 32
+#define LOCAL_ACTORS_MAX 64
+#define EXIT_CONFIG 2
+
+struct server {
+	struct config *config;
+	const char *config_path;
+	char self[PATH_MAX];
+	const char *look_argv[5];
+	struct store *writer_store;
+	struct kms kms;
+	struct local_actor locals[LOCAL_ACTORS_MAX];
+	struct api *api;
+	struct http_server *http, *local;
+	bool hsm_was_available;
+};
+
+static void hsm_settings(struct server *s, struct p11_config *ret)
+{
+	const struct config *c = s->config;
+
+	s->look_argv[0] = s->self;
+	s->look_argv[1] = "--config";
+	s->look_argv[2] = s->config_path;
+	s->look_argv[3] = "hsm-look";
+	s->look_argv[4] = NULL;
+	/* One session for each thread that may call: crypto workers, key generation, metadata, the monitor. */
+	*ret = (struct p11_config){ .module = c->hsm.module, .uri = c->hsm.token, .pin_file = c->hsm.pin, .token_dir = c->hsm.token_dir,
+		                    .sessions = c->hsm.workers + 3, .wait_ms = HSM_WAIT_MS, .cache_keys = c->hsm.cache_keys,
+		                    .look_argv = s->look_argv };
+}
+
+static kms_status open_reader(void *arg, struct store **ret_store, struct kms_err *err)
+{
+	const struct server *s = arg;
+	return store_open_sqlite(s->config->storage.database, STORE_READ, ret_store, err);
+}
+
+static kms_status add_local(struct server *s, uid_t uid, struct kms_err *err)
+{
+	struct local_actor *a = &s->locals[s->kms.local_count];
+	char subject[32];
+
+	for (size_t i = 0; i < s->kms.local_count; i++)
+		if (s->locals[i].uid == uid)
+			return KMS_OK;
+	if (s->kms.local_count == LOCAL_ACTORS_MAX)
+		return kms_refuse(err, KMS_E_INVALID, "admin.uids: at most %d users.", LOCAL_ACTORS_MAX - 2);
+	a->uid = uid;
+	(void)snprintf(subject, sizeof(subject), "uid:%lu", (unsigned long)uid);
+	KMS_TRY(pseudonym(s->kms.hsm, s->kms.inst.pseudonym_key, "local", subject, a->pid, err));
+	s->kms.local_count++;
+	return KMS_OK;
+}
+
+static kms_status open_locals(struct server *s, struct kms_err *err)
+{
+	s->kms.locals = s->locals;
+	KMS_TRY(add_local(s, 0, err));
+	KMS_TRY(add_local(s, getuid(), err));
+	for (unsigned i = 0; i < s->config->admin.uids_count; i++)
+		KMS_TRY(add_local(s, (uid_t)s->config->admin.uids[i], err));
+	return KMS_OK;
+}
+
+static kms_status open_log(struct server *s, struct kms_err *err)
+{
+	struct writer_config cfg = { .store = s->writer_store, .clock = s->kms.clock, .node = s->config->node, .origin = s->config->log.origin,
+		                     .capacity = WRITER_CAPACITY };
+	struct store *reader = NULL;
+	kms_status status = KMS_OK;
+
+	KMS_TRY(writer_start(&cfg, &s->kms.writer, err));
+	KMS_TRY(open_reader(s, &reader, err));
+	status = recovery_run(&s->kms, reader, err);
+	store_close(reader);
+	return status;
+}
+
+static kms_status listen_all(struct server *s, struct kms_err *err)
+{
+	const struct config *c = s->config;
+	struct http_config main_cfg = { .name = "main", .address = c->listen.address, .port = c->listen.port, .threads = c->listen.threads,
+		                        .connections = c->listen.connections, .per_ip = c->listen.per_ip, .headers_ms = 5000,
+		                        .request_ms = 10000, .idle_s = 120, .work_ms = 60000, .cert_file = c->tls.certificate,
+		                        .key_file = c->tls.key };
+	struct http_config local_cfg = { .name = "local", .unix_path = c->admin.socket, .threads = 1, .connections = LOCAL_CONNECTIONS,
+		                         .headers_ms = 5000, .request_ms = 10000, .idle_s = 30, .work_ms = 120000 };
+	struct http_app main_app = api_app(s->api, false), local_app = api_app(s->api, true);
+
+	KMS_TRY(http_start(&local_cfg, &local_app, &s->local, err));
+	return http_start(&main_cfg, &main_app, &s->http, err);
+}
+
+static kms_status start(struct server *s, struct kms_err *err)
+{
+	const struct config *c = s->config;
+	struct p11_config hsm_cfg;
+	struct hsm_key log_key = { .purpose = HSM_FOR_LOG, .kind = HSM_KIND_ED25519 };
+	struct api_config api_cfg = { .kms = &s->kms, .open_store = open_reader, .arg = s, .crypto_threads = c->hsm.workers,
+		                      .queue = c->limits.queue };
+
+	s->kms.clock = &CLOCK_SYSTEM;
+	(void)snprintf(s->kms.domain, sizeof(s->kms.domain), "%s", c->domain);
+	s->kms.public_port = c->public_port;
+	s->kms.site = c->site;
+	s->kms.origin = c->log.origin;
+	s->kms.node = c->node;
+	s->kms.token_life_s = c->limits.token_life_s;
+	hsm_settings(s, &hsm_cfg);
+	KMS_TRY(store_open_sqlite(c->storage.database, STORE_WRITE, &s->writer_store, err));
+	KMS_TRY(reserve_hold(c->storage.database, c->storage.reserve_mib, err));
+	KMS_TRY(hsm_open_pkcs11(&hsm_cfg, &s->kms.hsm, err));
+	KMS_TRY(installation_open(s->writer_store, s->kms.hsm, &s->kms.inst, err));
+	memcpy(log_key.id, s->kms.inst.log_key, HSM_ID_LEN);
+	hsm_pkcs11_set_log_key(s->kms.hsm, &log_key);
+	KMS_TRY(open_locals(s, err));
+	KMS_TRY(open_log(s, err));
+	KMS_TRY(api_start(&api_cfg, &s->api, err));
+	return listen_all(s, err);
+}
+
+/* Reverse order; each part may be missing when start() failed half-way. */
+static void stop(struct server *s)
+{
+	daemon_stopping();
+	if (s->api != NULL)
+		api_set_stopping(s->api);
+	if (s->http != NULL)
+		http_quiesce(s->http);
+	http_stop(s->http, DRAIN_MS);
+	http_stop(s->local, DRAIN_MS);
+	api_stop(s->api);
+	if (s->writer_store != NULL)
+		reserve_release(s->config->storage.database);
+	writer_stop(s->kms.writer);
+	store_close(s->writer_store);
+	hsm_close(s->kms.hsm);
+}
+
+static void write_node_event(struct server *s, enum event_type type)
+{
+	struct write unit = { .event = { .type = type, .actor = EVENT_ACTOR_NODE } };
+	if (writer_write(s->kms.writer, &unit) != KMS_OK)
+		log_event(LOG_ERROR, "event_not_written", LOG_S("type", event_type_name(type)));
+}
+
+/* Once a second: is the device there? Brings it back when it can. */
+static void watch_hsm(struct server *s)
+{
+	struct kms_err err = { 0 };
+	bool is_available = hsm_check(s->kms.hsm, &err) == KMS_OK;
+
+	if (is_available == s->hsm_was_available)
+		return;
+	s->hsm_was_available = is_available;
+	if (is_available)
+		log_event(LOG_WARN, "hsm_back");
+	else
+		log_failure(LOG_ERROR, "hsm_lost", NULL, &err);
+	write_node_event(s, is_available ? EVENT_NODE_HSM_BACK : EVENT_NODE_HSM_LOST);
+}
+
+static void reload(struct server *s)
+{
+	struct kms_err err = { 0 };
+
+	daemon_reloading();
+	if (http_reload(s->http, &err) == KMS_OK)
+		log_event(LOG_INFO, "certificates_reloaded");
+	else
+		log_failure(LOG_ERROR, "reload_failed", NULL, &err);
+	write_node_event(s, EVENT_NODE_CONFIG);
+	daemon_ready();
+}
+
+static void serve(struct server *s)
+{
+	char url[KMS_URL_MAX];
+
+	kms_url(&s->kms, NULL, url);
+	s->hsm_was_available = true;
+	log_event(LOG_INFO, "ready", LOG_S("url", url), LOG_S("socket", s->config->admin.socket), LOG_S("origin", s->kms.origin));
+	daemon_ready();
+	for (;;) {
+		switch (daemon_wait()) {
+		case DAEMON_RELOAD:
+			reload(s);
+			break;
+		case DAEMON_TICK:
+			watch_hsm(s);
+			break;
+		case DAEMON_STOP:
+			log_event(LOG_INFO, "stopping");
+			return;
+		}
+	}
+}
+
+static int usage(FILE *to)
+{
+	(void)fputs("usage: holdfastd --config FILE [--check]\n"
+	            "  --config FILE  configuration (YAML)\n"
+	            "  --check        read the configuration, say what is wrong with it, and exit\n", to);
+	return to == stderr ? EXIT_CONFIG : 0;
+}
+
+static void setup_log(const struct config *c)
+{
+	enum log_level level = LOG_INFO;
+
+	if (!log_level_parse(c->log.level, &level))
+		level = LOG_INFO;
+	log_setup(level, strcmp(c->log.format, "json") == 0 || (strcmp(c->log.format, "auto") == 0 && !isatty(STDERR_FILENO)));
+}
+
+static int run(struct server *s)
+{
+	struct kms_err err = { 0 };
+	kms_status status = KMS_OK;
+
+	daemon_block_signals();
+	json_setup();
+	status = start(s, &err);
+	if (status != KMS_OK) {
+		err.status = status;
+		log_failure(LOG_ERROR, "start_failed", NULL, &err);
+	} else {
+		serve(s);
+	}
+	stop(s);
+	if (status == KMS_OK)
+		log_event(LOG_INFO, "stopped");
+	return status == KMS_OK ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option OPTIONS[] = {
+		{ "config", required_argument, NULL, 'c' }, { "check", no_argument, NULL, 'n' }, { "help", no_argument, NULL, 'h' }, { 0 },
+	};
+	static struct server server; /* too large for the stack, and one for the process */
+	struct kms_err err = { 0 };
+	struct p11_config hsm_cfg;
+	bool check_only = false;
+	ssize_t len = readlink("/proc/self/exe", server.self, sizeof(server.self) - 1);
+	int exit_status = 0;
+
+	if (len < 0)
+		(void)snprintf(server.self, sizeof(server.self), "%s", argv[0]);
+	for (int o; (o = getopt_long(argc, argv, "c:h", OPTIONS, NULL)) != -1;) {
+		if (o == 'c')
+			server.config_path = optarg;
+		else if (o == 'n')
+			check_only = true;
+		else
+			return usage(o == 'h' ? stdout : stderr);
+	}
+	if (server.config_path == NULL || argc - optind > 1 || (argc - optind == 1 && strcmp(argv[optind], "hsm-look") != 0))
+		return usage(stderr);
+	if (daemon_harden(&err) != KMS_OK || config_load(server.config_path, &server.config, &err) != KMS_OK) {
+		(void)fprintf(stderr, "holdfastd: %s%s%s\n", kms_err_text(&err), err.detail[0] != '\0' ? ": " : "", err.detail);
+		return EXIT_CONFIG;
+	}
+	if (check_only) {
+		(void)printf("%s: good\n", server.config_path);
+		return 0;
+	}
+	setup_log(server.config);
+	if (optind < argc) {
+		hsm_settings(&server, &hsm_cfg);
+		exit_status = p11_look_main(&hsm_cfg);
+	} else {
+		exit_status = run(&server);
+	}
+	config_free(server.config);
+	/* No library destructors: SoftHSM and OpenSSL do not agree on their order at exit (softhsm #635, #780). */
+	(void)fflush(NULL);
+	_exit(exit_status);
+}

@@ -1,0 +1,147 @@
+/*
+ * storage/sqlite/db.h - inside of the SQLite backend: one connection with its prepared statements, and the way a statement is run.
+ * A query binds its values in order, is stepped, and gives its columns in order. What goes wrong on the way is kept and reported once.
+ */
+#ifndef HOLDFAST_STORAGE_SQLITE_DB_H
+#define HOLDFAST_STORAGE_SQLITE_DB_H
+
+#include <sqlite3.h>
+
+#include "storage/store.h"
+
+enum sq_id {
+	SQ_VAULT_BY_NAME, SQ_VAULT_BY_ID, SQ_VAULTS, SQ_PRINCIPAL, SQ_PRINCIPALS, SQ_ROLES, SQ_KEY, SQ_KEYS, SQ_KEYS_DELETED,
+	SQ_VERSION, SQ_VERSION_TAGS, SQ_VERSION_LATEST, SQ_VERSION_LATEST_TAGS, SQ_VERSIONS, SQ_VERSIONS_TAGS,
+	SQ_OBJECTS, SQ_OBJECT_KNOWN, SQ_INTENTS, SQ_META, SQ_EVENT_COUNT, SQ_EVENT, SQ_NODE, SQ_NODE_LEAF,
+	/* From here on: prepared on the writer's connection only. */
+	SQ_BEGIN, SQ_COMMIT, SQ_SAVEPOINT, SQ_RELEASE, SQ_UNDO, SQ_FENCE, SQ_MATERIAL_ADD,
+	SQ_VAULT_ADD, SQ_VAULT_SET_STATE, SQ_VAULT_ERASE_MATERIAL, SQ_VAULT_ERASE_VERSIONS, SQ_VAULT_ERASE_CANARY,
+	SQ_PRINCIPAL_ADD, SQ_PRINCIPAL_SET, SQ_PRINCIPAL_TOUCH, SQ_ROLE_ADD, SQ_ROLE_REMOVE,
+	SQ_KEY_ADD, SQ_KEY_TOUCH, SQ_KEY_DELETE, SQ_KEY_RECOVER, SQ_KEY_SET_PURGING,
+	SQ_KEY_REVOKE, SQ_KEY_TOUCH_ANY,
+	SQ_KEY_PURGE_MATERIAL, SQ_KEY_PURGE_VERSIONS, SQ_KEY_PURGE,
+	SQ_VERSION_ADD, SQ_VERSION_SET, SQ_VERSION_SET_TAGS, SQ_INTENT_OPEN, SQ_INTENT_CLOSE, SQ_META_PUT, SQ_APPEND, SQ_PUT_NODE,
+	SQ_COUNT
+};
+#define SQ_FIRST_WRITE SQ_BEGIN
+
+/* The one table of SQL. */
+extern const char *const SQ_TEXT[SQ_COUNT];
+
+struct sqlite_store {
+	struct store base;
+	sqlite3 *db;
+	int lock_fd; /* -1 on a reader */
+	bool is_in_tx;
+	sqlite3_stmt *statements[SQ_COUNT];
+};
+
+/* The dispatcher hands back what the constructor made; the base is the first member. */
+static inline struct sqlite_store *sq_of(struct store *s) { return (struct sqlite_store *)(void *)s; }
+
+struct sq_query {
+	sqlite3_stmt *st;
+	int parameter, column; /* the last one used */
+	int rc;                /* first failure of a bind, or SQLITE_OK */
+	bool is_damaged;       /* a column holds what its type cannot */
+	bool is_out_of_memory;
+};
+/* Ends with the scope: an open statement would hold its read transaction, and the next read would see an old state. */
+#define SQ_QUERY_AUTO __attribute__((cleanup(sq_end))) struct sq_query
+
+struct sq_query sq_start(struct sqlite_store *s, enum sq_id id);
+void sq_end(struct sq_query *q);
+
+/* Bind the next parameter. Pointers are borrowed until the query ends. */
+void sq_put_blob(struct sq_query *q, const void *bytes, size_t len);
+void sq_put_text(struct sq_query *q, const char *text); /* NULL = SQL NULL */
+void sq_put_int(struct sq_query *q, int64_t value);
+void sq_put_u64(struct sq_query *q, uint64_t value); /* as a signed value: all of ours stay below 2^63 */
+void sq_put_null(struct sq_query *q);
+void sq_put_id(struct sq_query *q, const uint8_t id[STORE_ID_LEN]);
+void sq_put_time(struct sq_query *q, int64_t time_s); /* STORE_NO_TIME = SQL NULL */
+
+/** Next row. @return KMS_OK | KMS_E_STORE (native = extended result code) */
+KMS_MUST_CHECK kms_status sq_step(struct sq_query *q, bool *ret_has_row, struct kms_err *err);
+/** The only row. @return KMS_OK | KMS_E_NOTFOUND | KMS_E_STORE */
+KMS_MUST_CHECK kms_status sq_step_one(struct sq_query *q, struct kms_err *err);
+/** Run to the end; no rows expected. @return KMS_OK | KMS_E_STORE (a broken constraint too: write.c tells them apart by q->rc) */
+KMS_MUST_CHECK kms_status sq_run(struct sq_query *q, struct kms_err *err);
+/** Report the query's failed step as `status`, with the database's words. Returns `status`. */
+KMS_MUST_CHECK kms_status sq_failed(struct sq_query *q, kms_status status, struct kms_err *err);
+
+/* Take the next column. What does not fit marks the row as damaged; sq_taken() reports it. */
+void sq_take_bytes(struct sq_query *q, void *ret_bytes, size_t len);
+void sq_take_some(struct sq_query *q, void *ret_bytes, size_t cap, size_t *ret_len);
+void sq_take_text(struct sq_query *q, char *ret_text, size_t cap);
+void sq_take_copy(struct sq_query *q, uint8_t **ret_bytes, size_t *ret_len); /* NULL when NULL or empty; owned by the caller */
+void sq_take_text_copy(struct sq_query *q, char **ret_text);
+uint64_t sq_take_uint(struct sq_query *q, uint64_t max);
+int64_t sq_take_int(struct sq_query *q);
+int64_t sq_take_time(struct sq_query *q);
+/** @return KMS_OK | KMS_E_STORE (a damaged row, or no memory for a copy) */
+KMS_MUST_CHECK kms_status sq_taken(struct sq_query *q, struct kms_err *err);
+
+/** Run constant text outside the table (pragmas, migrations). @return KMS_OK | KMS_E_STORE */
+KMS_MUST_CHECK kms_status sq_exec(sqlite3 *db, const char *sql, struct kms_err *err);
+/** First column of the first row as text, cut to cap. @return KMS_OK | KMS_E_STORE (no row too) */
+KMS_MUST_CHECK kms_status sq_ask(sqlite3 *db, const char *sql, char *ret_text, size_t cap, struct kms_err *err);
+KMS_MUST_CHECK kms_status sq_ask_int(sqlite3 *db, const char *sql, int64_t *ret_value, struct kms_err *err);
+
+/* One migration, compiled in from migrations/NNNN_what.sql. */
+struct sq_migration {
+	unsigned number; /* 1.., without a gap: the schema's version afterwards */
+	const char *name;
+	const char *sql;
+};
+extern const struct sq_migration SQ_MIGRATIONS[];
+extern const size_t SQ_MIGRATION_COUNT;
+#define SQ_APPLICATION_ID 0x486F6C64 /* "Hold"; set by the first migration */
+
+/**
+ * Bring a database to the newest schema of the list. A database that holds something is copied beside itself first (PATH.before-migration);
+ * the copy is erased after success and kept after a failure. Foreign keys are on when it returns KMS_OK.
+ * @return KMS_OK | KMS_E_STORE (newer schema, not ours, SQL error: the database is as it was after the last whole migration)
+ */
+KMS_MUST_CHECK kms_status sq_migrate(sqlite3 *db, const char *path, const struct sq_migration *list, size_t count, struct kms_err *err);
+/** The schema is exactly version `count` and ours; nothing is changed. @return KMS_OK | KMS_E_STORE */
+KMS_MUST_CHECK kms_status sq_schema_check(sqlite3 *db, size_t count, struct kms_err *err);
+/** fsync the directory of a path, so that a created or removed name is durable. */
+KMS_MUST_CHECK kms_status sq_sync_dir(const char *path, struct kms_err *err);
+
+/* The verbs, by file. */
+extern const struct store_ops SQ_OPS; /* sqlite.c */
+kms_status sq_vault_by_name(struct store *s, const char *name, struct store_vault *ret, struct kms_err *err);
+kms_status sq_vault_by_id(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_vault *ret, struct kms_err *err);
+kms_status sq_vaults(struct store *s, const char *after_name, struct store_vault *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+kms_status sq_principal(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_principal *ret, struct kms_err *err);
+kms_status sq_principals(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after_id[STORE_ID_LEN],
+                         struct store_principal *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+kms_status sq_roles(struct store *s, const uint8_t principal_id[STORE_ID_LEN], struct store_assignment *ret, size_t cap, size_t *ret_count,
+                    struct kms_err *err);
+kms_status sq_key(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const char *name, struct store_key *ret, struct kms_err *err);
+kms_status sq_keys(struct store *s, const uint8_t vault_id[STORE_ID_LEN], bool deleted, const char *after_name, struct store_key *ret,
+                   size_t cap, size_t *ret_count, struct kms_err *err);
+kms_status sq_version(struct store *s, const uint8_t key_id[STORE_ID_LEN], const uint8_t *version_id, bool with_tags,
+                      struct store_version *ret, struct kms_err *err);
+kms_status sq_versions(struct store *s, const uint8_t key_id[STORE_ID_LEN], uint64_t after_ordinal, bool with_tags,
+                       struct store_version *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+kms_status sq_objects(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after_obj[STORE_ID_LEN],
+                      uint8_t (*ret)[STORE_ID_LEN], size_t cap, size_t *ret_count, struct kms_err *err);
+kms_status sq_object_known(struct store *s, const uint8_t obj[STORE_ID_LEN], bool *ret_known, struct kms_err *err);
+kms_status sq_intents(struct store *s, uint64_t after_seq, struct store_intent *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+kms_status sq_meta(struct store *s, const char *name, struct store_meta *ret, struct kms_err *err);
+kms_status sq_event_count(struct store *s, uint64_t *ret_count, struct kms_err *err);
+kms_status sq_event(struct store *s, uint64_t seq, struct store_event *ret, struct kms_err *err);
+kms_status sq_node(struct store *s, unsigned level, uint64_t position, uint8_t ret_hash[STORE_HASH_LEN], struct kms_err *err);
+
+kms_status sq_begin(struct store *s, struct kms_err *err);
+kms_status sq_fence(struct store *s, const struct store_fence *fence, bool *ret_holds, struct kms_err *err);
+kms_status sq_apply(struct store *s, const struct store_change *changes, size_t count, uint64_t seq, struct kms_err *err);
+kms_status sq_append(struct store *s, const struct store_event *event, struct kms_err *err);
+kms_status sq_put_node(struct store *s, unsigned level, uint64_t position, const uint8_t hash[STORE_HASH_LEN], struct kms_err *err);
+kms_status sq_commit(struct store *s, struct kms_err *err);
+void sq_rollback(struct store *s);
+kms_status sq_checkpoint(struct store *s, bool truncate, struct kms_err *err);
+
+#endif

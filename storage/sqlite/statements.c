@@ -1,0 +1,99 @@
+/* storage/sqlite/statements.c - all SQL that runs after start-up: constant text, prepared once for each connection. Parameters are bound
+ * and columns taken in the order written here. */
+#include "storage/sqlite/db.h"
+
+#define VAULT_SELECT                                                                                                          \
+	"SELECT v.id, v.name, v.directory, v.state, v.root_id, v.pseudonym_id, v.retention_days, v.has_purge_protection, "    \
+	"v.allows_rsa1_5, m.wrapped, v.canary_hash, v.created_s, v.epoch FROM vault v LEFT JOIN material m ON m.id = v.canary "
+#define PRINCIPAL_SELECT "SELECT id, vault_id, name, pid, secret_hash, secret_expires_s, is_enabled, created_s, epoch FROM principal "
+#define KEY_SELECT "SELECT id, vault_id, name, created_s, deleted_s, purge_s, is_purging, epoch FROM key "
+#define VERSION_COLUMNS                                                                                                            \
+	"SELECT v.id, v.key_id, v.obj, v.ordinal, v.kty, v.bits, v.ops, v.is_enabled, v.revoked, v.nbf_s, v.exp_s, v.created_s, "  \
+	"v.updated_s, v.epoch, v.e, m.n, m.wrapped"
+#define VERSION_FROM " FROM version v LEFT JOIN material m ON m.id = v.material "
+#define VERSION_ONE "WHERE v.key_id = ?1 AND v.id = ?2"
+#define VERSION_LAST "WHERE v.key_id = ?1 ORDER BY v.ordinal DESC LIMIT 1"
+#define VERSION_PAGE "WHERE v.key_id = ?1 AND v.ordinal > ?2 ORDER BY v.ordinal LIMIT ?3"
+#define ZEROED "UPDATE material SET n = zeroblob(length(n)), wrapped = zeroblob(length(wrapped)) WHERE id IN "
+/* An absent id does not count; a row that is gone has no epoch and equals none. */
+#define UNCHANGED(table, id, epoch) "(" id " IS NULL OR (SELECT epoch FROM " table " WHERE id = " id ") IS " epoch ")"
+
+const char *const SQ_TEXT[SQ_COUNT] = {
+	[SQ_VAULT_BY_NAME] = VAULT_SELECT "WHERE v.name = ?1",
+	[SQ_VAULT_BY_ID] = VAULT_SELECT "WHERE v.id = ?1",
+	[SQ_VAULTS] = VAULT_SELECT "WHERE v.name > ?1 ORDER BY v.name LIMIT ?2",
+	[SQ_PRINCIPAL] = PRINCIPAL_SELECT "WHERE id = ?1",
+	[SQ_PRINCIPALS] = PRINCIPAL_SELECT "WHERE vault_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+	[SQ_ROLES] = "SELECT principal_id, vault_id, role, created_s FROM assignment WHERE principal_id = ?1 ORDER BY vault_id, role LIMIT ?2",
+	[SQ_KEY] = KEY_SELECT "WHERE vault_id = ?1 AND name = ?2",
+	[SQ_KEYS] = KEY_SELECT "WHERE vault_id = ?1 AND name > ?2 AND deleted_s IS NULL ORDER BY name LIMIT ?3",
+	[SQ_KEYS_DELETED] = KEY_SELECT "WHERE vault_id = ?1 AND name > ?2 AND deleted_s IS NOT NULL ORDER BY name LIMIT ?3",
+	[SQ_VERSION] = VERSION_COLUMNS VERSION_FROM VERSION_ONE,
+	[SQ_VERSION_TAGS] = VERSION_COLUMNS ", v.tags" VERSION_FROM VERSION_ONE,
+	[SQ_VERSION_LATEST] = VERSION_COLUMNS VERSION_FROM VERSION_LAST,
+	[SQ_VERSION_LATEST_TAGS] = VERSION_COLUMNS ", v.tags" VERSION_FROM VERSION_LAST,
+	[SQ_VERSIONS] = VERSION_COLUMNS VERSION_FROM VERSION_PAGE,
+	[SQ_VERSIONS_TAGS] = VERSION_COLUMNS ", v.tags" VERSION_FROM VERSION_PAGE,
+	[SQ_OBJECTS] = "SELECT v.obj FROM key k JOIN version v ON v.key_id = k.id WHERE k.vault_id = ?1 AND v.is_resident AND v.obj > ?2 "
+	               "ORDER BY v.obj LIMIT ?3",
+	[SQ_OBJECT_KNOWN] = "SELECT EXISTS (SELECT 1 FROM version o JOIN key k ON k.id = o.key_id JOIN vault v ON v.id = k.vault_id "
+	                    "WHERE o.obj = ?1 AND v.state <> ?2) "
+	                    "OR EXISTS (SELECT 1 FROM vault WHERE root_id = ?1 AND state <> ?2) "
+	                    "OR EXISTS (SELECT 1 FROM vault WHERE pseudonym_id = ?1 AND state <> ?2) "
+	                    "OR EXISTS (SELECT 1 FROM meta WHERE value = ?1 AND length(value) = 16)",
+	[SQ_INTENTS] = "SELECT seq, type, vault_id, key_id, obj, key_name FROM intent WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+	[SQ_META] = "SELECT name, value FROM meta WHERE name = ?1",
+	[SQ_EVENT_COUNT] = "SELECT coalesce(max(seq) + 1, 0) FROM event",
+	[SQ_EVENT] = "SELECT seq, id, vault_id, ts_us, hash, leaf FROM event WHERE seq = ?1",
+	[SQ_NODE] = "SELECT hash FROM node WHERE level = ?1 AND position = ?2",
+	[SQ_NODE_LEAF] = "SELECT hash FROM event WHERE seq = ?1",
+
+	[SQ_BEGIN] = "BEGIN IMMEDIATE",
+	[SQ_COMMIT] = "COMMIT",
+	[SQ_SAVEPOINT] = "SAVEPOINT unit",
+	[SQ_RELEASE] = "RELEASE unit",
+	[SQ_UNDO] = "ROLLBACK TO unit",
+	[SQ_FENCE] = "SELECT " UNCHANGED("vault", "?1", "?2") " AND " UNCHANGED("principal", "?3", "?4") " AND "
+	             UNCHANGED("key", "?5", "?6") " AND " UNCHANGED("version", "?7", "?8"),
+	[SQ_MATERIAL_ADD] = "INSERT INTO material (n, wrapped) VALUES (?1, ?2)",
+	[SQ_VAULT_ADD] = "INSERT INTO vault (id, name, directory, state, root_id, pseudonym_id, retention_days, has_purge_protection, "
+	                 "allows_rsa1_5, canary, canary_hash, created_s, epoch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1)",
+	[SQ_VAULT_SET_STATE] = "UPDATE vault SET state = ?2, epoch = epoch + 1 WHERE id = ?1",
+	[SQ_VAULT_ERASE_MATERIAL] = ZEROED "(SELECT v.material FROM key k JOIN version v ON v.key_id = k.id WHERE k.vault_id = ?1 "
+	                            "UNION ALL SELECT canary FROM vault WHERE id = ?1)",
+	[SQ_VAULT_ERASE_VERSIONS] = "UPDATE version SET material = NULL, e = x'', tags = NULL "
+	                            "WHERE key_id IN (SELECT id FROM key WHERE vault_id = ?1)",
+	[SQ_VAULT_ERASE_CANARY] = "UPDATE vault SET canary = NULL, canary_hash = zeroblob(32) WHERE id = ?1",
+	[SQ_PRINCIPAL_ADD] = "INSERT INTO principal (id, vault_id, name, pid, secret_hash, secret_expires_s, is_enabled, created_s, epoch) "
+	                     "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1)",
+	[SQ_PRINCIPAL_SET] = "UPDATE principal SET is_enabled = ?2, secret_hash = ?3, secret_expires_s = ?4, epoch = epoch + 1 WHERE id = ?1",
+	[SQ_PRINCIPAL_TOUCH] = "UPDATE principal SET epoch = epoch + 1 WHERE id = ?1",
+	[SQ_ROLE_ADD] = "INSERT INTO assignment (principal_id, vault_id, role, created_s) VALUES (?1, ?2, ?3, ?4)",
+	[SQ_ROLE_REMOVE] = "DELETE FROM assignment WHERE principal_id = ?1 AND vault_id = ?2 AND role = ?3",
+	[SQ_KEY_ADD] = "INSERT INTO key (id, vault_id, name, created_s, deleted_s, purge_s, is_purging, epoch) "
+	               "VALUES (?1, ?2, ?3, ?4, NULL, NULL, 0, 1)",
+	[SQ_KEY_TOUCH] = "UPDATE key SET epoch = epoch + 1 WHERE id = ?1 AND deleted_s IS NULL",
+	[SQ_KEY_DELETE] = "UPDATE key SET deleted_s = ?2, purge_s = ?3, epoch = epoch + 1 WHERE id = ?1 AND deleted_s IS NULL",
+	[SQ_KEY_RECOVER] = "UPDATE key SET deleted_s = NULL, purge_s = NULL, epoch = epoch + 1 "
+	                   "WHERE id = ?1 AND deleted_s IS NOT NULL AND NOT is_purging",
+	[SQ_KEY_SET_PURGING] = "UPDATE key SET is_purging = 1, epoch = epoch + 1 WHERE id = ?1",
+	[SQ_KEY_REVOKE] = "UPDATE version SET revoked = ?3, updated_s = ?4, epoch = epoch + 1 WHERE key_id = ?1 AND (?2 IS NULL OR id = ?2)",
+	[SQ_KEY_TOUCH_ANY] = "UPDATE key SET epoch = epoch + 1 WHERE id = ?1",
+	[SQ_KEY_PURGE_MATERIAL] = ZEROED "(SELECT material FROM version WHERE key_id = ?1)",
+	[SQ_KEY_PURGE_VERSIONS] = "DELETE FROM version WHERE key_id = ?1",
+	[SQ_KEY_PURGE] = "DELETE FROM key WHERE id = ?1",
+	[SQ_VERSION_ADD] = "INSERT INTO version (id, key_id, obj, ordinal, kty, bits, ops, is_enabled, revoked, nbf_s, exp_s, created_s, "
+	                   "updated_s, epoch, e, is_resident, material, tags) VALUES (?1, ?2, ?3, "
+	                   "(SELECT coalesce(max(ordinal), 0) + 1 FROM version WHERE key_id = ?2), "
+	                   "?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13, ?14, ?15, ?16)",
+	[SQ_VERSION_SET] = "UPDATE version SET ops = ?2, is_enabled = ?3, revoked = ?4, nbf_s = ?5, exp_s = ?6, updated_s = ?7, "
+	                   "epoch = epoch + 1 WHERE id = ?1",
+	[SQ_VERSION_SET_TAGS] = "UPDATE version SET tags = ?2 WHERE id = ?1",
+	[SQ_INTENT_OPEN] = "INSERT INTO intent (seq, type, vault_id, key_id, obj, key_name) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+	[SQ_INTENT_CLOSE] = "DELETE FROM intent WHERE seq = ?1",
+	[SQ_META_PUT] = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+	/* The log has no gaps: only the next seq is taken. */
+	[SQ_APPEND] = "INSERT INTO event (seq, id, vault_id, ts_us, hash, leaf) SELECT ?1, ?2, ?3, ?4, ?5, ?6 "
+	              "WHERE ?1 = (SELECT coalesce(max(seq) + 1, 0) FROM event)",
+	[SQ_PUT_NODE] = "INSERT INTO node (level, position, hash) VALUES (?1, ?2, ?3)",
+};

@@ -1,0 +1,212 @@
+/* storage/store.c - checked dispatch to the backend: arguments are looked at once, here, for every backend. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "storage/store.h"
+
+#define TREE_LEVELS 64
+
+void store_version_clear(struct store_version *v)
+{
+	free(v->n);
+	free(v->wrapped);
+	free(v->tags);
+	*v = (struct store_version){ 0 };
+}
+
+void store_event_clear(struct store_event *e)
+{
+	free(e->leaf);
+	*e = (struct store_event){ 0 };
+}
+
+void store_close(struct store *s)
+{
+	if (s != NULL)
+		s->ops->close(s);
+}
+
+/* Our own mistakes: refused, and reported as such. */
+static kms_status bug(struct kms_err *err, const char *what) { return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_SELF, 0, "store: %s", what); }
+
+/* A name from outside that is longer than any that was ever stored. */
+static bool fits(const char *name, size_t max) { return strnlen(name, max + 1) <= max; }
+
+static kms_status absent(struct kms_err *err, const char *what)
+{
+	return kms_fail(err, KMS_E_NOTFOUND, KMS_SRC_SELF, 0, "%s beyond what is stored", what);
+}
+
+/* A page is never larger than STORE_PAGE_MAX: the cursor brings the rest. */
+static size_t page(size_t cap) { return cap < STORE_PAGE_MAX ? cap : STORE_PAGE_MAX; }
+
+kms_status store_vault_by_name(struct store *s, const char *name, struct store_vault *ret, struct kms_err *err)
+{
+	return fits(name, STORE_VAULT_NAME_MAX) ? s->ops->vault_by_name(s, name, ret, err) : absent(err, "vault name");
+}
+
+kms_status store_vault_by_id(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_vault *ret, struct kms_err *err)
+{
+	return s->ops->vault_by_id(s, id, ret, err);
+}
+
+kms_status store_vaults(struct store *s, const char *after_name, struct store_vault *ret, size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->vaults(s, after_name, ret, page(cap), ret_count, err);
+}
+
+kms_status store_principal(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_principal *ret, struct kms_err *err)
+{
+	return s->ops->principal(s, id, ret, err);
+}
+
+kms_status store_principals(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t *after_id, struct store_principal *ret,
+                            size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->principals(s, vault_id, after_id, ret, page(cap), ret_count, err);
+}
+
+kms_status store_roles(struct store *s, const uint8_t principal_id[STORE_ID_LEN], struct store_assignment *ret, size_t cap,
+                       size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->roles(s, principal_id, ret, cap, ret_count, err);
+}
+
+kms_status store_key(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const char *name, struct store_key *ret, struct kms_err *err)
+{
+	return fits(name, STORE_KEY_NAME_MAX) ? s->ops->key(s, vault_id, name, ret, err) : absent(err, "key name");
+}
+
+kms_status store_keys(struct store *s, const uint8_t vault_id[STORE_ID_LEN], bool deleted, const char *after_name, struct store_key *ret,
+                      size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->keys(s, vault_id, deleted, after_name, ret, page(cap), ret_count, err);
+}
+
+kms_status store_version(struct store *s, const uint8_t key_id[STORE_ID_LEN], const uint8_t *version_id, bool with_tags,
+                         struct store_version *ret, struct kms_err *err)
+{
+	return s->ops->version(s, key_id, version_id, with_tags, ret, err);
+}
+
+kms_status store_versions(struct store *s, const uint8_t key_id[STORE_ID_LEN], uint64_t after_ordinal, bool with_tags,
+                          struct store_version *ret, size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	if (after_ordinal > INT64_MAX)
+		return bug(err, "ordinal out of range");
+	return s->ops->versions(s, key_id, after_ordinal, with_tags, ret, page(cap), ret_count, err);
+}
+
+kms_status store_objects(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t *after_obj, uint8_t (*ret)[STORE_ID_LEN],
+                         size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->objects(s, vault_id, after_obj, ret, page(cap), ret_count, err);
+}
+
+kms_status store_object_known(struct store *s, const uint8_t obj[STORE_ID_LEN], bool *ret_known, struct kms_err *err)
+{
+	return s->ops->object_known(s, obj, ret_known, err);
+}
+
+kms_status store_intents(struct store *s, uint64_t after_seq, struct store_intent *ret, size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	if (after_seq > INT64_MAX && after_seq != UINT64_MAX)
+		return bug(err, "seq out of range");
+	return s->ops->intents(s, after_seq, ret, page(cap), ret_count, err);
+}
+
+kms_status store_meta(struct store *s, const char *name, struct store_meta *ret, struct kms_err *err)
+{
+	return fits(name, STORE_META_NAME_MAX) ? s->ops->meta(s, name, ret, err) : absent(err, "meta name");
+}
+
+kms_status store_event_count(struct store *s, uint64_t *ret_count, struct kms_err *err) { return s->ops->event_count(s, ret_count, err); }
+
+kms_status store_event(struct store *s, uint64_t seq, struct store_event *ret, struct kms_err *err)
+{
+	return seq <= INT64_MAX ? s->ops->event(s, seq, ret, err) : absent(err, "seq");
+}
+
+kms_status store_node(struct store *s, unsigned level, uint64_t position, uint8_t ret_hash[STORE_HASH_LEN], struct kms_err *err)
+{
+	if (level >= TREE_LEVELS || position > INT64_MAX)
+		return absent(err, "tree node");
+	return s->ops->node(s, level, position, ret_hash, err);
+}
+
+/* Readers are opened read-only below as well; this names the mistake. */
+#define MUST_WRITE(s, err)                                                  \
+	do {                                                                \
+		if ((s)->mode != STORE_WRITE)                               \
+			return bug(err, "a write on a reading connection"); \
+	} while (0)
+
+kms_status store_begin(struct store *s, struct kms_err *err)
+{
+	MUST_WRITE(s, err);
+	return s->ops->begin(s, err);
+}
+
+kms_status store_fence_holds(struct store *s, const struct store_fence *fence, bool *ret_holds, struct kms_err *err)
+{
+	MUST_WRITE(s, err);
+	return s->ops->fence(s, fence, ret_holds, err);
+}
+
+kms_status store_apply(struct store *s, const struct store_change *changes, size_t count, uint64_t seq, struct kms_err *err)
+{
+	MUST_WRITE(s, err);
+	if (count == 0)
+		return KMS_OK;
+	if (seq > INT64_MAX)
+		return bug(err, "seq out of range");
+	return s->ops->apply(s, changes, count, seq, err);
+}
+
+kms_status store_append(struct store *s, const struct store_event *event, struct kms_err *err)
+{
+	MUST_WRITE(s, err);
+	if (event->leaf == NULL || event->leaf_len == 0 || event->seq > INT64_MAX)
+		return bug(err, "leaf without text, or seq out of range");
+	return s->ops->append(s, event, err);
+}
+
+kms_status store_put_node(struct store *s, unsigned level, uint64_t position, const uint8_t hash[STORE_HASH_LEN], struct kms_err *err)
+{
+	MUST_WRITE(s, err);
+	if (level == 0 || level >= TREE_LEVELS || position > INT64_MAX)
+		return bug(err, "tree node out of range");
+	return s->ops->put_node(s, level, position, hash, err);
+}
+
+kms_status store_commit(struct store *s, struct kms_err *err)
+{
+	MUST_WRITE(s, err);
+	return s->ops->commit(s, err);
+}
+
+void store_rollback(struct store *s)
+{
+	if (s->mode == STORE_WRITE)
+		s->ops->rollback(s);
+}
+
+kms_status store_checkpoint(struct store *s, bool truncate, struct kms_err *err)
+{
+	MUST_WRITE(s, err);
+	return s->ops->checkpoint(s, truncate, err);
+}

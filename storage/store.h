@@ -1,0 +1,288 @@
+/*
+ * storage/store.h - port to the database: records, reads, and one transaction shape (fence, changes, leaves, commit). No SQL above it.
+ * A `struct store` is one connection and belongs to one thread at a time. STORE_WRITE connections exist once in a process: the writer's.
+ * Ids are 16 random bytes. Times are seconds since 1970-01-01 UTC unless named otherwise; STORE_NO_TIME = not set.
+ */
+#ifndef HOLDFAST_STORAGE_STORE_H
+#define HOLDFAST_STORAGE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "server/base/err.h"
+
+#define STORE_ID_LEN 16
+#define STORE_HASH_LEN 32
+#define STORE_VAULT_NAME_MAX 24
+#define STORE_KEY_NAME_MAX 127
+#define STORE_PRINCIPAL_NAME_MAX 64
+#define STORE_PAGE_MAX 256
+#define STORE_NO_TIME INT64_MIN
+/* kms_err.native of a KMS_E_STORE after a failed sync (SQLite: SQLITE_IOERR_FSYNC): what the page cache holds is unknown, the process must
+ * exit (audit-log.md 6.1). */
+#define STORE_NATIVE_SYNC 1034UL
+
+enum store_mode { STORE_READ, STORE_WRITE };
+
+enum store_vault_state { STORE_VAULT_ACTIVE = 1, STORE_VAULT_SHREDDING, STORE_VAULT_SHREDDED };
+
+struct store_vault {
+	uint8_t id[STORE_ID_LEN];
+	char name[STORE_VAULT_NAME_MAX + 1]; /* lower case */
+	uint8_t directory[STORE_ID_LEN];     /* tenant GUID of its tokens */
+	enum store_vault_state state;
+	uint8_t root_id[STORE_ID_LEN];      /* HSM object ids */
+	uint8_t pseudonym_id[STORE_ID_LEN];
+	uint16_t retention_days; /* 7..90 */
+	bool has_purge_protection;
+	bool allows_rsa1_5;
+	uint8_t canary_wrapped[40]; /* AES-KW under the root of 32 random bytes, and their SHA-256 (audit-log.md 11.3 step 8) */
+	size_t canary_wrapped_len;
+	uint8_t canary_hash[STORE_HASH_LEN];
+	int64_t created_s;
+	uint64_t epoch; /* raised by each change of state or policy; never 0 */
+};
+
+struct store_principal {
+	uint8_t id[STORE_ID_LEN];       /* object id and client id */
+	uint8_t vault_id[STORE_ID_LEN]; /* whose directory it is in; all zero: the installation's */
+	char name[STORE_PRINCIPAL_NAME_MAX + 1];
+	uint8_t pid[16]; /* pseudonym, audit-log.md 12 */
+	uint8_t secret_hash[STORE_HASH_LEN];
+	int64_t secret_expires_s;
+	bool is_enabled;
+	int64_t created_s;
+	uint64_t epoch; /* raised by each change of the principal or of its roles */
+};
+
+/* One role at one scope. vault_id all zero = the installation. */
+struct store_assignment {
+	uint8_t principal_id[STORE_ID_LEN];
+	uint8_t vault_id[STORE_ID_LEN];
+	uint32_t role; /* core's enum role */
+	int64_t created_s;
+};
+
+struct store_key {
+	uint8_t id[STORE_ID_LEN];
+	uint8_t vault_id[STORE_ID_LEN];
+	char name[STORE_KEY_NAME_MAX + 1]; /* case as given at creation; compared without case (ASCII) */
+	int64_t created_s;
+	int64_t deleted_s; /* STORE_NO_TIME = not deleted */
+	int64_t purge_s;   /* scheduled purge when deleted */
+	bool is_purging;   /* destruction has begun: refused from here on */
+	uint64_t epoch;    /* raised by create of a version, delete, recover, purge */
+};
+
+struct store_version {
+	uint8_t id[STORE_ID_LEN]; /* its 32 hex digits in a URL */
+	uint8_t key_id[STORE_ID_LEN];
+	uint8_t obj[STORE_ID_LEN]; /* HSM object id */
+	uint64_t ordinal;          /* 1.. within the key; the highest is the latest */
+	uint8_t kty;               /* core's enum key_type */
+	uint16_t bits;
+	uint32_t ops; /* core's key_ops bits */
+	bool is_enabled;
+	uint8_t revoked; /* 0 = no; else core's enum revoke_reason */
+	int64_t nbf_s, exp_s;
+	int64_t created_s, updated_s;
+	uint64_t epoch;
+	uint8_t *n; /* owned; RSA modulus; NULL for symmetric keys */
+	size_t n_len;
+	uint8_t e[8];
+	size_t e_len;
+	uint8_t *wrapped; /* owned; NULL when resident */
+	size_t wrapped_len;
+	char *tags; /* owned; JSON object text, or NULL; read only when asked for */
+};
+void store_version_clear(struct store_version *v);
+#define STORE_VERSION_AUTO __attribute__((cleanup(store_version_clear))) struct store_version
+
+/* What a result depends on: released only if all of it is unchanged. An all-zero id = does not depend on it. */
+struct store_fence {
+	uint8_t vault_id[STORE_ID_LEN], principal_id[STORE_ID_LEN], key_id[STORE_ID_LEN], version_id[STORE_ID_LEN];
+	uint64_t vault_epoch, principal_epoch, key_epoch, version_epoch;
+};
+
+enum store_change_kind {
+	STORE_VAULT_ADD = 1,     /* vault (epoch is set to 1) */
+	STORE_VAULT_SET_STATE,   /* vault_id, state; raises its epoch */
+	STORE_VAULT_ERASE,       /* vault_id: wrapped blobs and public halves of all its versions and its canary erased, keys kept as rows */
+	STORE_PRINCIPAL_ADD,     /* principal */
+	STORE_PRINCIPAL_SET,     /* principal: id, is_enabled, secret_hash, secret_expires_s; raises its epoch */
+	STORE_ROLE_ADD,          /* assignment; raises the principal's epoch; KMS_E_CONFLICT when it exists */
+	STORE_ROLE_REMOVE,       /* assignment; the same; KMS_E_NOTFOUND when there is none */
+	STORE_KEY_ADD,           /* key; KMS_E_FENCED when the name is taken, by a deleted key too */
+	STORE_VERSION_ADD,       /* version; its ordinal is set to the next; raises the key's epoch */
+	STORE_VERSION_SET,       /* version: id, ops, is_enabled, revoked, nbf_s, exp_s, updated_s, and tags when set_tags; raises its epoch */
+	STORE_KEY_DELETE,        /* key: id, deleted_s, purge_s; raises its epoch */
+	STORE_KEY_RECOVER,       /* key: id; raises its epoch */
+	STORE_KEY_SET_PURGING,   /* key: id; raises its epoch */
+	STORE_KEY_REVOKE,        /* revocation; raises the epoch of the key and of each version it touches; KMS_E_NOTFOUND when there is none */
+	STORE_KEY_PURGE,         /* key: id: its versions and itself removed */
+	STORE_INTENT_OPEN,       /* intent (its seq is set to that of this unit's leaf) */
+	STORE_INTENT_CLOSE,      /* intent.seq */
+	STORE_META_PUT,          /* meta */
+};
+
+/* A two-phase act that has begun: what start-up must settle if it finds it open. */
+struct store_intent {
+	uint64_t seq;
+	uint32_t type; /* core's enum event_type */
+	uint8_t vault_id[STORE_ID_LEN], key_id[STORE_ID_LEN], obj[STORE_ID_LEN];
+	char key_name[STORE_KEY_NAME_MAX + 1];
+};
+
+/* Revoke (reason != 0) or reinstate (reason 0) one version of a key, or all of them. */
+struct store_revocation {
+	uint8_t key_id[STORE_ID_LEN];
+	uint8_t version_id[STORE_ID_LEN]; /* all zero = every version of the key */
+	uint8_t reason;                   /* as store_version.revoked */
+	int64_t updated_s;
+};
+
+#define STORE_META_NAME_MAX 32
+#define STORE_META_VALUE_MAX 256
+struct store_meta {
+	char name[STORE_META_NAME_MAX + 1];
+	uint8_t value[STORE_META_VALUE_MAX];
+	size_t value_len;
+};
+
+/* One state change. Pointers inside are borrowed until the unit has been written. */
+struct store_change {
+	enum store_change_kind kind;
+	bool set_tags;
+	union {
+		struct store_vault vault;
+		struct store_principal principal;
+		struct store_assignment assignment;
+		struct store_key key;
+		struct store_version version;
+		struct store_revocation revocation;
+		struct store_intent intent;
+		struct store_meta meta;
+	};
+};
+
+/* One leaf as stored. `leaf` is owned when read (free with store_event_clear), borrowed when appended. */
+struct store_event {
+	uint64_t seq;
+	uint8_t id[STORE_ID_LEN];
+	uint8_t vault_id[STORE_ID_LEN]; /* all zero: the installation's */
+	int64_t ts_us;
+	uint8_t hash[STORE_HASH_LEN];
+	char *leaf;
+	size_t leaf_len;
+};
+void store_event_clear(struct store_event *e);
+
+struct store;
+
+struct store_ops {
+	const char *name; /* "sqlite" */
+	void (*close)(struct store *s);
+
+	/* Reads. A row that is not there is KMS_E_NOTFOUND; anything else that goes wrong is KMS_E_STORE. */
+	kms_status (*vault_by_name)(struct store *s, const char *name, struct store_vault *ret, struct kms_err *err);
+	kms_status (*vault_by_id)(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_vault *ret, struct kms_err *err);
+	kms_status (*vaults)(struct store *s, const char *after_name, struct store_vault *ret, size_t cap, size_t *ret_count,
+	                     struct kms_err *err);
+	kms_status (*principal)(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_principal *ret, struct kms_err *err);
+	kms_status (*principals)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after_id[STORE_ID_LEN],
+	                         struct store_principal *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+	kms_status (*roles)(struct store *s, const uint8_t principal_id[STORE_ID_LEN], struct store_assignment *ret, size_t cap,
+	                    size_t *ret_count, struct kms_err *err);
+	kms_status (*key)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const char *name, struct store_key *ret,
+	                  struct kms_err *err);
+	kms_status (*keys)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], bool deleted, const char *after_name,
+	                   struct store_key *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+	kms_status (*version)(struct store *s, const uint8_t key_id[STORE_ID_LEN], const uint8_t *version_id, bool with_tags,
+	                      struct store_version *ret, struct kms_err *err);
+	kms_status (*versions)(struct store *s, const uint8_t key_id[STORE_ID_LEN], uint64_t after_ordinal, bool with_tags,
+	                       struct store_version *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+	kms_status (*objects)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after_obj[STORE_ID_LEN],
+	                      uint8_t (*ret)[STORE_ID_LEN], size_t cap, size_t *ret_count, struct kms_err *err);
+	kms_status (*object_known)(struct store *s, const uint8_t obj[STORE_ID_LEN], bool *ret_known, struct kms_err *err);
+	kms_status (*intents)(struct store *s, uint64_t after_seq, struct store_intent *ret, size_t cap, size_t *ret_count,
+	                      struct kms_err *err);
+	kms_status (*meta)(struct store *s, const char *name, struct store_meta *ret, struct kms_err *err);
+	kms_status (*event_count)(struct store *s, uint64_t *ret_count, struct kms_err *err);
+	kms_status (*event)(struct store *s, uint64_t seq, struct store_event *ret, struct kms_err *err);
+	kms_status (*node)(struct store *s, unsigned level, uint64_t position, uint8_t ret_hash[STORE_HASH_LEN], struct kms_err *err);
+
+	/* The writer's transaction. */
+	kms_status (*begin)(struct store *s, struct kms_err *err);
+	kms_status (*fence)(struct store *s, const struct store_fence *fence, bool *ret_holds, struct kms_err *err);
+	kms_status (*apply)(struct store *s, const struct store_change *changes, size_t count, uint64_t seq, struct kms_err *err);
+	kms_status (*append)(struct store *s, const struct store_event *event, struct kms_err *err);
+	kms_status (*put_node)(struct store *s, unsigned level, uint64_t position, const uint8_t hash[STORE_HASH_LEN], struct kms_err *err);
+	kms_status (*commit)(struct store *s, struct kms_err *err);
+	void (*rollback)(struct store *s);
+	kms_status (*checkpoint)(struct store *s, bool truncate, struct kms_err *err);
+};
+
+struct store {
+	const struct store_ops *ops;
+	enum store_mode mode;
+};
+
+void store_close(struct store *s);
+
+/* Vaults. Names are compared without case. Pages are ordered by the cursor's column; pass NULL (or 0) to begin. */
+KMS_MUST_CHECK kms_status store_vault_by_name(struct store *s, const char *name, struct store_vault *ret, struct kms_err *err);
+KMS_MUST_CHECK kms_status store_vault_by_id(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_vault *ret, struct kms_err *err);
+KMS_MUST_CHECK kms_status store_vaults(struct store *s, const char *after_name, struct store_vault *ret, size_t cap, size_t *ret_count,
+                                       struct kms_err *err);
+KMS_MUST_CHECK kms_status store_principal(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_principal *ret, struct kms_err *err);
+KMS_MUST_CHECK kms_status store_principals(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t *after_id,
+                                           struct store_principal *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+/** All assignments of one principal, at every scope. */
+KMS_MUST_CHECK kms_status store_roles(struct store *s, const uint8_t principal_id[STORE_ID_LEN], struct store_assignment *ret, size_t cap,
+                                      size_t *ret_count, struct kms_err *err);
+/** A key by name, deleted or not. */
+KMS_MUST_CHECK kms_status store_key(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const char *name, struct store_key *ret,
+                                    struct kms_err *err);
+/** Keys of a vault ordered by lower-case name; either the living or the deleted ones. after_name is exclusive. */
+KMS_MUST_CHECK kms_status store_keys(struct store *s, const uint8_t vault_id[STORE_ID_LEN], bool deleted, const char *after_name,
+                                     struct store_key *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+/** One version; version_id NULL = the latest. *ret is owned by the caller (store_version_clear). */
+KMS_MUST_CHECK kms_status store_version(struct store *s, const uint8_t key_id[STORE_ID_LEN], const uint8_t *version_id, bool with_tags,
+                                        struct store_version *ret, struct kms_err *err);
+/** Versions ordered by ordinal, from after_ordinal + 1. The caller clears each. */
+KMS_MUST_CHECK kms_status store_versions(struct store *s, const uint8_t key_id[STORE_ID_LEN], uint64_t after_ordinal, bool with_tags,
+                                         struct store_version *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+/** HSM object ids of all RESIDENT versions of a vault (keys deleted or not), ordered by id. */
+KMS_MUST_CHECK kms_status store_objects(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t *after_obj,
+                                        uint8_t (*ret)[STORE_ID_LEN], size_t cap, size_t *ret_count, struct kms_err *err);
+/** Does any row of a vault that is not shredded, or any meta value, name this HSM object? For the sweep at start. */
+KMS_MUST_CHECK kms_status store_object_known(struct store *s, const uint8_t obj[STORE_ID_LEN], bool *ret_known, struct kms_err *err);
+KMS_MUST_CHECK kms_status store_intents(struct store *s, uint64_t after_seq, struct store_intent *ret, size_t cap, size_t *ret_count,
+                                        struct kms_err *err); /* seq > after_seq; pass UINT64_MAX to begin with seq 0 */
+KMS_MUST_CHECK kms_status store_meta(struct store *s, const char *name, struct store_meta *ret, struct kms_err *err);
+/** Leaves in the log = the next seq. Does not scan. */
+KMS_MUST_CHECK kms_status store_event_count(struct store *s, uint64_t *ret_count, struct kms_err *err);
+KMS_MUST_CHECK kms_status store_event(struct store *s, uint64_t seq, struct store_event *ret, struct kms_err *err);
+/** Hash of a complete subtree; level 0 = leaf hashes. */
+KMS_MUST_CHECK kms_status store_node(struct store *s, unsigned level, uint64_t position, uint8_t ret_hash[STORE_HASH_LEN],
+                                     struct kms_err *err);
+
+/* The writer's transaction: begin; for each unit fence, apply, append, put_node; commit. Only on a STORE_WRITE connection. */
+KMS_MUST_CHECK kms_status store_begin(struct store *s, struct kms_err *err);
+KMS_MUST_CHECK kms_status store_fence_holds(struct store *s, const struct store_fence *fence, bool *ret_holds, struct kms_err *err);
+/** Apply the changes of one unit, all or none (a savepoint inside the transaction). seq = the unit's leaf.
+ *  @return KMS_OK | KMS_E_FENCED (a row is gone or a name is taken), KMS_E_CONFLICT, KMS_E_NOTFOUND (as the kinds say): nothing of the unit
+ *          was applied and the transaction lives on | KMS_E_STORE: roll back */
+KMS_MUST_CHECK kms_status store_apply(struct store *s, const struct store_change *changes, size_t count, uint64_t seq, struct kms_err *err);
+KMS_MUST_CHECK kms_status store_append(struct store *s, const struct store_event *event, struct kms_err *err);
+/** Levels >= 1 only: level 0 is the event's own hash. */
+KMS_MUST_CHECK kms_status store_put_node(struct store *s, unsigned level, uint64_t position, const uint8_t hash[STORE_HASH_LEN],
+                                         struct kms_err *err);
+/** On stable storage when it returns KMS_OK; on failure the transaction is rolled back. */
+KMS_MUST_CHECK kms_status store_commit(struct store *s, struct kms_err *err);
+void store_rollback(struct store *s);
+/** Move the WAL into the database; truncate: also empty the WAL file and release free pages (audit-log.md 11.3 step 6). */
+KMS_MUST_CHECK kms_status store_checkpoint(struct store *s, bool truncate, struct kms_err *err);
+
+#endif

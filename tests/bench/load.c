@@ -1,0 +1,243 @@
+/*
+ * tests/bench/load.c - load generator: N keep-alive HTTPS connections on one thread and one epoll, each with one request under way, for a
+ * fixed time; rate and latencies of what was answered in it.
+ *
+ *	load PORT SERVER-NAME CONNECTIONS SECONDS CA-FILE REQUEST-FILE...
+ *
+ * A request file holds the bytes of one request; connection i sends file i modulo their number. Anything but 200 is an error and ends the
+ * run. Prints {"rps":n,"p50_us":n,"p99_us":n,"requests":n}. Handshakes and a warm-up are over before the clock starts.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/bench/now.h"
+
+#define REQUEST_MAX 16384
+#define ANSWER_MAX 65536
+#define EVENTS 256
+#define WARM_UP_US 300000
+#define SILENCE_MS 15000
+#define NEEDED_ARGS 7
+#define STATUS_AT 9 /* after "HTTP/1.1 " */
+
+struct text {
+	char *bytes;
+	size_t len;
+};
+
+struct conn {
+	SSL *ssl;
+	int fd;
+	const struct text *request;
+	size_t sent;
+	char *answer; /* ANSWER_MAX + 1 */
+	size_t got;
+	int64_t begun_us;
+};
+
+struct load {
+	struct conn *conns;
+	size_t count;
+	int epoll_fd;
+	int64_t measure_from_us, end_us;
+	uint32_t *latencies_us;
+	size_t done, cap;
+};
+
+__attribute__((noreturn, format(printf, 1, 2))) static void die(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap); /* NOLINT: ap is initialised */
+	va_end(ap);
+	fputc('\n', stderr);
+	ERR_print_errors_fp(stderr);
+	exit(EXIT_FAILURE);
+}
+
+static struct text file_read(const char *path)
+{
+	struct text t = { .bytes = malloc(REQUEST_MAX) };
+	FILE *f = fopen(path, "re");
+
+	if (t.bytes == NULL || f == NULL)
+		die("%s: cannot be read", path);
+	t.len = fread(t.bytes, 1, REQUEST_MAX, f);
+	(void)fclose(f);
+	if (t.len == 0 || t.len == REQUEST_MAX)
+		die("%s: empty or too long", path);
+	return t;
+}
+
+static void conn_open(struct conn *c, SSL_CTX *ctx, uint16_t port, char *name)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int yes = 1;
+
+	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (c->fd < 0 || connect(c->fd, (const struct sockaddr *)&to, sizeof(to)) != 0)
+		die("connect: %s", strerror(errno));
+	(void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
+	c->ssl = SSL_new(ctx);
+	c->answer = malloc(ANSWER_MAX + 1);
+	if (c->ssl == NULL || c->answer == NULL)
+		die("no memory");
+	if (SSL_set_fd(c->ssl, c->fd) != 1 || SSL_set_tlsext_host_name(c->ssl, name) != 1 || SSL_set1_host(c->ssl, name) != 1 ||
+	    SSL_connect(c->ssl) != 1)
+		die("TLS handshake");
+	if (fcntl(c->fd, F_SETFL, O_NONBLOCK) != 0)
+		die("fcntl: %s", strerror(errno));
+}
+
+static void conn_send(struct conn *c)
+{
+	while (c->sent < c->request->len) {
+		int n = SSL_write(c->ssl, c->request->bytes + c->sent, (int)(c->request->len - c->sent));
+		if (n <= 0) {
+			int why = SSL_get_error(c->ssl, n);
+			if (why == SSL_ERROR_WANT_WRITE || why == SSL_ERROR_WANT_READ)
+				return; /* a small request into an empty socket: goes on with the next event */
+			die("SSL_write: %d", why);
+		}
+		c->sent += (size_t)n;
+	}
+}
+
+static void conn_next(struct conn *c)
+{
+	c->sent = 0;
+	c->got = 0;
+	c->begun_us = now_us();
+	conn_send(c);
+}
+
+/* Is the answer complete? Dies when it is not a 200 with a Content-Length. */
+static bool conn_is_answered(struct conn *c)
+{
+	const char *head_end, *length;
+
+	c->answer[c->got] = '\0';
+	head_end = strstr(c->answer, "\r\n\r\n");
+	if (head_end == NULL)
+		return false;
+	if (c->got < STATUS_AT + 3 || memcmp(c->answer + STATUS_AT, "200", 3) != 0)
+		die("the answer is not 200:\n%s", c->answer);
+	length = strcasestr(c->answer, "\r\ncontent-length:");
+	if (length == NULL || length > head_end)
+		die("no Content-Length:\n%s", c->answer);
+	return c->got >= (size_t)(head_end + 4 - c->answer) + strtoul(length + strlen("\r\ncontent-length:"), NULL, 10);
+}
+
+static void load_note(struct load *l, const struct conn *c, int64_t now_us)
+{
+	if (c->begun_us < l->measure_from_us || now_us > l->end_us)
+		return;
+	if (l->done == l->cap) {
+		l->cap = l->cap == 0 ? 1U << 16 : l->cap * 2;
+		l->latencies_us = realloc(l->latencies_us, l->cap * sizeof(*l->latencies_us));
+		if (l->latencies_us == NULL)
+			die("no memory");
+	}
+	l->latencies_us[l->done++] = (uint32_t)(now_us - c->begun_us);
+}
+
+static void conn_event(struct load *l, struct conn *c)
+{
+	if (c->sent < c->request->len)
+		conn_send(c);
+	for (;;) {
+		if (c->got == ANSWER_MAX)
+			die("an answer over %d bytes", ANSWER_MAX);
+		int n = SSL_read(c->ssl, c->answer + c->got, (int)(ANSWER_MAX - c->got));
+		if (n <= 0) {
+			int why = SSL_get_error(c->ssl, n);
+			if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE)
+				return;
+			die("the connection was closed (%d) after %zu bytes", why, c->got);
+		}
+		c->got += (size_t)n;
+		if (conn_is_answered(c)) {
+			load_note(l, c, now_us());
+			conn_next(c);
+		}
+	}
+}
+
+static int compare_u32(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void load_run(struct load *l, double seconds)
+{
+	struct epoll_event events[EVENTS];
+	int64_t begun_us = now_us();
+
+	l->measure_from_us = begun_us + WARM_UP_US;
+	l->end_us = l->measure_from_us + (int64_t)(seconds * US_PER_S);
+	for (size_t i = 0; i < l->count; i++)
+		conn_next(&l->conns[i]);
+	while (now_us() < l->end_us) {
+		int n = epoll_wait(l->epoll_fd, events, EVENTS, SILENCE_MS);
+		if (n == 0 || (n < 0 && errno != EINTR))
+			die("no answer within %d ms", SILENCE_MS);
+		for (int i = 0; i < n; i++)
+			conn_event(l, events[i].data.ptr);
+	}
+	if (l->done == 0)
+		die("nothing was answered");
+	qsort(l->latencies_us, l->done, sizeof(*l->latencies_us), compare_u32);
+	printf("{\"rps\":%.1f,\"p50_us\":%u,\"p99_us\":%u,\"requests\":%zu}\n", (double)l->done / seconds, l->latencies_us[l->done / 2],
+	       l->latencies_us[l->done - 1 - l->done / 100], l->done);
+}
+
+int main(int argc, char **argv)
+{
+	struct load l = { 0 };
+
+	if (argc < NEEDED_ARGS) {
+		fprintf(stderr, "usage: load PORT SERVER-NAME CONNECTIONS SECONDS CA-FILE REQUEST-FILE...\n");
+		return EXIT_FAILURE;
+	}
+	size_t files = (size_t)(argc - NEEDED_ARGS + 1);
+	struct text *requests = calloc(files, sizeof(*requests));
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	l.count = strtoul(argv[3], NULL, 10);
+	l.conns = calloc(l.count, sizeof(*l.conns));
+	l.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (requests == NULL || ctx == NULL || l.count == 0 || l.conns == NULL || l.epoll_fd < 0)
+		die("cannot begin");
+	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE);
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+	if (SSL_CTX_load_verify_file(ctx, argv[5]) != 1)
+		die("%s: no CA", argv[5]);
+	for (size_t i = 0; i < files; i++)
+		requests[i] = file_read(argv[NEEDED_ARGS - 1 + (int)i]);
+	for (size_t i = 0; i < l.count; i++) {
+		struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.ptr = &l.conns[i] };
+		l.conns[i].request = &requests[i % files];
+		conn_open(&l.conns[i], ctx, (uint16_t)strtoul(argv[1], NULL, 10), argv[2]);
+		if (epoll_ctl(l.epoll_fd, EPOLL_CTL_ADD, l.conns[i].fd, &event) != 0)
+			die("epoll_ctl: %s", strerror(errno));
+	}
+	load_run(&l, strtod(argv[4], NULL));
+	return EXIT_SUCCESS; /* connections end with the process */
+}

@@ -1,0 +1,314 @@
+/* tests/fault/storage_disk.c - the disk fails at the 1st, 2nd, 3rd ... call: nothing is acknowledged that is not there, nothing that was
+ * acknowledged is lost, and service comes back without help when the disk does. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "storage/sqlite/db.h"
+#include "storage/sqlite/sqlite.h"
+#include "tests/support/fault_vfs.h"
+#include "tests/support/store_fixture.h"
+
+#define TOO_MANY 2000 /* a loop over n that gets here would never end */
+
+struct fault_case {
+	const char *name;
+	unsigned ops;
+	int rc;
+	bool lasts;
+};
+static const struct fault_case CASES[] = {
+	{ "write fails once", FAULT_WRITE, SQLITE_IOERR_WRITE, false },
+	{ "disk is full", FAULT_WRITE, SQLITE_FULL, true },
+	{ "disk is read-only", FAULT_WRITE | FAULT_TRUNCATE, SQLITE_READONLY, true },
+	{ "sync fails once", FAULT_SYNC, SQLITE_IOERR_FSYNC, false },
+	{ "sync keeps failing", FAULT_SYNC, SQLITE_IOERR_FSYNC, true },
+	{ "truncate fails", FAULT_TRUNCATE, SQLITE_IOERR_TRUNCATE, true },
+	{ "open fails", FAULT_OPEN, SQLITE_CANTOPEN, true },
+	{ "read fails once", FAULT_READ, SQLITE_IOERR_READ, false },
+	{ "WAL index fails", FAULT_SHM, SQLITE_IOERR_SHMMAP, false },
+	{ "lock fails", FAULT_LOCK, SQLITE_IOERR_LOCK, false },
+};
+
+/* One unit: two keys, a version, a leaf, a node. */
+static kms_status write_unit(struct store_fixture *f, const struct store_vault *v, unsigned n, struct kms_err *err)
+{
+	char names[2][16];
+	struct store_change c[3];
+	struct store_event e = store_fixture_event(n);
+	uint8_t hash[STORE_HASH_LEN] = { 7 };
+	kms_status status;
+
+	(void)snprintf(names[0], sizeof(names[0]), "a%u", n);
+	(void)snprintf(names[1], sizeof(names[1]), "b%u", n);
+	c[0] = (struct store_change){ .kind = STORE_KEY_ADD, .key = store_fixture_key(2 * n, v, names[0]) };
+	c[1] = (struct store_change){ .kind = STORE_KEY_ADD, .key = store_fixture_key(2 * n + 1, v, names[1]) };
+	c[2] = (struct store_change){ .kind = STORE_VERSION_ADD, .version = store_fixture_version(n, &c[0].key) };
+	status = store_begin(f->w, err);
+	if (status == KMS_OK)
+		status = store_apply(f->w, c, KMS_ARRAY_LEN(c), n, err);
+	if (status == KMS_OK)
+		status = store_append(f->w, &e, err);
+	if (status == KMS_OK)
+		status = store_put_node(f->w, 1, n, hash, err);
+	if (status == KMS_OK)
+		status = store_commit(f->w, err);
+	store_rollback(f->w);
+	return status;
+}
+
+/* Whole or absent, never in part; the answer of both connections. */
+static bool unit_is_there(struct store_fixture *f, const struct store_vault *v, unsigned n)
+{
+	struct store *both[] = { f->r, f->w };
+	bool is_there = false;
+
+	for (size_t i = 0; i < KMS_ARRAY_LEN(both); i++) {
+		struct store_key k = { 0 };
+		STORE_VERSION_AUTO ver = { 0 };
+		uint8_t hash[STORE_HASH_LEN];
+		char name[16];
+		kms_status first;
+		(void)snprintf(name, sizeof(name), "a%u", n);
+		first = store_key(both[i], v->id, name, &k, NULL);
+		assert_true(first == KMS_OK || first == KMS_E_NOTFOUND);
+		name[0] = 'b';
+		assert_int_equal(store_key(both[i], v->id, name, &k, NULL), first);
+		store_fixture_id('k', 2 * n, k.id);
+		assert_int_equal(store_version(both[i], k.id, NULL, false, &ver, NULL), first);
+		assert_int_equal(store_node(both[i], 0, n, hash, NULL), first);
+		assert_int_equal(store_node(both[i], 1, n, hash, NULL), first);
+		if (i > 0)
+			assert_int_equal(is_there, first == KMS_OK);
+		is_there = first == KMS_OK;
+	}
+	return is_there;
+}
+
+static void assert_sound(struct store_fixture *f)
+{
+	char text[64];
+
+	assert_int_equal(sq_ask(sq_of(f->w)->db, "PRAGMA integrity_check", text, sizeof(text), NULL), KMS_OK);
+	assert_string_equal(text, "ok");
+}
+
+static struct store_vault add_vault(struct store_fixture *f)
+{
+	struct store_change c = { .kind = STORE_VAULT_ADD, .vault = store_fixture_vault(1, "payroll") };
+
+	assert_int_equal(store_begin(f->w, NULL), KMS_OK);
+	assert_int_equal(store_apply(f->w, &c, 1, 0, NULL), KMS_OK);
+	assert_int_equal(store_commit(f->w, NULL), KMS_OK);
+	return c.vault;
+}
+
+static void no_write_is_acknowledged_that_is_not_there_and_service_returns_alone(void **state)
+{
+	struct store_fixture *f = *state;
+	struct store_vault v = add_vault(f);
+	unsigned unit = 0;
+
+	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
+		const struct fault_case *c = &CASES[i];
+		bool has_failed = true;
+		for (int nth = 0; has_failed; nth++) {
+			struct kms_err err = { 0 };
+			kms_status status;
+			assert_true(nth < TOO_MANY);
+			fault_vfs_arm(c->ops, nth, c->rc, c->lasts);
+			status = write_unit(f, &v, unit, &err);
+			has_failed = fault_vfs_disarm();
+			if (status != KMS_OK) {
+				if (status != KMS_E_STORE || err.status != KMS_E_STORE || err.source != KMS_SRC_SQLITE)
+					fail_msg("%s, call %d: %s: %s", c->name, nth, kms_status_name(status), err.detail);
+				/* The writer must be able to tell: it leaves the process after a failed sync. */
+				assert_int_equal(err.native == SQLITE_IOERR_FSYNC, c->rc == SQLITE_IOERR_FSYNC);
+				if (unit_is_there(f, &v, unit))
+					fail_msg("%s, call %d: refused, yet there", c->name, nth);
+				/* The same connection goes on when the disk does. */
+				assert_int_equal(write_unit(f, &v, unit, NULL), KMS_OK);
+			}
+			if (!unit_is_there(f, &v, unit))
+				fail_msg("%s, call %d: acknowledged, yet absent", c->name, nth);
+			unit++;
+		}
+	}
+	/* What was acknowledged is on the disk. */
+	assert_sound(f);
+	store_fixture_reopen(f);
+	for (unsigned n = 0; n < unit; n++)
+		assert_true(unit_is_there(f, &v, n));
+	assert_true(unit > KMS_ARRAY_LEN(CASES));
+}
+
+static void a_checkpoint_that_fails_loses_nothing_and_succeeds_later(void **state)
+{
+	struct store_fixture *f = *state;
+	struct store_vault v = add_vault(f);
+	unsigned unit = 0;
+
+	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
+		bool has_failed = true, has_refused = false;
+		for (int nth = 0; has_failed; nth++) {
+			kms_status status;
+			assert_true(nth < TOO_MANY);
+			assert_int_equal(write_unit(f, &v, unit++, NULL), KMS_OK);
+			fault_vfs_arm(CASES[i].ops, nth, CASES[i].rc, CASES[i].lasts);
+			status = store_checkpoint(f->w, true, NULL);
+			has_failed = fault_vfs_disarm();
+			has_refused |= status != KMS_OK;
+			assert_true(status == KMS_OK || (status == KMS_E_STORE && has_failed));
+			assert_true(unit_is_there(f, &v, unit - 1));
+			assert_int_equal(store_checkpoint(f->w, true, NULL), KMS_OK);
+		}
+		if ((CASES[i].ops & (FAULT_WRITE | FAULT_SYNC)) != 0)
+			assert_true(has_refused);
+	}
+	assert_sound(f);
+	store_fixture_reopen(f);
+	for (unsigned n = 0; n < unit; n++)
+		assert_true(unit_is_there(f, &v, n));
+}
+
+static void an_open_that_fails_leaves_nothing_behind_and_can_be_repeated(void **state)
+{
+	struct store_fixture *f = *state;
+	static const enum store_mode MODES[] = { STORE_WRITE, STORE_READ };
+	struct store_vault v = add_vault(f), got;
+
+	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
+		for (size_t m = 0; m < KMS_ARRAY_LEN(MODES); m++) {
+			bool has_failed = true;
+			store_close(f->r);
+			store_close(f->w);
+			f->r = f->w = NULL;
+			for (int nth = 0; has_failed; nth++) {
+				struct store *s = NULL;
+				struct kms_err err = { 0 };
+				kms_status status;
+				assert_true(nth < TOO_MANY);
+				fault_vfs_arm(CASES[i].ops, nth, CASES[i].rc, CASES[i].lasts);
+				status = store_open_sqlite(f->path, MODES[m], &s, &err);
+				has_failed = fault_vfs_disarm();
+				assert_true(status == KMS_OK || (status == KMS_E_STORE && s == NULL && has_failed));
+				store_close(s);
+			}
+			store_fixture_reopen(f);
+			assert_int_equal(store_vault_by_id(f->r, v.id, &got, NULL), KMS_OK);
+		}
+	}
+}
+
+static void a_first_start_that_fails_anywhere_is_repaired_by_the_next(void **state)
+{
+	struct store_fixture *f = *state;
+	static const char *const SUFFIXES[] = { "", "-wal", "-shm" };
+
+	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
+		bool has_failed = true;
+		for (int nth = 0; has_failed; nth++) {
+			struct store *s = NULL;
+			kms_status status;
+			store_close(f->r);
+			store_close(f->w);
+			f->r = f->w = NULL;
+			for (size_t n = 0; n < KMS_ARRAY_LEN(SUFFIXES); n++)
+				(void)remove(store_fixture_beside(f, SUFFIXES[n]));
+			assert_true(nth < TOO_MANY);
+			fault_vfs_arm(CASES[i].ops, nth, CASES[i].rc, CASES[i].lasts);
+			status = store_open_sqlite(f->path, STORE_WRITE, &s, NULL);
+			has_failed = fault_vfs_disarm();
+			assert_true(status == KMS_OK || (status == KMS_E_STORE && has_failed));
+			store_close(s);
+			store_fixture_reopen(f); /* checks auto_vacuum, too */
+			(void)add_vault(f);
+		}
+	}
+}
+
+static void reads_fail_as_errors_and_never_as_an_absence(void **state)
+{
+	struct store_fixture *f = *state;
+	struct store_vault v = add_vault(f), got;
+	static const unsigned OPS[] = { FAULT_READ, FAULT_SHM, FAULT_LOCK };
+	int refused = 0;
+
+	assert_int_equal(store_checkpoint(f->w, true, NULL), KMS_OK);
+	for (size_t i = 0; i < KMS_ARRAY_LEN(OPS); i++) {
+		bool has_failed = true;
+		for (int nth = 0; has_failed; nth++) {
+			kms_status status;
+			assert_true(nth < TOO_MANY);
+			store_fixture_reopen(f); /* an empty cache */
+			fault_vfs_arm(OPS[i], nth, SQLITE_IOERR_READ, false);
+			status = store_vault_by_name(f->r, v.name, &got, NULL);
+			has_failed = fault_vfs_disarm();
+			assert_true(status == KMS_OK || (status == KMS_E_STORE && has_failed));
+			refused += status != KMS_OK;
+			assert_int_equal(store_vault_by_name(f->r, v.name, &got, NULL), KMS_OK);
+		}
+	}
+	assert_true(refused > 0);
+}
+
+static void a_database_at_its_limit_fails_closed_and_recovers_alone(void **state)
+{
+	struct store_fixture *f = *state;
+	struct store_vault v = add_vault(f);
+	sqlite3 *db = sq_of(f->w)->db;
+	kms_status status = KMS_OK;
+	struct kms_err err = { 0 };
+	unsigned n;
+
+	assert_int_equal(sq_exec(db, "PRAGMA max_page_count = 60", NULL), KMS_OK);
+	for (n = 0; status == KMS_OK && n < TOO_MANY; n++)
+		status = write_unit(f, &v, n, &err);
+	n--;
+	assert_int_equal(status, KMS_E_STORE);
+	assert_int_equal(err.native, SQLITE_FULL);
+	assert_false(unit_is_there(f, &v, n));
+	assert_true(n > 0 && unit_is_there(f, &v, n - 1));
+	assert_int_equal(write_unit(f, &v, n, NULL), KMS_E_STORE);
+	assert_int_equal(sq_exec(db, "PRAGMA max_page_count = 1000000", NULL), KMS_OK);
+	assert_int_equal(write_unit(f, &v, n, NULL), KMS_OK);
+	assert_true(unit_is_there(f, &v, n));
+	assert_sound(f);
+}
+
+/* SQLite ends the transaction by itself when it runs full: what follows must not be written alone. */
+static void nothing_is_written_after_the_database_gave_up_the_transaction(void **state)
+{
+	struct store_fixture *f = *state;
+	struct store_event e = store_fixture_event(0);
+	uint64_t count = 99;
+
+	(void)add_vault(f);
+	assert_int_equal(store_begin(f->w, NULL), KMS_OK);
+	assert_int_equal(sq_exec(sq_of(f->w)->db, "ROLLBACK", NULL), KMS_OK);
+	assert_int_equal(store_append(f->w, &e, NULL), KMS_E_STORE);
+	assert_int_equal(store_commit(f->w, NULL), KMS_E_STORE);
+	assert_int_equal(store_event_count(f->r, &count, NULL), KMS_OK);
+	assert_int_equal(count, 0);
+}
+
+#define T(t) cmocka_unit_test_setup_teardown(t, store_fixture_open, store_fixture_close)
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(no_write_is_acknowledged_that_is_not_there_and_service_returns_alone),
+		T(a_checkpoint_that_fails_loses_nothing_and_succeeds_later),
+		T(an_open_that_fails_leaves_nothing_behind_and_can_be_repeated),
+		T(a_first_start_that_fails_anywhere_is_repaired_by_the_next),
+		T(reads_fail_as_errors_and_never_as_an_absence),
+		T(a_database_at_its_limit_fails_closed_and_recovers_alone),
+		T(nothing_is_written_after_the_database_gave_up_the_transaction),
+	};
+	fault_vfs_install();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

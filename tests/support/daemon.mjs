@@ -1,0 +1,362 @@
+// A real holdfastd on a fresh SoftHSM2 token in a directory of its own, with TLS, and the helpers that tests need to use it.
+//
+//	const d = await Daemon.start({ limits: { queue: 2 } });          // options: sections of the configuration file
+//	const vault = await d.makeVault("orders", { allowRsa15: true });
+//	const app = await d.makePrincipal(vault, "app", ["crypto-user"]); // { client_id, secret, tenant_id, … }
+//	const res = await d.call(vault, app, "POST", "/keys/k1/create", { kty: "oct-HSM" });
+//	await d.kill9(); await d.restart(); await d.destroy();
+//
+// CA: that of the run (tests/support/run.mjs: HOLDFAST_TEST_CA), so that the official clients trust it through NODE_EXTRA_CA_CERTS; programs
+// that use only our own client may run without the runner and get a CA of their own.
+import assert from "node:assert/strict";
+import { execFile, execFileSync, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import fs from "node:fs";
+import net from "node:net";
+import os from "node:os";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { issueServerCert, makeCa } from "./certs.mjs";
+import { HttpClient } from "./http.mjs";
+import { binaries, softhsm } from "./paths.mjs";
+
+export const DOMAIN = "vault.localhost";
+export const API_VERSION = "2025-07-01";
+const START_MS = 20_000;
+const STOP_MS = 40_000; // longer than the daemon's own drain
+const POLL_MS = 20;
+const ENTRIES_PAGE = 1000;
+const TOKEN_LABEL = "holdfast";
+
+const alive = new Set();
+process.on("exit", () => alive.forEach((d) => d.abandon()));
+
+/** Wait for a condition; the value it gave when it became true. Fails with `what` after limitMs. */
+export async function until(what, condition, limitMs = 10_000) {
+	const end = Date.now() + limitMs;
+	for (;;) {
+		const value = await condition();
+		if (value)
+			return value;
+		assert.ok(Date.now() < end, `not within ${limitMs} ms: ${what}`);
+		await sleep(POLL_MS);
+	}
+}
+
+/** A TCP port on the loopback address that nobody uses now. */
+export async function freePort() {
+	const server = net.createServer().listen(0, "127.0.0.1");
+	await new Promise((resolve) => server.once("listening", resolve));
+	const { port } = server.address();
+	await new Promise((resolve) => server.close(resolve));
+	return port;
+}
+
+/** Nested sections -> block YAML; every text quoted. */
+function toYaml(value, indent = "") {
+	return Object.entries(value).filter(([, v]) => v !== undefined).map(([name, v]) => {
+		if (Array.isArray(v))
+			return `${indent}${name}: [${v.map((x) => JSON.stringify(x)).join(", ")}]\n`;
+		if (typeof v === "object")
+			return `${indent}${name}:\n${toYaml(v, `${indent}  `)}`;
+		return `${indent}${name}: ${JSON.stringify(v)}\n`;
+	}).join("");
+}
+
+export class Daemon {
+	/** @param options  sections laid over the default configuration; `stateDir`: where database and socket are (default: in its own directory) */
+	static async start(options = {}) {
+		const d = new Daemon();
+		alive.add(d);
+		try {
+			await d.#prepare(options);
+			await d.restart();
+		} catch (err) {
+			await d.destroy();
+			throw err;
+		}
+		return d;
+	}
+
+	async #prepare({ stateDir, ...sections }) {
+		this.dir = fs.mkdtempSync(path.join(os.tmpdir(), "holdfast-"));
+		this.stateDir = stateDir ?? path.join(this.dir, "state");
+		this.tokenDir = path.join(this.dir, "tokens");
+		this.logFile = path.join(this.dir, "daemon.log");
+		this.pinFile = path.join(this.dir, "pin");
+		this.configFile = path.join(this.dir, "holdfast.yaml");
+		this.cert = path.join(this.dir, "server.crt");
+		this.certKey = path.join(this.dir, "server.key");
+		this.database = path.join(this.stateDir, "holdfast.db");
+		this.socket = path.join(this.stateDir, "admin.sock");
+		fs.mkdirSync(this.stateDir, { recursive: true, mode: 0o700 });
+		fs.mkdirSync(this.tokenDir, { mode: 0o700 });
+
+		const runDir = process.env.HOLDFAST_TEST_CA;
+		this.ca = runDir ? { cert: path.join(runDir, "ca.crt"), key: path.join(runDir, "ca.key") } : makeCa(this.dir);
+		this.caPem = fs.readFileSync(this.ca.cert);
+		issueServerCert(this.ca, DOMAIN, this.cert, this.certKey);
+
+		this.pin = randomBytes(12).toString("hex");
+		fs.writeFileSync(this.pinFile, this.pin, { mode: 0o600 });
+		const conf = path.join(this.dir, "softhsm2.conf");
+		fs.writeFileSync(conf, `directories.tokendir = ${this.tokenDir}\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n`);
+		this.env = { ...process.env, SOFTHSM2_CONF: conf };
+		execFileSync(softhsm.util, ["--init-token", "--free", "--label", TOKEN_LABEL, "--so-pin", randomBytes(12).toString("hex"),
+			"--pin", this.pin], { env: this.env, stdio: ["ignore", "ignore", "pipe"] });
+
+		this.port = await freePort();
+		this.config = { node: "node1", site: "testsite", domain: DOMAIN };
+		const defaults = {
+			listen: { address: "127.0.0.1", port: this.port },
+			tls: { certificate: this.cert, key: this.certKey },
+			admin: { socket: this.socket },
+			storage: { database: this.database, reserve_mib: 1 },
+			hsm: { module: softhsm.module, token: `pkcs11:token=${TOKEN_LABEL}`, pin: this.pinFile, token_dir: this.tokenDir },
+			log: { level: "info", format: "json" },
+			limits: { token_life_s: 3600 },
+		};
+		for (const [name, section] of Object.entries(defaults))
+			this.config[name] = { ...section, ...sections[name] };
+		this.writeConfig();
+		this.origin = `https://${DOMAIN}:${this.port}`;
+		this.http = new HttpClient({ ca: this.caPem, sockets: 64, origin: this.origin });
+		this.local = new HttpClient({ socketPath: this.socket, sockets: 4 });
+		this.tokens = new Map();
+	}
+
+	writeConfig() {
+		fs.writeFileSync(this.configFile, toYaml(this.config), { mode: 0o600 });
+	}
+
+	/** A client with sockets of its own, for load. */
+	client(sockets = 1) {
+		return new HttpClient({ ca: this.caPem, sockets, origin: this.origin });
+	}
+
+	/* ---- the process ---- */
+
+	/** Start the program without waiting; its exit is in `this.exited` ({code, signal}). */
+	spawn(configFile = this.configFile, logFile = this.logFile) {
+		const log = fs.openSync(logFile, "a", 0o600);
+		const child = spawn(binaries.daemon, ["--config", configFile], { env: this.env, stdio: ["ignore", log, log] });
+		fs.closeSync(log);
+		const exited = new Promise((resolve) => {
+			child.once("exit", (code, signal) => resolve({ code, signal }));
+			child.once("error", (err) => resolve({ code: null, signal: null, err }));
+		});
+		return { child, exited };
+	}
+
+	/** Start (again) and wait until it is ready. */
+	async restart({ ready = true } = {}) {
+		assert.ok(!this.child, "it is running");
+		const { child, exited } = this.spawn();
+		this.child = child;
+		this.exited = exited;
+		let gone = null;
+		exited.then((how) => {
+			gone = how;
+		});
+		await until(`holdfastd is ${ready ? "ready" : "listening"}`, async () => {
+			if (gone) {
+				this.child = null;
+				throw new Error(`holdfastd ended (${JSON.stringify(gone)}):\n${this.logTail()}`);
+			}
+			try {
+				const res = await this.health();
+				return ready ? res.status === 200 : true;
+			} catch {
+				return false;
+			}
+		}, START_MS).catch((err) => {
+			throw new Error(`${err.message}\n${this.logTail()}`);
+		});
+	}
+
+	health(which = "ready") {
+		return this.http.request("GET", `/health/${which}`, { timeoutMs: 5000 });
+	}
+
+	signal(name) {
+		this.child.kill(name);
+	}
+
+	/** kill -9, and wait until it is gone. */
+	async kill9() {
+		this.child.kill("SIGKILL");
+		await this.exited;
+		this.child = null;
+	}
+
+	/** SIGTERM. @return {{code, signal}} how it ended */
+	async stop() {
+		if (!this.child)
+			return null;
+		this.child.kill("SIGTERM");
+		const late = setTimeout(() => this.child?.kill("SIGKILL"), STOP_MS);
+		const how = await this.exited;
+		clearTimeout(late);
+		this.child = null;
+		return how;
+	}
+
+	/** Stop for good and remove everything. */
+	async destroy() {
+		try {
+			if (this.child)
+				await this.stop();
+		} finally {
+			this.http?.close();
+			this.local?.close();
+			this.abandon();
+		}
+	}
+
+	/** The same without waiting (the test process is ending). HOLDFAST_KEEP=1 leaves the directory for a look. */
+	abandon() {
+		this.child?.kill("SIGKILL");
+		this.child = null;
+		if (this.dir && !process.env.HOLDFAST_KEEP)
+			fs.rmSync(this.dir, { recursive: true, force: true });
+		alive.delete(this);
+	}
+
+	logText() {
+		return fs.existsSync(this.logFile) ? fs.readFileSync(this.logFile, "utf8") : "";
+	}
+
+	logTail(lines = 25) {
+		return this.logText().split("\n").slice(-lines).join("\n");
+	}
+
+	/** Resident memory in KiB. */
+	rssKib() {
+		return Number(/^VmRSS:\s+(\d+) kB/m.exec(fs.readFileSync(`/proc/${this.child.pid}/status`, "utf8"))[1]);
+	}
+
+	/* ---- administration ---- */
+
+	/** holdfast --socket … --json ARGS. @return the parsed answer; fails with .exitCode and .stderr when refused */
+	cli(...args) {
+		return new Promise((resolve, reject) => {
+			execFile(binaries.cli, ["--socket", this.socket, "--json", ...args], { env: this.env, maxBuffer: 64 << 20 }, (err, stdout, stderr) => {
+				if (err) {
+					const failure = new Error(`holdfast ${args.join(" ")}: exit ${err.code}: ${stderr.trim()}`);
+					return reject(Object.assign(failure, { exitCode: err.code, stderr, stdout }));
+				}
+				return resolve(stdout.trim() === "" ? null : JSON.parse(stdout));
+			});
+		});
+	}
+
+	/** One call of the management API over the local socket; the answer as it is, with its receipt headers. */
+	admin(method, adminPath, body) {
+		return this.local.request(method, adminPath, { body, host: DOMAIN });
+	}
+
+	/** The same, which must succeed. */
+	async adminOk(method, adminPath, body) {
+		const res = await this.admin(method, adminPath, body);
+		assert.ok(res.status >= 200 && res.status < 300, `${method} ${adminPath}: ${res.status} ${res.text}`);
+		return res;
+	}
+
+	async makeVault(name, { allowRsa15, purgeProtection, retentionDays } = {}) {
+		const flags = [];
+		if (retentionDays !== undefined)
+			flags.push("--retention-days", String(retentionDays));
+		if (purgeProtection)
+			flags.push("--purge-protection");
+		if (allowRsa15)
+			flags.push("--allow-rsa1-5");
+		const vault = await this.cli("vault", "create", name, ...flags);
+		assert.equal(vault.name, name);
+		return { ...vault, origin: `https://${name}.${DOMAIN}:${this.port}` };
+	}
+
+	async makePrincipal(vault, name, roles = []) {
+		const principal = await this.cli("principal", "create", vault.name, name);
+		for (const role of roles)
+			await this.cli("role", "grant", vault.name, principal.client_id, role);
+		return principal;
+	}
+
+	/* ---- the outside ---- */
+
+	/** The token endpoint, as it answers. */
+	tokenRequest(tenant, form, options = {}) {
+		return this.http.request("POST", `/${tenant}/oauth2/v2.0/token`, {
+			body: new URLSearchParams(form).toString(),
+			...options,
+			headers: { "content-type": "application/x-www-form-urlencoded", ...options.headers },
+		});
+	}
+
+	/** An access token of this principal; one is made and kept. */
+	async token(principal, { fresh = false } = {}) {
+		if (!fresh && this.tokens.has(principal.client_id))
+			return this.tokens.get(principal.client_id);
+		const res = await this.tokenRequest(principal.tenant_id, {
+			grant_type: "client_credentials",
+			client_id: principal.client_id,
+			client_secret: principal.secret,
+			scope: `${this.origin}/.default`,
+		});
+		assert.equal(res.status, 200, `token: ${res.status} ${res.text}`);
+		this.tokens.set(principal.client_id, res.json.access_token);
+		return res.json.access_token;
+	}
+
+	/**
+	 * One request of the key API.
+	 * @param who      principal, or null for none
+	 * @param options  apiVersion (null: none), client (own sockets), headers, token (instead of the principal's), host
+	 */
+	async call(vault, who, method, keyPath, body, { apiVersion = API_VERSION, client = this.http, token, ...rest } = {}) {
+		const query = apiVersion === null ? "" : `${keyPath.includes("?") ? "&" : "?"}api-version=${apiVersion}`;
+		const bearer = token ?? (who ? await this.token(who) : undefined);
+		return client.request(method, keyPath + query, { origin: vault.origin, token: bearer, body, ...rest });
+	}
+
+	/** The same, which must be answered with 200. @return the parsed body */
+	async ok(vault, who, method, keyPath, body, options) {
+		const res = await this.call(vault, who, method, keyPath, body, options);
+		assert.equal(res.status, 200, `${method} ${keyPath}: ${res.status} ${res.text}`);
+		return res.json;
+	}
+
+	/* ---- the log ---- */
+
+	/** All leaves from `start` to the end: [{text, leaf}]. Each page read writes an audit.read leaf of its own. */
+	async entries(start = 0) {
+		const all = [];
+		for (;;) {
+			const res = await this.admin("GET", `/audit/v1/entries?start=${start + all.length}&count=${ENTRIES_PAGE}`);
+			assert.equal(res.status, 200, `entries: ${res.status} ${res.text}`);
+			const lines = res.text.split("\n").filter((line) => line !== "");
+			for (const text of lines)
+				all.push({ text, leaf: JSON.parse(text) });
+			if (lines.length < ENTRIES_PAGE)
+				return all;
+		}
+	}
+
+	async logSize() {
+		return (await this.adminOk("GET", "/admin/v1/status")).json.log_size;
+	}
+}
+
+/** A second program on the configuration of `d`, with changes: for starts that must be refused. @return {{code, signal, output}} */
+export async function tryStart(d, change = () => {}) {
+	const config = structuredClone(d.config);
+	change(config);
+	const file = path.join(d.dir, `other-${randomBytes(4).toString("hex")}.yaml`);
+	fs.writeFileSync(file, toYaml(config), { mode: 0o600 });
+	const log = `${file}.log`;
+	const { child, exited } = d.spawn(file, log);
+	const late = setTimeout(() => child.kill("SIGKILL"), START_MS);
+	const how = await exited;
+	clearTimeout(late);
+	return { ...how, output: fs.readFileSync(log, "utf8") };
+}

@@ -1,0 +1,229 @@
+/* tests/support/store_fixture.c */
+#include "tests/support/store_fixture.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "storage/sqlite/sqlite.h"
+
+static void open_both(struct store_fixture *f)
+{
+	struct kms_err err = { 0 };
+
+	if (store_open_sqlite(f->path, STORE_WRITE, &f->w, &err) != KMS_OK || store_open_sqlite(f->path, STORE_READ, &f->r, &err) != KMS_OK) {
+		(void)fprintf(stderr, "%s: %s\n", err.where, err.detail);
+		abort();
+	}
+}
+
+static void close_both(struct store_fixture *f)
+{
+	store_close(f->r);
+	store_close(f->w);
+	f->r = f->w = NULL;
+}
+
+int store_fixture_open(void **state)
+{
+	struct store_fixture *f = calloc(1, sizeof(*f));
+
+	assert(f != NULL);
+	(void)snprintf(f->dir, sizeof(f->dir), "/tmp/holdfast-store-XXXXXX");
+	assert(mkdtemp(f->dir) != NULL);
+	(void)snprintf(f->path, sizeof(f->path), "%s/db", f->dir);
+	open_both(f);
+	*state = f;
+	return 0;
+}
+
+int store_fixture_close(void **state)
+{
+	struct store_fixture *f = *state;
+	DIR *dir;
+
+	close_both(f);
+	dir = opendir(f->dir);
+	assert(dir != NULL);
+	for (struct dirent *e = readdir(dir); e != NULL; e = readdir(dir))
+		if (e->d_name[0] != '.')
+			(void)unlinkat(dirfd(dir), e->d_name, 0);
+	(void)closedir(dir);
+	assert(rmdir(f->dir) == 0);
+	free(f);
+	return 0;
+}
+
+void store_fixture_reopen(struct store_fixture *f)
+{
+	close_both(f);
+	open_both(f);
+}
+
+const char *store_fixture_beside(const struct store_fixture *f, const char *suffix)
+{
+	static char path[sizeof(f->path) + 32];
+
+	(void)snprintf(path, sizeof(path), "%s%s", f->path, suffix);
+	return path;
+}
+
+void store_fixture_id(char kind, unsigned n, uint8_t ret_id[STORE_ID_LEN])
+{
+	memset(ret_id, kind, STORE_ID_LEN);
+	for (size_t i = 0; i < sizeof(n); i++)
+		ret_id[i] = (uint8_t)(n >> (8 * (sizeof(n) - 1 - i)));
+}
+
+struct store_vault store_fixture_vault(unsigned n, const char *name)
+{
+	struct store_vault v = { .state = STORE_VAULT_ACTIVE, .retention_days = 90, .has_purge_protection = true, .allows_rsa1_5 = true,
+		                 .canary_wrapped_len = 40, .created_s = 1700000000 + (int64_t)n, .epoch = 1 };
+
+	store_fixture_id('V', n, v.id);
+	store_fixture_id('D', n, v.directory);
+	store_fixture_id('R', n, v.root_id);
+	store_fixture_id('P', n, v.pseudonym_id);
+	memset(v.canary_wrapped, 'c', sizeof(v.canary_wrapped));
+	memset(v.canary_hash, 'h', sizeof(v.canary_hash));
+	(void)snprintf(v.name, sizeof(v.name), "%s", name);
+	return v;
+}
+
+struct store_principal store_fixture_principal(unsigned n, const struct store_vault *v)
+{
+	struct store_principal p = { .secret_expires_s = 1800000000, .is_enabled = true, .created_s = 1700000001, .epoch = 1 };
+
+	store_fixture_id('p', n, p.id);
+	if (v != NULL)
+		memcpy(p.vault_id, v->id, sizeof(p.vault_id));
+	memset(p.pid, 'i', sizeof(p.pid));
+	memset(p.secret_hash, 's', sizeof(p.secret_hash));
+	(void)snprintf(p.name, sizeof(p.name), "app-%u", n);
+	return p;
+}
+
+struct store_key store_fixture_key(unsigned n, const struct store_vault *v, const char *name)
+{
+	struct store_key k = { .created_s = 1700000002, .deleted_s = STORE_NO_TIME, .purge_s = STORE_NO_TIME, .epoch = 1 };
+
+	store_fixture_id('k', n, k.id);
+	memcpy(k.vault_id, v->id, sizeof(k.vault_id));
+	(void)snprintf(k.name, sizeof(k.name), "%s", name);
+	return k;
+}
+
+struct store_version store_fixture_version(unsigned n, const struct store_key *k)
+{
+	static uint8_t modulus[256], blob[1224];
+	static char tags[] = "{\"team\":\"blue\"}";
+	struct store_version v = { .ordinal = 1, .kty = 1, .bits = 2048, .ops = 0xF0F0F0F0, .is_enabled = true, .nbf_s = STORE_NO_TIME,
+		                   .exp_s = 1900000000, .created_s = 1700000003, .updated_s = 1700000004, .epoch = 1, .n = modulus,
+		                   .n_len = sizeof(modulus), .e = { 1, 0, 1 }, .e_len = 3, .wrapped = blob, .wrapped_len = sizeof(blob),
+		                   .tags = tags };
+
+	memset(modulus, 'm', sizeof(modulus));
+	memset(blob, 'w', sizeof(blob));
+	store_fixture_id('v', n, v.id);
+	store_fixture_id('o', n, v.obj);
+	memcpy(v.key_id, k->id, sizeof(v.key_id));
+	return v;
+}
+
+struct store_event store_fixture_event(uint64_t seq)
+{
+	static char leaf[] = "{\"v\":1}";
+	struct store_event e = { .seq = seq, .ts_us = 1700000000000000 + (int64_t)seq, .leaf = leaf, .leaf_len = sizeof(leaf) - 1 };
+
+	store_fixture_id('e', (unsigned)seq, e.id);
+	memset(e.hash, (int)('a' + seq % 26), sizeof(e.hash));
+	return e;
+}
+
+kms_status store_fixture_write(struct store_fixture *f, const struct store_change *changes, size_t count, struct kms_err *err)
+{
+	struct store_event e = store_fixture_event(f->seq);
+	kms_status status = store_begin(f->w, err);
+
+	if (status == KMS_OK)
+		status = store_apply(f->w, changes, count, f->seq, err);
+	if (status == KMS_OK)
+		status = store_append(f->w, &e, err);
+	if (status == KMS_OK)
+		status = store_commit(f->w, err);
+	if (status == KMS_OK)
+		f->seq++;
+	store_rollback(f->w);
+	return status;
+}
+
+kms_status store_fixture_one(struct store_fixture *f, struct store_change change)
+{
+	return store_fixture_write(f, &change, 1, NULL);
+}
+
+static size_t file_count(const char *path, const void *needle, size_t len)
+{
+	FILE *file = fopen(path, "rb");
+	size_t hits = 0, have = 0;
+	long size;
+	char *text;
+
+	if (file == NULL)
+		return 0;
+	assert(fseek(file, 0, SEEK_END) == 0);
+	size = ftell(file);
+	rewind(file);
+	assert(size >= 0);
+	text = malloc((size_t)size + 1);
+	assert(text != NULL);
+	have = fread(text, 1, (size_t)size, file);
+	assert(have == (size_t)size);
+	(void)fclose(file);
+	for (const char *at = text; (at = memmem(at, have - (size_t)(at - text), needle, len)) != NULL; at++)
+		hits++;
+	free(text);
+	return hits;
+}
+
+static size_t dir_count(const struct store_fixture *f, const void *needle, size_t len)
+{
+	DIR *dir = opendir(f->dir);
+	size_t hits = 0;
+
+	assert(dir != NULL);
+	for (struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
+		char path[sizeof(f->dir) + sizeof(e->d_name) + 1];
+		if (e->d_name[0] == '.')
+			continue;
+		(void)snprintf(path, sizeof(path), "%s/%s", f->dir, e->d_name);
+		hits += file_count(path, needle, len);
+	}
+	(void)closedir(dir);
+	return hits;
+}
+
+size_t store_fixture_grep(const struct store_fixture *f, const void *needle, size_t len)
+{
+	size_t hits = 0;
+	int ends[2], status = 0;
+	pid_t child;
+
+	assert(pipe(ends) == 0);
+	child = fork();
+	assert(child >= 0);
+	/* In a child: closing the files here would drop the locks that SQLite holds on them in this process. */
+	if (child == 0) {
+		hits = dir_count(f, needle, len);
+		_exit(write(ends[1], &hits, sizeof(hits)) == (ssize_t)sizeof(hits) ? 0 : 1);
+	}
+	assert(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	assert(read(ends[0], &hits, sizeof(hits)) == (ssize_t)sizeof(hits));
+	(void)close(ends[0]);
+	(void)close(ends[1]);
+	return hits;
+}

@@ -1,0 +1,36 @@
+/* tests/support/store_fixture.h - a fresh SQLite database in a directory of its own, and rows to fill it with. */
+#ifndef HOLDFAST_TESTS_STORE_FIXTURE_H
+#define HOLDFAST_TESTS_STORE_FIXTURE_H
+
+#include "storage/store.h"
+
+struct store_fixture {
+	char dir[64];
+	char path[96];
+	struct store *w, *r; /* a writer and a reader; NULL when closed */
+	uint64_t seq;        /* of the next leaf */
+};
+
+/* cmocka set-up and tear-down; *state is a struct store_fixture. */
+int store_fixture_open(void **state);
+int store_fixture_close(void **state);
+void store_fixture_reopen(struct store_fixture *f);
+/** Path of a file beside the database; static buffer. */
+const char *store_fixture_beside(const struct store_fixture *f, const char *suffix);
+
+/** An id whose bytes tell `kind` and `n` apart from all others. */
+void store_fixture_id(char kind, unsigned n, uint8_t ret_id[STORE_ID_LEN]);
+struct store_vault store_fixture_vault(unsigned n, const char *name);
+struct store_principal store_fixture_principal(unsigned n, const struct store_vault *v);
+struct store_key store_fixture_key(unsigned n, const struct store_vault *v, const char *name);
+/** RSA, wrapped, with material that is borrowed from static storage. */
+struct store_version store_fixture_version(unsigned n, const struct store_key *k);
+struct store_event store_fixture_event(uint64_t seq);
+
+/** One transaction with these changes and one leaf; the status of apply, or of what failed. Rolled back unless KMS_OK. */
+kms_status store_fixture_write(struct store_fixture *f, const struct store_change *changes, size_t count, struct kms_err *err);
+kms_status store_fixture_one(struct store_fixture *f, struct store_change change);
+/** Occurrences of a byte string in the database, its WAL and whatever else lies in the directory. */
+size_t store_fixture_grep(const struct store_fixture *f, const void *needle, size_t len);
+
+#endif

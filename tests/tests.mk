@@ -1,0 +1,65 @@
+# Tests and checks. Included by the Makefile.
+
+# Every C test, then the official SDK and the integration tests against a daemon; ends with "N passed, N failed, N skipped".
+.PHONY: test
+test: all $(TESTS)
+	@HOLDFAST_BIN=$(BUILD) NODE=$(NODE) scripts/run-tests $(TESTS) -- tests/sdk tests/integration
+
+# The C tests alone: what the sanitizers run, and what needs no Node.
+.PHONY: test-c
+test-c: $(TESTS)
+	@scripts/run-tests $(TESTS)
+
+# asan also lets the official SDK talk to an instrumented daemon.
+.PHONY: test-asan
+test-asan: all $(TESTS)
+	@HOLDFAST_BIN=$(BUILD) NODE=$(NODE) scripts/run-tests $(TESTS) -- tests/sdk
+.PHONY: asan tsan
+asan:
+	@$(MAKE) --no-print-directory MODE=asan BUILD=build/asan test-asan
+tsan:
+	@TSAN_OPTIONS="suppressions=tests/tsan.supp $$TSAN_OPTIONS" $(MAKE) --no-print-directory MODE=tsan BUILD=build/tsan test-c
+
+# ---- fuzz: tests/fuzz/LAYER_name.c with LLVMFuzzerTestOneInput; seeds in tests/fuzz/corpus/LAYER_name/, new inputs stay under build/ ----
+FUZZ_SECONDS ?= 30
+FUZZERS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/*.c))
+$(FUZZERS): $(BUILD)/%: $(BUILD)/%.o
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer $(filter %.o,$^) $(filter %.a,$^) -o $@ $(DAEMON_LIBS)
+$(foreach t,$(FUZZERS),$(eval $(t): $(foreach l,$(need_$(call layer_of,$(t))),$(BUILD)/lib$(l).a)))
+.PHONY: fuzz fuzz-all
+fuzz:
+	@$(MAKE) --no-print-directory MODE=fuzz BUILD=build/fuzz CC=clang fuzz-all
+fuzz-all: $(FUZZERS)
+	@scripts/run-fuzz $(FUZZ_SECONDS) $(FUZZERS)
+
+.PHONY: bench
+bench: all
+	@HOLDFAST_BIN=$(BUILD) $(NODE) tests/bench/run.mjs
+
+# ---- lint; .clang-tidy, tests/cppcheck.supp and the scripts themselves say which findings are let pass, and why ----
+LINT_SRC := $(sort $(wildcard server/*.c server/*/*.c api/*.c storage/*.c storage/*/*.c hsm/*.c hsm/*/*.c))
+LINT_TESTS := $(sort $(wildcard tests/*/*.c))
+SHELL_SCRIPTS := .ci/run $(shell grep -lE '^(\#!/bin/(ba)?sh|\# shellcheck shell)' scripts/* 2>/dev/null)
+.PHONY: lint lint-layers lint-banned lint-shell lint-cppcheck lint-tidy lint-format
+lint: lint-layers lint-banned lint-shell lint-format lint-cppcheck lint-tidy
+lint-layers:
+	$(call say,LINT,layers)
+	$(Q)scripts/check-layers
+lint-banned:
+	$(call say,LINT,banned)
+	$(Q)scripts/check-banned
+lint-shell:
+	$(call say,LINT,shellcheck)
+	$(Q)shellcheck -x $(SHELL_SCRIPTS)
+lint-format:
+	$(call say,LINT,clang-format)
+	$(Q)scripts/check-format $(LINT_SRC) $(LINT_TESTS) $(wildcard server/*.h server/*/*.h api/*.h storage/*.h storage/*/*.h hsm/*.h hsm/*/*.h tests/*/*.h)
+lint-cppcheck:
+	$(call say,LINT,cppcheck)
+	$(Q)cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --suppressions-list=tests/cppcheck.supp \
+		--error-exitcode=1 -j $$(nproc) -D_GNU_SOURCE -D'log_event(level,event,...)=log_write(level,event,0)' -I. $(LINT_SRC)
+lint-tidy: $(BUILD)/migrations.inc
+	$(call say,LINT,clang-tidy)
+	$(Q)printf '%s\n' $(LINT_SRC) | xargs -P $$(nproc) -n 4 sh -c 'clang-tidy --quiet "$$@" \
+		-- -std=gnu17 -D_GNU_SOURCE -I. -I$(BUILD) $(filter -isystem%,$(CFLAGS_ALL)) 2>/dev/null' clang-tidy

@@ -1,0 +1,157 @@
+/* tests/unit/api_routes.c - the route table holds what it must, and the router finds it in every spelling that clients use. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "api/api.h"
+
+#define VERSION "0123456789abcdef0123456789abcdef"
+
+static const char *match(enum dialect dialect, enum http_method method, const char *path, struct request *r)
+{
+	memset(r, 0, sizeof(*r));
+	r->dialect = dialect;
+	router_match(r, method, path);
+	return r->route != NULL ? r->route->operation : NULL;
+}
+
+static void each_route_that_is_not_public_has_a_permission_and_an_event(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < API_ROUTE_COUNT; i++) {
+		const struct route *r = &API_ROUTES[i];
+		assert_non_null(r->handler);
+		assert_non_null(r->operation);
+		assert_true(r->lane < LANE_COUNT);
+		if (r->permission == PERM_PUBLIC)
+			assert_int_equal(r->dialect, DIALECT_DOMAIN); /* a vault host shows nothing without a token */
+		else
+			assert_int_not_equal(r->event, EVENT_NONE);
+		if (r->body != NULL)
+			assert_true(r->body->size <= sizeof(union request_body));
+	}
+}
+
+static void no_two_routes_answer_the_same_request(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < API_ROUTE_COUNT; i++)
+		for (size_t j = i + 1; j < API_ROUTE_COUNT; j++)
+			assert_false(API_ROUTES[i].method == API_ROUTES[j].method && API_ROUTES[i].dialect == API_ROUTES[j].dialect &&
+			             strcmp(API_ROUTES[i].path, API_ROUTES[j].path) == 0);
+}
+
+static void every_spelling_that_clients_send_finds_its_route(void **state)
+{
+	static const struct {
+		enum http_method method;
+		const char *path, *operation;
+	} CASES[] = {
+		{ HTTP_GET, "/keys", "KeyList" }, { HTTP_GET, "/keys/", "KeyList" }, { HTTP_GET, "/keys/k1", "KeyGet" },
+		{ HTTP_GET, "/keys/k1/", "KeyGet" }, { HTTP_GET, "/keys/k1/" VERSION, "KeyGet" }, { HTTP_GET, "/keys/k1/versions", "KeyListVersions" },
+		{ HTTP_GET, "/KEYS/k1/VERSIONS", "KeyListVersions" }, { HTTP_POST, "/keys/k1//unwrapkey", "KeyUnwrap" },
+		{ HTTP_POST, "/keys/k1/unwrapKey", "KeyUnwrap" }, { HTTP_POST, "/keys/k1/" VERSION "/wrapKey", "KeyWrap" },
+		{ HTTP_PATCH, "/keys/k1/", "KeyUpdate" }, { HTTP_DELETE, "/keys/k1", "KeyDelete" }, { HTTP_POST, "/keys/k1/create", "KeyCreate" },
+		{ HTTP_POST, "/keys/k1/rotate", "KeyRotate" }, { HTTP_GET, "/deletedkeys", "KeyListDeleted" },
+		{ HTTP_DELETE, "/deletedkeys/k1", "KeyPurge" }, { HTTP_POST, "/deletedkeys/k1/recover", "KeyRecover" },
+	};
+	struct request r;
+
+	(void)state;
+	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
+		const char *found = match(DIALECT_VAULT, CASES[i].method, CASES[i].path, &r);
+		if (found == NULL || strcmp(found, CASES[i].operation) != 0)
+			fail_msg("%s: found %s, expected %s", CASES[i].path, found != NULL ? found : "nothing", CASES[i].operation);
+	}
+	assert_string_equal(match(DIALECT_VAULT, HTTP_GET, "/keys/My-Key/" VERSION, &r), "KeyGet");
+	assert_string_equal(r.key, "My-Key");
+	assert_true(r.has_version);
+}
+
+static void unknown_paths_have_no_route_and_wrong_methods_name_the_right_ones(void **state)
+{
+	struct request r;
+
+	(void)state;
+	assert_null(match(DIALECT_VAULT, HTTP_GET, "/", &r));
+	assert_int_equal(r.allowed, 0);
+	assert_null(match(DIALECT_VAULT, HTTP_POST, "/keys/k1/fly", &r));
+	assert_int_equal(r.allowed, 0);
+	assert_null(match(DIALECT_VAULT, HTTP_GET, "/keys/k1/0123", &r));
+	assert_null(match(DIALECT_VAULT, HTTP_GET, "/a/b/c/d/e/f/g/h/i/j", &r));
+	assert_null(match(DIALECT_VAULT, HTTP_GET, "/keys/%zz", &r));
+	assert_null(match(DIALECT_VAULT, HTTP_POST, "/keys", &r));
+	assert_int_equal(r.allowed, 1U << HTTP_GET);
+}
+
+static void a_vault_host_and_the_domain_share_no_route(void **state)
+{
+	struct request r;
+
+	(void)state;
+	assert_null(match(DIALECT_VAULT, HTTP_GET, "/admin/v1/vaults", &r));
+	assert_null(match(DIALECT_VAULT, HTTP_GET, "/health/live", &r));
+	assert_null(match(DIALECT_DOMAIN, HTTP_GET, "/keys/k1", &r));
+	assert_null(match(DIALECT_LOCAL, HTTP_GET, "/keys/k1", &r));
+	assert_string_equal(match(DIALECT_LOCAL, HTTP_GET, "/admin/v1/vaults", &r), "VaultList");
+}
+
+static void query_names_are_decoded_and_compared_without_case(void **state)
+{
+	struct request r = { 0 };
+	struct kms_err err = { 0 };
+
+	(void)state;
+	assert_true(router_query(&r, "api%2Dversion=2025-07-01&MaxResults=3&$skiptoken=a+b%26c&empty=&flag"));
+	assert_string_equal(query_get(&r, "api-version"), "2025-07-01");
+	assert_string_equal(query_get(&r, "maxresults"), "3");
+	assert_string_equal(query_get(&r, "$skiptoken"), "a b&c");
+	assert_string_equal(query_get(&r, "empty"), "");
+	assert_string_equal(query_get(&r, "flag"), "");
+	assert_null(query_get(&r, "other"));
+	assert_int_equal(router_api_version(&r, &err), KMS_OK);
+	assert_false(router_query(&r, "a=%0"));
+	assert_false(router_query(&r, "a=%00"));
+	assert_false(router_query(&r, "1&2&3&4&5&6&7&8&9&10&11&12&13&14&15&16&17"));
+}
+
+static void only_known_api_versions_are_spoken(void **state)
+{
+	static const char *const GOOD[] = { "7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "2025-07-01", "2026-04-01" };
+	static const char *const BAD[] = { "", "6.9", "7.7", "2016-10-01", "2026-05-01-preview", "latest" };
+	struct request r = { 0 };
+	struct kms_err err = { 0 };
+	char text[64];
+
+	(void)state;
+	for (size_t i = 0; i < KMS_ARRAY_LEN(GOOD); i++) {
+		(void)snprintf(text, sizeof(text), "api-version=%s", GOOD[i]);
+		assert_true(router_query(&r, text));
+		assert_int_equal(router_api_version(&r, &err), KMS_OK);
+	}
+	for (size_t i = 0; i < KMS_ARRAY_LEN(BAD); i++) {
+		(void)snprintf(text, sizeof(text), "api-version=%s", BAD[i]);
+		assert_true(router_query(&r, text));
+		assert_int_equal(router_api_version(&r, NULL), KMS_E_INVALID);
+	}
+	assert_true(router_query(&r, ""));
+	assert_int_equal(router_api_version(&r, NULL), KMS_E_INVALID);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_route_that_is_not_public_has_a_permission_and_an_event),
+		cmocka_unit_test(no_two_routes_answer_the_same_request),
+		cmocka_unit_test(every_spelling_that_clients_send_finds_its_route),
+		cmocka_unit_test(unknown_paths_have_no_route_and_wrong_methods_name_the_right_ones),
+		cmocka_unit_test(a_vault_host_and_the_domain_share_no_route),
+		cmocka_unit_test(query_names_are_decoded_and_compared_without_case),
+		cmocka_unit_test(only_known_api_versions_are_spoken),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

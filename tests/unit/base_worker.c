@@ -1,0 +1,260 @@
+/* A lane of work: order, bound, its threads' state, and an end that loses nothing. */
+#include "server/base/worker.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define ORDER_MAX 16
+
+/* What the tests' jobs share; a gate lets a test hold the lane. */
+struct scene {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool is_open;
+	int at_gate;
+	int order[ORDER_MAX];
+	int ran;
+	int starts, stops, fail_start;
+	struct worker *worker;
+};
+
+struct numbered {
+	struct job job; /* first: a job is its numbered */
+	struct scene *scene;
+	int number;
+	int again; /* times it still puts itself back */
+};
+
+static void setup(struct scene *s, bool is_open)
+{
+	memset(s, 0, sizeof(*s));
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->changed, NULL);
+	s->is_open = is_open;
+	s->fail_start = -1;
+}
+
+static void clear(struct scene *s)
+{
+	pthread_cond_destroy(&s->changed);
+	pthread_mutex_destroy(&s->lock);
+}
+
+static void open_gate(struct scene *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->is_open = true;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void wait_at_gate(struct scene *s, int jobs)
+{
+	pthread_mutex_lock(&s->lock);
+	while (s->at_gate < jobs)
+		pthread_cond_wait(&s->changed, &s->lock);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void run_numbered(struct job *job, void *thread_state)
+{
+	struct numbered *n = (struct numbered *)job;
+	struct scene *s = n->scene;
+	bool again;
+
+	pthread_mutex_lock(&s->lock);
+	s->at_gate++;
+	pthread_cond_broadcast(&s->changed);
+	while (!s->is_open)
+		pthread_cond_wait(&s->changed, &s->lock);
+	s->at_gate--;
+	if (s->ran < ORDER_MAX)
+		s->order[s->ran] = n->number;
+	s->ran++;
+	again = n->again-- > 0;
+	pthread_mutex_unlock(&s->lock);
+	if (thread_state != NULL)
+		atomic_fetch_add((atomic_int *)thread_state, 1);
+	if (again)
+		worker_resubmit(s->worker, job);
+}
+
+static kms_status start_state(void *arg, void **ret_state, struct kms_err *err)
+{
+	struct scene *s = arg;
+	int nth;
+	pthread_mutex_lock(&s->lock);
+	nth = s->starts++;
+	pthread_mutex_unlock(&s->lock);
+	if (nth == s->fail_start)
+		return kms_fail(err, KMS_E_STORE, KMS_SRC_SELF, 0, "no connection");
+	*ret_state = calloc(1, sizeof(atomic_int));
+	return *ret_state != NULL ? KMS_OK : KMS_E_NOMEM;
+}
+
+static void stop_state(void *arg, void *state)
+{
+	struct scene *s = arg;
+	pthread_mutex_lock(&s->lock);
+	s->stops++;
+	pthread_mutex_unlock(&s->lock);
+	free(state);
+}
+
+static struct worker *start(struct scene *s, unsigned threads, size_t capacity)
+{
+	struct worker_config cfg = { .name = "lane", .threads = threads, .capacity = capacity, .start = start_state, .stop = stop_state, .arg = s };
+	struct kms_err err = { 0 };
+	assert_int_equal(worker_start(&cfg, &s->worker, &err), KMS_OK);
+	return s->worker;
+}
+
+static void jobs_run_in_order_and_a_resubmitted_one_goes_first(void **state)
+{
+	struct scene s;
+	struct numbered jobs[5];
+	struct worker *w;
+	(void)state;
+	setup(&s, false);
+	w = start(&s, 1, 8);
+	for (int i = 0; i < 5; i++)
+		jobs[i] = (struct numbered){ .job = { .run = run_numbered }, .scene = &s, .number = i };
+	assert_int_equal(worker_submit(w, &jobs[0].job), KMS_OK);
+	wait_at_gate(&s, 1);
+	for (int i = 1; i < 4; i++)
+		assert_int_equal(worker_submit(w, &jobs[i].job), KMS_OK);
+	worker_resubmit(w, &jobs[4].job);
+	assert_int_equal(worker_waiting(w), 4);
+	open_gate(&s);
+	worker_stop(w);
+	assert_int_equal(s.ran, 5);
+	assert_int_equal(s.order[0], 0);
+	assert_int_equal(s.order[1], 4);
+	assert_int_equal(s.order[2], 1);
+	assert_int_equal(s.order[3], 2);
+	assert_int_equal(s.order[4], 3);
+	clear(&s);
+}
+
+static void a_full_queue_refuses_but_takes_back_what_was_admitted(void **state)
+{
+	struct scene s;
+	struct numbered jobs[4];
+	struct worker *w;
+	(void)state;
+	setup(&s, false);
+	w = start(&s, 1, 1);
+	for (int i = 0; i < 4; i++)
+		jobs[i] = (struct numbered){ .job = { .run = run_numbered }, .scene = &s, .number = i };
+	assert_int_equal(worker_submit(w, &jobs[0].job), KMS_OK);
+	wait_at_gate(&s, 1);
+	assert_int_equal(worker_submit(w, &jobs[1].job), KMS_OK);
+	assert_int_equal(worker_submit(w, &jobs[2].job), KMS_E_THROTTLED);
+	worker_resubmit(w, &jobs[3].job);
+	assert_int_equal(worker_waiting(w), 2);
+	open_gate(&s);
+	worker_stop(w);
+	assert_int_equal(s.ran, 3);
+	clear(&s);
+}
+
+static void stopping_runs_what_is_queued_and_what_comes_back(void **state)
+{
+	struct scene s;
+	struct numbered jobs[64];
+	struct worker *w;
+	(void)state;
+	setup(&s, true);
+	w = start(&s, 4, 64);
+	for (int i = 0; i < 64; i++) {
+		jobs[i] = (struct numbered){ .job = { .run = run_numbered }, .scene = &s, .number = i, .again = 3 };
+		assert_int_equal(worker_submit(w, &jobs[i].job), KMS_OK);
+	}
+	worker_stop(w);
+	assert_int_equal(s.ran, 64 * 4);
+	assert_int_equal(s.starts, 4);
+	assert_int_equal(s.stops, 4);
+	clear(&s);
+}
+
+static void a_thread_that_cannot_start_stops_the_lane(void **state)
+{
+	(void)state;
+	for (int nth = 0; nth < 3; nth++) {
+		struct scene s;
+		struct kms_err err = { 0 };
+		struct worker *w = NULL;
+		struct worker_config cfg = { .name = "lane", .threads = 3, .capacity = 4, .start = start_state, .stop = stop_state };
+		setup(&s, true);
+		s.fail_start = nth;
+		cfg.arg = &s;
+		assert_int_equal(worker_start(&cfg, &w, &err), KMS_E_STORE);
+		assert_null(w);
+		assert_string_equal(err.detail, "no connection");
+		assert_int_equal(s.stops, 2);
+		clear(&s);
+	}
+	worker_stop(NULL);
+}
+
+struct submitter {
+	struct worker *worker;
+	struct numbered jobs[200];
+	int accepted;
+	pthread_t thread;
+};
+
+static void *submit_many(void *arg)
+{
+	struct submitter *sub = arg;
+	for (int i = 0; i < 200; i++) {
+		kms_status status = worker_submit(sub->worker, &sub->jobs[i].job);
+		sub->accepted += status == KMS_OK;
+	}
+	return NULL;
+}
+
+static void many_threads_submit_and_each_accepted_job_runs_once(void **state)
+{
+	static struct submitter subs[4];
+	struct scene s;
+	int accepted = 0;
+	struct worker *w;
+	(void)state;
+	setup(&s, true);
+	w = start(&s, 3, 32);
+	memset(subs, 0, sizeof(subs));
+	for (int t = 0; t < 4; t++) {
+		subs[t].worker = w;
+		for (int i = 0; i < 200; i++)
+			subs[t].jobs[i] = (struct numbered){ .job = { .run = run_numbered }, .scene = &s };
+		assert_int_equal(pthread_create(&subs[t].thread, NULL, submit_many, &subs[t]), 0);
+	}
+	for (int t = 0; t < 4; t++) {
+		assert_int_equal(pthread_join(subs[t].thread, NULL), 0);
+		accepted += subs[t].accepted;
+	}
+	worker_stop(w);
+	assert_true(accepted > 0);
+	assert_int_equal(s.ran, accepted);
+	clear(&s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(jobs_run_in_order_and_a_resubmitted_one_goes_first),
+		cmocka_unit_test(a_full_queue_refuses_but_takes_back_what_was_admitted),
+		cmocka_unit_test(stopping_runs_what_is_queued_and_what_comes_back),
+		cmocka_unit_test(a_thread_that_cannot_start_stops_the_lane),
+		cmocka_unit_test(many_threads_submit_and_each_accepted_job_runs_once),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

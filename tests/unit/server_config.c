@@ -1,0 +1,383 @@
+/* tests/unit/server_config.c - the configuration file: what loads, and the one message for each thing that does not. */
+#include "server/config.h"
+
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define PATH_LEN 512
+
+/* A directory with the files that a complete configuration names. */
+struct place {
+	char dir[64];
+	char file[PATH_LEN];
+};
+
+#define MINIMAL                                 \
+	"node: n1\n"                            \
+	"domain: vault.localhost\n"             \
+	"tls:\n"                                \
+	"  certificate: tls.pem\n"              \
+	"  key: tls.key\n"                      \
+	"admin:\n"                              \
+	"  socket: admin.sock\n"                \
+	"storage:\n"                            \
+	"  database: holdfast.db\n"             \
+	"hsm:\n"                                \
+	"  module: module.so\n"                 \
+	"  token: pkcs11:token=holdfast\n"      \
+	"  pin: pin\n"
+
+static void put(const struct place *p, const char *name, const char *text, mode_t mode)
+{
+	char path[PATH_LEN] = "";
+	FILE *f = NULL;
+	(void)snprintf(path, sizeof(path), "%s/%s", p->dir, name);
+	f = fopen(path, "we");
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	assert_int_equal(fclose(f), 0);
+	assert_int_equal(chmod(path, mode), 0);
+}
+
+static int make_place(void **state)
+{
+	struct place *p = calloc(1, sizeof(*p));
+	assert_non_null(p);
+	(void)snprintf(p->dir, sizeof(p->dir), "/tmp/holdfast-config-XXXXXX");
+	assert_non_null(mkdtemp(p->dir));
+	(void)snprintf(p->file, sizeof(p->file), "%s/holdfast.yaml", p->dir);
+	put(p, "tls.pem", "certificate", 0644);
+	put(p, "tls.key", "key", 0600);
+	put(p, "module.so", "library", 0644);
+	put(p, "pin", "1234", 0600);
+	*state = p;
+	return 0;
+}
+
+static int unlink_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+	(void)st;
+	(void)flag;
+	(void)ftw;
+	return remove(path);
+}
+
+static int remove_place(void **state)
+{
+	struct place *p = *state;
+	int failed = nftw(p->dir, unlink_one, 8, FTW_DEPTH | FTW_PHYS);
+	free(p);
+	return failed;
+}
+
+static struct config *load(const struct place *p, const char *text)
+{
+	struct config *c = NULL;
+	struct kms_err err = { 0 };
+	put(p, "holdfast.yaml", text, 0644);
+	if (config_load(p->file, &c, &err) != KMS_OK)
+		fail_msg("%s", kms_err_text(&err));
+	assert_non_null(c);
+	return c;
+}
+
+static void refuse_at(const struct place *p, const char *text, const char *line_and_message)
+{
+	struct config *c = NULL;
+	struct kms_err err = { 0 };
+	char expected[PATH_LEN + 256] = "";
+	put(p, "holdfast.yaml", text, 0644);
+	(void)snprintf(expected, sizeof(expected), "%s:%s", p->file, line_and_message);
+	assert_int_equal(config_load(p->file, &c, &err), KMS_E_INVALID);
+	assert_null(c);
+	assert_string_equal(kms_err_text(&err), expected);
+}
+
+static void a_minimal_file_loads_with_the_documented_defaults(void **state)
+{
+	const struct place *p = *state;
+	struct config *c = load(p, MINIMAL);
+	assert_string_equal(c->node, "n1");
+	assert_string_equal(c->site, "local");
+	assert_string_equal(c->domain, "vault.localhost");
+	assert_string_equal(c->listen.address, "127.0.0.1");
+	assert_int_equal(c->listen.port, 8443);
+	assert_int_equal(c->public_port, 8443);
+	assert_true(c->listen.threads >= 1);
+	assert_int_equal(c->listen.connections, 4096);
+	assert_int_equal(c->listen.per_ip, 1024);
+	assert_int_equal(c->admin.uids_count, 0);
+	assert_int_equal(c->storage.reserve_mib, 256);
+	assert_null(c->hsm.token_dir);
+	assert_true(c->hsm.workers >= 2);
+	assert_int_equal(c->hsm.cache_keys, 2000);
+	assert_string_equal(c->log.level, "info");
+	assert_string_equal(c->log.format, "auto");
+	assert_string_equal(c->log.origin, "vault.localhost/audit/log1");
+	assert_int_equal(c->limits.queue, 1024);
+	assert_int_equal(c->limits.token_life_s, 3600);
+	config_free(c);
+}
+
+static void every_key_of_a_full_file_is_taken(void **state)
+{
+	const struct place *p = *state;
+	struct config *c = load(p, MINIMAL "  token_dir: .\n  workers: 3\n  cache_keys: 7\n"
+	                                   "site: berlin-1\npublic_port: 443\n"
+	                                   "listen: {address: '::1', port: 9443, threads: 5, connections: 64, per_ip: 8}\n"
+	                                   "log: {level: debug, format: json, origin: kms.example.com/audit/log2}\n"
+	                                   "limits: {queue: 9, token_life_s: 300}\n");
+	assert_int_equal(c->hsm.workers, 3);
+	assert_int_equal(c->hsm.cache_keys, 7);
+	assert_string_equal(c->site, "berlin-1");
+	assert_int_equal(c->public_port, 443);
+	assert_string_equal(c->listen.address, "::1");
+	assert_int_equal(c->listen.port, 9443);
+	assert_int_equal(c->listen.threads, 5);
+	assert_int_equal(c->listen.connections, 64);
+	assert_int_equal(c->listen.per_ip, 8);
+	assert_string_equal(c->log.level, "debug");
+	assert_string_equal(c->log.format, "json");
+	assert_string_equal(c->log.origin, "kms.example.com/audit/log2");
+	assert_int_equal(c->limits.queue, 9);
+	assert_int_equal(c->limits.token_life_s, 300);
+	config_free(c);
+}
+
+static void user_ids_are_a_list(void **state)
+{
+	const struct place *p = *state;
+	struct config *c = load(p, "admin:\n  socket: admin.sock\n  uids: [0, 1000, 4294967295]\n"
+	                           "node: n1\ndomain: d\ntls: {certificate: tls.pem, key: tls.key}\nstorage: {database: x.db}\n"
+	                           "hsm: {module: module.so, token: 'pkcs11:token=t', pin: pin}\n");
+	assert_int_equal(c->admin.uids_count, 3);
+	assert_int_equal(c->admin.uids[1], 1000);
+	assert_int_equal(c->admin.uids[2], 4294967295U);
+	config_free(c);
+}
+
+static void relative_paths_are_resolved_against_the_directory_of_the_file(void **state)
+{
+	const struct place *p = *state;
+	char here[PATH_LEN] = "", expected[2 * PATH_LEN] = "";
+	struct config *c = NULL;
+	struct kms_err err = { 0 };
+	put(p, "holdfast.yaml", MINIMAL, 0644);
+	assert_non_null(getcwd(here, sizeof(here)));
+	assert_int_equal(chdir(p->dir), 0);
+	/* Named without a directory, and from a place that is not the root of the tree. */
+	if (config_load("holdfast.yaml", &c, &err) != KMS_OK)
+		fail_msg("%s", kms_err_text(&err));
+	assert_int_equal(chdir(here), 0);
+	(void)snprintf(expected, sizeof(expected), "%s/tls.key", p->dir);
+	assert_string_equal(c->tls.key, expected);
+	(void)snprintf(expected, sizeof(expected), "%s/holdfast.db", p->dir);
+	assert_string_equal(c->storage.database, expected);
+	config_free(c);
+}
+
+static void a_credential_of_the_service_manager_is_left_as_it_is(void **state)
+{
+	const struct place *p = *state;
+	struct config *c = load(p, "node: n1\ndomain: d\ntls: {certificate: tls.pem, key: tls.key}\nadmin: {socket: s}\n"
+	                           "storage: {database: x.db}\nhsm: {module: module.so, token: 'pkcs11:token=t', pin: 'credential:hsm-pin'}\n");
+	assert_string_equal(c->hsm.pin, "credential:hsm-pin");
+	config_free(c);
+}
+
+#define PORT "a decimal number from 1 to 65535"
+
+static void each_mistake_is_named_with_its_line_and_key(void **state)
+{
+	/* Lines 1 to 13 are MINIMAL. */
+	static const struct {
+		const char *added, *message;
+	} CASES[] = {
+		{ "listen:\n  port: 0\n", "15: listen.port: " PORT },
+		{ "listen:\n  port: 65536\n", "15: listen.port: " PORT },
+		{ "listen:\n  port: -1\n", "15: listen.port: " PORT },
+		{ "listen:\n  port: 010\n", "15: listen.port: " PORT },
+		{ "listen:\n  port: 0x20\n", "15: listen.port: " PORT },
+		{ "listen:\n  port: high\n", "15: listen.port: " PORT },
+		{ "listen:\n  port:\n", "15: listen.port: " PORT },
+		{ "listen:\n  port: [1]\n", "15: listen.port: " PORT },
+		{ "\n\nlisten: {port: 0}\n", "16: listen.port: " PORT },
+		{ "public_port: 0\n", "14: public_port: " PORT },
+		{ "listen:\n  address: localhost\n", "15: listen.address: a numeric IPv4 or IPv6 address" },
+		{ "listen:\n  threads: 0\n", "15: listen.threads: a decimal number from 1 to 256" },
+		{ "listen:\n  connections: 15\n", "15: listen.connections: a decimal number from 16 to 65536" },
+		{ "listen:\n  connections: 16\n  per_ip: 17\n", "16: listen.per_ip: at most listen.connections" },
+		{ "listen:\n  prot: 1\n", "15: listen.prot: unknown key" },
+		{ "lisen:\n  port: 1\n", "14: lisen: unknown key" },
+		{ "listen: 8443\n", "14: listen: a mapping of settings, as in holdfast.yaml.example" },
+		{ "node: n2\n", "14: node: given twice" },
+		{ "listen:\n  port: 1\n  port: 2\n", "16: listen.port: given twice" },
+		{ "tls:\n  key: tls.key\n", "14: tls: given twice" },
+		{ "site: 'a b'\n", "14: site: a name of 1 to 64 characters of A-Z a-z 0-9 . -" },
+		{ "site: ''\n", "14: site: a name of 1 to 64 characters of A-Z a-z 0-9 . -" },
+		{ "site: [a]\n", "14: site: a name of 1 to 64 characters of A-Z a-z 0-9 . -" },
+		{ "site: &x a\nlog: {level: *x}\n", "15: log.level: aliases are not supported" },
+		{ "  token_dir: nowhere\n", "14: hsm.token_dir: an existing directory" },
+		{ "  workers: 1\n", "14: hsm.workers: a decimal number from 2 to 64" },
+		{ "  cache_keys: 100001\n", "14: hsm.cache_keys: a decimal number from 1 to 100000" },
+		{ "log:\n  level: loud\n", "15: log.level: debug, info, warn or error" },
+		{ "log:\n  format: xml\n", "15: log.format: auto, text or json" },
+		{ "log:\n  origin: a/\n", "15: log.origin: 1 to 200 characters of A-Z a-z 0-9 . - /, no slash at either end" },
+		{ "limits:\n  queue: 0\n", "15: limits.queue: a decimal number from 1 to 65536" },
+		{ "limits:\n  token_life_s: 299\n", "15: limits.token_life_s: a decimal number from 300 to 86400" },
+		{ "limits:\n  token_life_s: 86401\n", "15: limits.token_life_s: a decimal number from 300 to 86400" },
+		{ "\tsite: a\n", "14: (syntax): YAML: found a tab character that violates indentation" },
+		{ "---\nnode: n2\n", "14: (file): one document only" },
+	};
+	const struct place *p = *state;
+	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
+		char text[1024] = "";
+		(void)snprintf(text, sizeof(text), "%s%s", MINIMAL, CASES[i].added);
+		refuse_at(p, text, CASES[i].message);
+	}
+}
+
+/* MINIMAL with one line replaced. */
+static void replace_line(unsigned line, const char *with, char ret[1024])
+{
+	const char *from = MINIMAL;
+	size_t used = 0;
+	for (unsigned n = 1; *from != '\0'; n++) {
+		size_t len = strcspn(from, "\n") + 1;
+		used += (size_t)snprintf(ret + used, 1024 - used, "%.*s", (int)(n == line ? strlen(with) : len), n == line ? with : from);
+		from += len;
+	}
+}
+
+static void each_required_value_is_checked_and_missed(void **state)
+{
+	static const struct {
+		unsigned line;
+		const char *with, *message;
+	} CASES[] = {
+		{ 1, "", "1: node: missing: a name of 1 to 64 characters of A-Z a-z 0-9 . -" },
+		{ 2, "", "1: domain: missing: a lower-case DNS name of at most 180 characters" },
+		{ 2, "domain: Vault.localhost\n", "2: domain: a lower-case DNS name of at most 180 characters" },
+		{ 2, "domain: a..b\n", "2: domain: a lower-case DNS name of at most 180 characters" },
+		{ 2, "domain: a.\n", "2: domain: a lower-case DNS name of at most 180 characters" },
+		{ 2, "domain: -a.b\n", "2: domain: a lower-case DNS name of at most 180 characters" },
+		{ 2, "domain: 10.0.0.1\n", "2: domain: a lower-case DNS name of at most 180 characters" },
+		{ 4, "", "3: tls.certificate: missing: a readable PEM file" },
+		{ 4, "  certificate: none.pem\n", "4: tls.certificate: a readable PEM file" },
+		{ 5, "", "3: tls.key: missing: a readable PEM file, closed to group and others (chmod 600)" },
+		{ 5, "  key: tls.pem\n", "5: tls.key: a readable PEM file, closed to group and others (chmod 600)" },
+		{ 7, "  socket: no/such/dir\n", "7: admin.socket: a path of at most 107 bytes in an existing directory" },
+		{ 7, "  socket: s\n  uids: [1, x]\n", "8: admin.uids: a list of at most 64 user ids (decimal numbers)" },
+		{ 7, "  socket: s\n  uids:\n   - 1\n   - 010\n", "10: admin.uids: a list of at most 64 user ids (decimal numbers)" },
+		{ 7, "  socket: s\n  uids: 5\n", "8: admin.uids: a list of at most 64 user ids (decimal numbers)" },
+		{ 9, "  database: .\n", "9: storage.database: a file in an existing directory" },
+		{ 9, "  database: a.db\n  reserve_mib: 0\n", "10: storage.reserve_mib: a decimal number from 1 to 65536" },
+		{ 11, "  module: none.so\n", "11: hsm.module: the file of a PKCS#11 library" },
+		{ 12, "  token: holdfast\n", "12: hsm.token: a PKCS#11 URI (RFC 7512) without pin-value, such as pkcs11:token=holdfast" },
+		{ 12, "  token: 'pkcs11:token=t?pin-value=1234'\n",
+		  "12: hsm.token: a PKCS#11 URI (RFC 7512) without pin-value, such as pkcs11:token=holdfast" },
+		{ 13, "  pin: none\n", "13: hsm.pin: credential:NAME, or a readable file closed to group and others (chmod 600)" },
+		{ 13, "  pin: 'credential:../x'\n", "13: hsm.pin: credential:NAME, or a readable file closed to group and others (chmod 600)" },
+	};
+	const struct place *p = *state;
+	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
+		char text[1024] = "";
+		replace_line(CASES[i].line, CASES[i].with, text);
+		refuse_at(p, text, CASES[i].message);
+	}
+}
+
+static void a_private_file_that_anyone_else_may_touch_is_refused(void **state)
+{
+	static const mode_t OPEN[] = { 0640, 0604, 0644, 0620, 0602, 0610 };
+	const struct place *p = *state;
+	for (size_t i = 0; i < KMS_ARRAY_LEN(OPEN); i++) {
+		put(p, "tls.key", "key", OPEN[i]);
+		refuse_at(p, MINIMAL, "5: tls.key: a readable PEM file, closed to group and others (chmod 600)");
+		put(p, "tls.key", "key", 0600);
+		put(p, "pin", "1234", OPEN[i]);
+		refuse_at(p, MINIMAL, "13: hsm.pin: credential:NAME, or a readable file closed to group and others (chmod 600)");
+		put(p, "pin", "1234", 0400);
+	}
+	config_free(load(p, MINIMAL));
+}
+
+static void a_file_that_is_empty_or_no_mapping_is_refused(void **state)
+{
+	const struct place *p = *state;
+	refuse_at(p, "", "1: (file): a mapping of settings, as in holdfast.yaml.example");
+	refuse_at(p, "# only a comment\n", "1: (file): a mapping of settings, as in holdfast.yaml.example");
+	refuse_at(p, "- a\n", "1: (file): a mapping of settings, as in holdfast.yaml.example");
+	refuse_at(p, "{}\n", "1: node: missing: a name of 1 to 64 characters of A-Z a-z 0-9 . -");
+}
+
+static void a_file_that_is_too_large_is_refused(void **state)
+{
+	const struct place *p = *state;
+	const size_t len = ((size_t)64 << 10) + 1;
+	char *text = malloc(len + 1);
+	assert_non_null(text);
+	memset(text, '#', len);
+	text[len] = '\0';
+	refuse_at(p, text, "1: (file): at most 64 KiB");
+	free(text);
+}
+
+static void a_missing_file_is_named(void **state)
+{
+	const struct place *p = *state;
+	struct config *c = NULL;
+	struct kms_err err = { 0 };
+	char expected[PATH_LEN + 64] = "";
+	(void)snprintf(expected, sizeof(expected), "%s: cannot be read: No such file or directory", p->file);
+	assert_int_equal(config_load(p->file, &c, &err), KMS_E_INVALID);
+	assert_string_equal(kms_err_text(&err), expected);
+	assert_null(c);
+}
+
+static void the_message_of_a_long_file_name_still_says_what_was_expected(void **state)
+{
+	const struct place *p = *state;
+	char dir[PATH_LEN] = "", file[2 * PATH_LEN] = "";
+	struct config *c = NULL;
+	struct kms_err err = { 0 };
+	FILE *f = NULL;
+	(void)snprintf(dir, sizeof(dir), "%s/%0200d", p->dir, 1);
+	assert_int_equal(mkdir(dir, 0700), 0);
+	(void)snprintf(file, sizeof(file), "%s/holdfast.yaml", dir);
+	f = fopen(file, "we");
+	assert_non_null(f);
+	assert_true(fputs("site: a\n", f) >= 0);
+	assert_int_equal(fclose(f), 0);
+	assert_int_equal(config_load(file, &c, &err), KMS_E_INVALID);
+	assert_non_null(strstr(kms_err_text(&err), "/holdfast.yaml:1: node: missing: a name of 1 to 64 characters of A-Z a-z 0-9 . -"));
+}
+
+#define IN_PLACE(test) cmocka_unit_test_setup_teardown(test, make_place, remove_place)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		IN_PLACE(a_minimal_file_loads_with_the_documented_defaults),
+		IN_PLACE(every_key_of_a_full_file_is_taken),
+		IN_PLACE(user_ids_are_a_list),
+		IN_PLACE(relative_paths_are_resolved_against_the_directory_of_the_file),
+		IN_PLACE(a_credential_of_the_service_manager_is_left_as_it_is),
+		IN_PLACE(each_mistake_is_named_with_its_line_and_key),
+		IN_PLACE(each_required_value_is_checked_and_missed),
+		IN_PLACE(a_private_file_that_anyone_else_may_touch_is_refused),
+		IN_PLACE(a_file_that_is_empty_or_no_mapping_is_refused),
+		IN_PLACE(a_file_that_is_too_large_is_refused),
+		IN_PLACE(a_missing_file_is_named),
+		IN_PLACE(the_message_of_a_long_file_name_still_says_what_was_expected),
+	};
+	return cmocka_run_group_tests_name("server/config", tests, NULL, NULL);
+}

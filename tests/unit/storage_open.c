@@ -1,0 +1,349 @@
+/* tests/unit/storage_open.c - opening a SQLite database: what is refused, what the files look like, and migrations. */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "storage/sqlite/db.h"
+#include "storage/sqlite/sqlite.h"
+#include "tests/support/store_fixture.h"
+
+#define SCHEMA_TEXT "SELECT group_concat(sql, char(10)) FROM (SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type, name)"
+
+/* The fixture's files with both connections closed. */
+static void shut(struct store_fixture *f)
+{
+	store_close(f->r);
+	store_close(f->w);
+	f->r = f->w = NULL;
+}
+
+static sqlite3 *raw_open(const char *path)
+{
+	sqlite3 *db = NULL;
+
+	assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL), SQLITE_OK);
+	return db;
+}
+
+static void raw(const char *path, const char *sql)
+{
+	sqlite3 *db = raw_open(path);
+
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+static void assert_refused(const struct store_fixture *f, enum store_mode mode, const char *words)
+{
+	struct kms_err err = { 0 };
+	struct store *s = NULL;
+
+	assert_int_equal(store_open_sqlite(f->path, mode, &s, &err), KMS_E_STORE);
+	assert_null(s);
+	if (strstr(err.detail, words) == NULL)
+		fail_msg("\"%s\" does not say \"%s\"", err.detail, words);
+}
+
+static void a_second_writer_is_refused_and_told_why(void **state)
+{
+	struct store_fixture *f = *state;
+
+	assert_refused(f, STORE_WRITE, "second writer");
+	store_fixture_reopen(f); /* the lock ends with its holder */
+}
+
+static void all_files_are_for_their_owner_alone(void **state)
+{
+	struct store_fixture *f = *state;
+	static const char *const SUFFIXES[] = { "", "-wal", "-shm", ".lock" };
+	struct stat st;
+
+	for (size_t i = 0; i < KMS_ARRAY_LEN(SUFFIXES); i++) {
+		assert_int_equal(stat(store_fixture_beside(f, SUFFIXES[i]), &st), 0);
+		assert_int_equal(st.st_mode & 07777, 0600);
+	}
+	shut(f);
+	assert_int_equal(chmod(f->path, 0644), 0);
+	store_fixture_reopen(f);
+	assert_int_equal(stat(f->path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+}
+
+static void a_reader_does_not_create_a_database(void **state)
+{
+	struct store_fixture *f = *state;
+
+	shut(f);
+	assert_int_equal(unlink(f->path), 0);
+	assert_refused(f, STORE_READ, "unable to open");
+	assert_int_equal(access(f->path, F_OK), -1);
+}
+
+static void a_relative_path_is_refused(void **state)
+{
+	struct kms_err err = { 0 };
+	struct store *s = NULL;
+
+	(void)state;
+	assert_int_equal(store_open_sqlite("file:x?vfs=unix-none", STORE_WRITE, &s, &err), KMS_E_STORE);
+}
+
+static void a_newer_schema_is_refused(void **state)
+{
+	struct store_fixture *f = *state;
+
+	shut(f);
+	raw(f->path, "PRAGMA user_version = 1000");
+	assert_refused(f, STORE_WRITE, "newer schema 1000");
+	assert_refused(f, STORE_READ, "newer schema 1000");
+}
+
+static void an_older_schema_is_refused_by_a_reader(void **state)
+{
+	struct store_fixture *f = *state;
+
+	shut(f);
+	assert_int_equal(unlink(f->path), 0);
+	raw(f->path, "PRAGMA journal_mode = WAL");
+	assert_refused(f, STORE_READ, "schema 0");
+}
+
+static void a_foreign_database_is_refused_and_left_alone(void **state)
+{
+	struct store_fixture *f = *state;
+	sqlite3 *db;
+	int64_t tables = 0;
+
+	shut(f);
+	assert_int_equal(unlink(f->path), 0);
+	raw(f->path, "CREATE TABLE theirs (x)");
+	assert_refused(f, STORE_WRITE, "not a Holdfast database");
+	raw(f->path, "PRAGMA user_version = 1");
+	assert_refused(f, STORE_WRITE, "not a Holdfast database");
+	db = raw_open(f->path);
+	assert_int_equal(sq_ask_int(db, "SELECT count(*) FROM sqlite_schema", &tables, NULL), KMS_OK);
+	assert_int_equal(tables, 1);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+static void a_file_that_is_no_database_is_refused(void **state)
+{
+	struct store_fixture *f = *state;
+	FILE *file;
+
+	shut(f);
+	file = fopen(f->path, "wb");
+	assert_non_null(file);
+	for (int i = 0; i < 4096; i++)
+		assert_true(fputc('x', file) == 'x');
+	assert_int_equal(fclose(file), 0);
+	assert_refused(f, STORE_WRITE, "not a database");
+	assert_refused(f, STORE_READ, "not a database");
+}
+
+static void a_promise_that_cannot_be_kept_is_refused_by_name(void **state)
+{
+	struct store_fixture *f = *state;
+
+	shut(f);
+	raw(f->path, "PRAGMA journal_mode = DELETE");
+	assert_refused(f, STORE_READ, "journal_mode is delete");
+	/* Set too late, it has no effect: erased pages would never be given back. */
+	raw(f->path, "PRAGMA auto_vacuum = NONE; VACUUM; PRAGMA journal_mode = WAL");
+	assert_refused(f, STORE_WRITE, "auto_vacuum is 0");
+	assert_refused(f, STORE_READ, "auto_vacuum is 0");
+}
+
+static void a_database_with_two_names_is_refused(void **state)
+{
+	struct store_fixture *f = *state;
+
+	shut(f);
+	assert_int_equal(link(f->path, store_fixture_beside(f, ".twin")), 0);
+	assert_refused(f, STORE_WRITE, "exactly one name");
+}
+
+static void a_reader_that_closes_last_leaves_the_wal_to_the_writer(void **state)
+{
+	struct store_fixture *f = *state;
+	struct store_change c = { .kind = STORE_META_PUT, .meta = { .name = "x" } };
+	struct stat st;
+
+	assert_int_equal(store_fixture_one(f, c), KMS_OK);
+	store_close(f->w);
+	f->w = NULL;
+	store_close(f->r);
+	f->r = NULL;
+	assert_int_equal(stat(store_fixture_beside(f, "-wal"), &st), 0);
+	assert_true(st.st_size > 0);
+	store_fixture_reopen(f);
+	assert_int_equal(store_meta(f->r, "x", &c.meta, NULL), KMS_OK);
+}
+
+static void a_truncating_checkpoint_empties_the_wal(void **state)
+{
+	struct store_fixture *f = *state;
+	struct store_change c = { .kind = STORE_META_PUT, .meta = { .name = "x" } };
+	struct stat st;
+
+	assert_int_equal(store_fixture_one(f, c), KMS_OK);
+	assert_int_equal(store_checkpoint(f->w, false, NULL), KMS_OK);
+	assert_int_equal(stat(store_fixture_beside(f, "-wal"), &st), 0);
+	assert_true(st.st_size > 0);
+	assert_int_equal(store_checkpoint(f->w, true, NULL), KMS_OK);
+	assert_int_equal(stat(store_fixture_beside(f, "-wal"), &st), 0);
+	assert_int_equal(st.st_size, 0);
+}
+
+static void damage_in_a_row_is_an_error_and_not_an_absence(void **state)
+{
+	struct store_fixture *f = *state;
+	struct store_vault v = store_fixture_vault(1, "payroll"), got;
+
+	assert_int_equal(store_fixture_one(f, (struct store_change){ .kind = STORE_VAULT_ADD, .vault = v }), KMS_OK);
+	shut(f);
+	raw(f->path, "PRAGMA ignore_check_constraints = ON; UPDATE vault SET root_id = x'00'");
+	store_fixture_reopen(f);
+	assert_int_equal(store_vault_by_id(f->r, v.id, &got, NULL), KMS_E_STORE);
+}
+
+/* ---- migrations: the machinery with a list of its own, then the shipped list ---- */
+
+static const struct sq_migration STEPS[] = {
+	{ 1, "0001_a.sql", "PRAGMA application_id = 0x486F6C64; CREATE TABLE a (id INTEGER PRIMARY KEY, x TEXT) STRICT;" },
+	{ 2, "0002_b.sql", "CREATE TABLE b (a INTEGER REFERENCES a (id)) STRICT; INSERT INTO a (x) VALUES ('two');" },
+	/* The documented way to change a table that others refer to. */
+	{ 3, "0003_c.sql", "CREATE TABLE a2 (id INTEGER PRIMARY KEY, x TEXT, y TEXT) STRICT; INSERT INTO a2 SELECT id, x, 'y' FROM a; "
+	                   "DROP TABLE a; ALTER TABLE a2 RENAME TO a;" },
+};
+static const struct sq_migration BROKEN[] = {
+	{ 1, "0001_a.sql", "PRAGMA application_id = 0x486F6C64; CREATE TABLE a (id INTEGER PRIMARY KEY, x TEXT) STRICT;" },
+	{ 2, "0002_bad.sql", "CREATE TABLE half (x); DROP TABLE a; CREATE TABLE oops;" },
+};
+static const struct sq_migration DANGLING[] = {
+	{ 1, "0001_a.sql", "PRAGMA application_id = 0x486F6C64; CREATE TABLE a (id INTEGER PRIMARY KEY) STRICT;" },
+	{ 2, "0002_bad.sql", "CREATE TABLE b (a INTEGER REFERENCES a (id)) STRICT; INSERT INTO b VALUES (7);" },
+};
+
+static void schema_of(const char *path, const struct sq_migration *list, size_t from, size_t to, char *ret_text, size_t cap)
+{
+	sqlite3 *db = raw_open(path);
+
+	assert_int_equal(sq_migrate(db, path, list, from, NULL), KMS_OK);
+	assert_int_equal(sq_migrate(db, path, list, to, NULL), KMS_OK);
+	assert_int_equal(sq_schema_check(db, to, NULL), KMS_OK);
+	assert_int_equal(sq_ask(db, SCHEMA_TEXT, ret_text, cap, NULL), KMS_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+	assert_int_equal(unlink(path), 0);
+}
+
+static void a_migrated_schema_equals_a_fresh_one_from_every_past_version(void **state)
+{
+	struct store_fixture *f = *state;
+	static char fresh[32768], migrated[32768];
+	const struct { const struct sq_migration *list; size_t count; } lists[] = {
+		{ STEPS, KMS_ARRAY_LEN(STEPS) }, { SQ_MIGRATIONS, SQ_MIGRATION_COUNT },
+	};
+	char path[sizeof(f->path) + 2];
+
+	(void)snprintf(path, sizeof(path), "%s2", f->path);
+	for (size_t l = 0; l < KMS_ARRAY_LEN(lists); l++) {
+		schema_of(path, lists[l].list, lists[l].count, lists[l].count, fresh, sizeof(fresh));
+		assert_true(strlen(fresh) > 50 && strlen(fresh) < sizeof(fresh) - 1);
+		for (size_t from = 1; from < lists[l].count; from++) {
+			schema_of(path, lists[l].list, from, lists[l].count, migrated, sizeof(migrated));
+			assert_string_equal(migrated, fresh);
+		}
+	}
+}
+
+static void the_copy_is_erased_after_success_and_kept_after_failure(void **state)
+{
+	struct store_fixture *f = *state;
+	const struct { const struct sq_migration *list; const char *words; } bad[] = { { BROKEN, "" }, { DANGLING, "dangling" } };
+	const char *copy;
+	int64_t version, tables;
+	char path[sizeof(f->path) + 2], copy_path[sizeof(f->path) + 32];
+	sqlite3 *db;
+
+	(void)snprintf(path, sizeof(path), "%s2", f->path);
+	copy = store_fixture_beside(f, "2.before-migration");
+	(void)snprintf(copy_path, sizeof(copy_path), "%s", copy);
+	for (size_t i = 0; i < KMS_ARRAY_LEN(bad); i++) {
+		struct kms_err err = { 0 };
+		struct stat st;
+		db = raw_open(path);
+		assert_int_equal(sq_migrate(db, path, bad[i].list, 1, NULL), KMS_OK);
+		assert_int_equal(access(copy_path, F_OK), -1); /* nothing to keep before the first */
+		assert_int_equal(sqlite3_exec(db, "INSERT INTO a (id) VALUES (41)", NULL, NULL, NULL), SQLITE_OK);
+		assert_int_equal(sq_migrate(db, path, bad[i].list, 2, &err), KMS_E_STORE);
+		assert_non_null(strstr(err.detail, bad[i].words));
+		/* Nothing of the failed step is left. */
+		assert_int_equal(sq_ask_int(db, "PRAGMA user_version", &version, NULL), KMS_OK);
+		assert_int_equal(version, 1);
+		assert_int_equal(sq_ask_int(db, "SELECT count(*) FROM sqlite_schema WHERE name IN ('half', 'b')", &tables, NULL), KMS_OK);
+		assert_int_equal(tables, 0);
+		assert_int_equal(sq_ask_int(db, "PRAGMA foreign_keys", &version, NULL), KMS_OK);
+		assert_int_equal(version, 1);
+		assert_int_equal(stat(copy_path, &st), 0);
+		assert_int_equal(st.st_mode & 07777, 0600);
+		assert_int_equal(sqlite3_close(db), SQLITE_OK);
+		db = raw_open(copy_path);
+		assert_int_equal(sq_ask_int(db, "SELECT id FROM a", &version, NULL), KMS_OK);
+		assert_int_equal(version, 41);
+		assert_int_equal(sqlite3_close(db), SQLITE_OK);
+		/* A repaired program gets through, and the copy goes. */
+		db = raw_open(path);
+		assert_int_equal(sq_migrate(db, path, STEPS, i == 0 ? KMS_ARRAY_LEN(STEPS) : 1, NULL), KMS_OK);
+		assert_int_equal(sqlite3_close(db), SQLITE_OK);
+		assert_int_equal(access(copy_path, F_OK), -1);
+		assert_int_equal(unlink(path), 0);
+	}
+}
+
+static void the_shipped_schema_has_the_promised_shape(void **state)
+{
+	struct store_fixture *f = *state;
+	struct sqlite_store *s = sq_of(f->w);
+	int64_t loose = -1, version = -1;
+
+	/* sqlite_* tables are SQLite's own. */
+	assert_int_equal(sq_ask_int(s->db, "SELECT count(*) FROM pragma_table_list WHERE NOT strict AND name NOT LIKE 'sqlite_%'", &loose, NULL),
+	                 KMS_OK);
+	assert_int_equal(loose, 0);
+	assert_int_equal(sq_ask_int(s->db, "PRAGMA user_version", &version, NULL), KMS_OK);
+	assert_int_equal(version, SQ_MIGRATION_COUNT);
+}
+
+#define T(t) cmocka_unit_test_setup_teardown(t, store_fixture_open, store_fixture_close)
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(a_second_writer_is_refused_and_told_why),
+		T(all_files_are_for_their_owner_alone),
+		T(a_reader_does_not_create_a_database),
+		T(a_relative_path_is_refused),
+		T(a_newer_schema_is_refused),
+		T(an_older_schema_is_refused_by_a_reader),
+		T(a_foreign_database_is_refused_and_left_alone),
+		T(a_file_that_is_no_database_is_refused),
+		T(a_promise_that_cannot_be_kept_is_refused_by_name),
+		T(a_database_with_two_names_is_refused),
+		T(a_reader_that_closes_last_leaves_the_wal_to_the_writer),
+		T(a_truncating_checkpoint_empties_the_wal),
+		T(damage_in_a_row_is_an_error_and_not_an_absence),
+		T(a_migrated_schema_equals_a_fresh_one_from_every_past_version),
+		T(the_copy_is_erased_after_success_and_kept_after_failure),
+		T(the_shipped_schema_has_the_promised_shape),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
