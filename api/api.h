@@ -38,6 +38,9 @@ struct api_config {
 KMS_MUST_CHECK kms_status api_start(const struct api_config *cfg, struct api **ret_api, struct kms_err *err);
 /** The application that a listener serves. is_local: the UNIX socket, whose callers are known by their user id. */
 struct http_app api_app(struct api *api, bool is_local);
+/** Once a minute or so, from the daemon: purge what is past its retention, in the lane that destroys keys. Never blocks; does nothing while an
+ *  earlier run is under way or the device is away. */
+void api_purge_due(struct api *api);
 /** From now on readiness says no, so that a balancer looks elsewhere. */
 void api_set_stopping(struct api *api);
 /** Finish what is queued and stop the lanes. After the listeners have been stopped. Accepts NULL. */
@@ -187,8 +190,9 @@ void reply_empty(struct request *r, int status);
 void reply_error(struct request *r, const struct kms_err *err);
 /** Send: adds the common headers and, when the unit was written, the receipt. */
 void reply_send(struct request *r, bool has_receipt);
-/** The error body alone, for requests that the transport refuses. */
-void reply_refusal(struct http_response *ret, kms_status status, const char *message);
+/** The answer to a request that the transport refuses; its headers live in the thread until its next refusal. */
+void reply_refusal(const struct kms *kms, const struct http_request *http, kms_status status, const char *message,
+                   struct http_response *ret);
 json_t *reply_principal(const struct request *r, const struct store_principal *p);
 
 /* ---- request.c ---- */

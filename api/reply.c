@@ -71,26 +71,10 @@ void reply_error(struct request *r, const struct kms_err *err)
 	r->content_type = JSON_TYPE;
 }
 
-void reply_refusal(struct http_response *ret, kms_status status, const char *message)
-{
-	static const struct http_header HEADERS[] = {
-		{ "Content-Type", JSON_TYPE },
-		{ "Cache-Control", "no-cache" },
-		{ "X-Content-Type-Options", "nosniff" },
-		{ "Retry-After", RETRY_AFTER_S },
-	};
-	JSON_AUTO *body = error_object(status, message != NULL ? message : kms_status_text(status));
-	int http = kms_status_http(status);
-
-	ret->status = http;
-	ret->headers = HEADERS;
-	ret->header_count = KMS_ARRAY_LEN(HEADERS) - (http == 429 || http == 503 ? 0 : 1);
-	ret->body = body != NULL ? json_text(body, &ret->body_len) : NULL;
-}
-
 struct header_list {
 	struct http_header items[RESPONSE_HEADERS_MAX];
 	size_t count;
+	char network[160];
 };
 
 static void add(struct header_list *l, const char *name, const char *value)
@@ -110,30 +94,56 @@ static void add_allow(const struct request *r, struct header_list *l, char *text
 	add(l, "Allow", text);
 }
 
+/* What every answer carries (keyvault-keys.md 2.3); `l->network` must outlive the sending. */
+static void add_common(struct header_list *l, const struct kms *kms, const struct http_request *http, const char *request_id,
+                       const char *cache_control)
+{
+	bool is_v6 = strchr(http->peer, ':') != NULL;
+
+	add(l, "Cache-Control", cache_control);
+	add(l, "Pragma", "no-cache");
+	add(l, "Expires", "-1");
+	add(l, "X-Content-Type-Options", "nosniff");
+	add(l, "x-ms-request-id", request_id);
+	if (http->client_request_id != NULL)
+		add(l, "x-ms-client-request-id", http->client_request_id);
+	(void)snprintf(l->network, sizeof(l->network), "conn_type=%s;addr=%s;act_addr_fam=%s;", is_v6 ? "Ipv6" : "Ipv4", http->peer,
+	               is_v6 ? "InterNetworkV6" : "InterNetwork");
+	add(l, "Strict-Transport-Security", "max-age=31536000;includeSubDomains");
+	add(l, "x-ms-keyvault-region", kms->site);
+	add(l, "x-ms-keyvault-service-version", SERVICE_VERSION);
+	add(l, "x-ms-keyvault-network-info", l->network);
+}
+
+void reply_refusal(const struct kms *kms, const struct http_request *http, kms_status status, const char *message, struct http_response *ret)
+{
+	static _Thread_local struct header_list l;
+	static _Thread_local char id_text[GUID_TEXT_LEN + 1];
+	JSON_AUTO *body = error_object(status, message != NULL ? message : kms_status_text(status));
+	uint8_t id[GUID_LEN] = { 0 };
+
+	if (guid_random(id)) /* a refusal without an id is still a refusal */
+		guid_format(id, id_text);
+	ret->status = kms_status_http(status);
+	l.count = 0;
+	add(&l, "Content-Type", JSON_TYPE);
+	add_common(&l, kms, http, id_text, "no-cache");
+	if (ret->status == 429 || ret->status == 503)
+		add(&l, "Retry-After", RETRY_AFTER_S);
+	ret->headers = l.items;
+	ret->header_count = l.count;
+	ret->body = body != NULL ? json_text(body, &ret->body_len) : NULL;
+}
+
 void reply_send(struct request *r, bool has_receipt)
 {
 	const struct kms *kms = request_kms(r);
 	struct header_list l = { .count = 0 };
-	char network[160], challenge[2 * KMS_URL_MAX + 128], allow[64] = "", seq[24], leaf[B64_LEN(MERKLE_HASH_LEN) + 1];
-	bool is_v6 = strchr(r->http->peer, ':') != NULL;
+	char challenge[2 * KMS_URL_MAX + 128], allow[64] = "", seq[24], leaf[B64_LEN(MERKLE_HASH_LEN) + 1];
 
 	if (r->content_type != NULL)
 		add(&l, "Content-Type", r->content_type);
-	add(&l, "Cache-Control", is_token_route(r) ? "no-store" : "no-cache");
-	add(&l, "Pragma", "no-cache");
-	add(&l, "Expires", "-1");
-	add(&l, "X-Content-Type-Options", "nosniff");
-	add(&l, "x-ms-request-id", r->id);
-	if (r->http->client_request_id != NULL)
-		add(&l, "x-ms-client-request-id", r->http->client_request_id);
-	if (!r->is_local) {
-		(void)snprintf(network, sizeof(network), "conn_type=%s;addr=%s;act_addr_fam=%s;", is_v6 ? "Ipv6" : "Ipv4", r->http->peer,
-		               is_v6 ? "InterNetworkV6" : "InterNetwork");
-		add(&l, "Strict-Transport-Security", "max-age=31536000;includeSubDomains");
-		add(&l, "x-ms-keyvault-region", kms->site);
-		add(&l, "x-ms-keyvault-service-version", SERVICE_VERSION);
-		add(&l, "x-ms-keyvault-network-info", network);
-	}
+	add_common(&l, kms, r->http, r->id, is_token_route(r) ? "no-store" : "no-cache");
 	if (has_receipt) {
 		(void)snprintf(seq, sizeof(seq), "%llu", (unsigned long long)r->op.write.seq);
 		b64_encode(r->op.write.leaf_hash, MERKLE_HASH_LEN, leaf);

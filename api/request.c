@@ -20,6 +20,8 @@ struct api {
 	struct tokens *tokens;
 	struct vault_names *names;
 	atomic_bool is_stopping;
+	struct job purge;       /* belongs to the lane while is_purging */
+	atomic_bool is_purging;
 };
 
 struct kms *request_kms(struct request *r) { return r->api->cfg.kms; }
@@ -390,7 +392,7 @@ static void serve(void *arg, struct http_request *http)
 
 	if (r == NULL) {
 		struct http_response res = { 0 };
-		reply_refusal(&res, KMS_E_NOMEM, NULL);
+		reply_refusal(api->cfg.kms, http, KMS_E_NOMEM, NULL, &res);
 		http_reply(http, &res);
 		return;
 	}
@@ -419,7 +421,7 @@ static void refuse(void *arg, struct http_request *http, kms_status status, cons
 	shorten_peer(http->peer, peer, sizeof(peer));
 	if (kms_status_http(status) < 500)
 		writer_count_denied(api->cfg.kms->writer, kms_status_code(status), NULL, peer);
-	reply_refusal(ret, status, message);
+	reply_refusal(api->cfg.kms, http, status, message, ret);
 }
 
 static void end(void *arg, struct http_request *http)
@@ -441,6 +443,33 @@ static void end(void *arg, struct http_request *http)
 struct http_app api_app(struct api *api, bool is_local)
 {
 	return (struct http_app){ .arg = api, .admit = is_local ? admit_local : admit_remote, .serve = serve, .refuse = refuse, .end = end };
+}
+
+/* ---- what the server does by itself ---- */
+
+static void run_purge(struct job *job, void *thread_state)
+{
+	struct api *api = (struct api *)((char *)job - offsetof(struct api, purge));
+	struct kms_err err = { 0 };
+	size_t count = 0;
+
+	if (keyring_purge_due(api->cfg.kms, thread_state, &count, &err) != KMS_OK)
+		log_failure(LOG_WARN, "purge_due_failed", NULL, &err);
+	if (count > 0)
+		log_event(LOG_INFO, "purged_after_retention", LOG_I("keys", count));
+	atomic_store(&api->is_purging, false);
+}
+
+void api_purge_due(struct api *api)
+{
+	struct hsm_info device = { 0 };
+
+	hsm_info(api->cfg.kms->hsm, &device);
+	if (!device.is_available || atomic_exchange(&api->is_purging, true))
+		return;
+	api->purge.run = run_purge;
+	if (worker_submit(api->lanes[LANE_KEYGEN], &api->purge) != KMS_OK)
+		atomic_store(&api->is_purging, false); /* the lane is full or stopping: the next minute will do */
 }
 
 /* ---- start and stop ---- */

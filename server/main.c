@@ -19,6 +19,7 @@
 #define HSM_WAIT_MS 2000
 #define DRAIN_MS 10000
 #define LOCAL_CONNECTIONS 32
+#define PURGE_EVERY_S 60
 #define LOCAL_ACTORS_MAX 64
 #define EXIT_CONFIG 2
 
@@ -33,6 +34,7 @@ struct server {
 	struct api *api;
 	struct http_server *http, *local;
 	bool hsm_was_available;
+	int64_t purge_next_s; /* when to look again for keys past their retention */
 };
 
 static void hsm_settings(struct server *s, struct p11_config *ret)
@@ -181,6 +183,16 @@ static void watch_hsm(struct server *s)
 	write_node_event(s, is_available ? EVENT_NODE_HSM_BACK : EVENT_NODE_HSM_LOST);
 }
 
+static void purge_due(struct server *s)
+{
+	int64_t now_s = clock_mono_us(s->kms.clock) / 1000000;
+
+	if (now_s < s->purge_next_s)
+		return;
+	s->purge_next_s = now_s + PURGE_EVERY_S;
+	api_purge_due(s->api);
+}
+
 static void reload(struct server *s)
 {
 	struct kms_err err = { 0 };
@@ -209,6 +221,7 @@ static void serve(struct server *s)
 			break;
 		case DAEMON_TICK:
 			watch_hsm(s);
+			purge_due(s);
 			break;
 		case DAEMON_STOP:
 			log_event(LOG_INFO, "stopping");

@@ -91,6 +91,13 @@ kms_status store_keys(struct store *s, const uint8_t vault_id[STORE_ID_LEN], boo
 	return s->ops->keys(s, vault_id, deleted, after_name, ret, page(cap), ret_count, err);
 }
 
+kms_status store_keys_due(struct store *s, int64_t now_s, struct store_key *ret, size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->keys_due(s, now_s, ret, page(cap), ret_count, err);
+}
+
 kms_status store_version(struct store *s, const uint8_t key_id[STORE_ID_LEN], const uint8_t *version_id, bool with_tags,
                          struct store_version *ret, struct kms_err *err)
 {

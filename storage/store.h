@@ -198,6 +198,7 @@ struct store_ops {
 	                  struct kms_err *err);
 	kms_status (*keys)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], bool deleted, const char *after_name,
 	                   struct store_key *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+	kms_status (*keys_due)(struct store *s, int64_t now_s, struct store_key *ret, size_t cap, size_t *ret_count, struct kms_err *err);
 	kms_status (*version)(struct store *s, const uint8_t key_id[STORE_ID_LEN], const uint8_t *version_id, bool with_tags,
 	                      struct store_version *ret, struct kms_err *err);
 	kms_status (*versions)(struct store *s, const uint8_t key_id[STORE_ID_LEN], uint64_t after_ordinal, bool with_tags,
@@ -247,6 +248,9 @@ KMS_MUST_CHECK kms_status store_key(struct store *s, const uint8_t vault_id[STOR
 /** Keys of a vault ordered by lower-case name; either the living or the deleted ones. after_name is exclusive. */
 KMS_MUST_CHECK kms_status store_keys(struct store *s, const uint8_t vault_id[STORE_ID_LEN], bool deleted, const char *after_name,
                                      struct store_key *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+/** Deleted keys of living vaults whose scheduled purge is not after now_s, the longest due first. */
+KMS_MUST_CHECK kms_status store_keys_due(struct store *s, int64_t now_s, struct store_key *ret, size_t cap, size_t *ret_count,
+                                         struct kms_err *err);
 /** One version; version_id NULL = the latest. *ret is owned by the caller (store_version_clear). */
 KMS_MUST_CHECK kms_status store_version(struct store *s, const uint8_t key_id[STORE_ID_LEN], const uint8_t *version_id, bool with_tags,
                                         struct store_version *ret, struct kms_err *err);

@@ -10,6 +10,7 @@
 #define SECONDS_A_DAY 86400
 #define VERSIONS_PAGE 16
 #define DRAIN_MS 5000
+#define DUE_PAGE 16
 
 static kms_status check_name(const char *name, struct kms_err *err)
 {
@@ -531,4 +532,48 @@ kms_status keyring_purge(struct op *op, const char *name, struct kms_err *err)
 	op_change(op, STORE_KEY_PURGE)->key = op->key;
 	op->after = truncate_after;
 	return KMS_OK;
+}
+
+/* One key that is due, as the system's own act: the same intent, destruction and outcome as a caller's purge. */
+static kms_status purge_one(struct kms *kms, struct store *store, const struct store_key *key, struct op *op, struct kms_err *err)
+{
+	kms_status status = KMS_OK;
+
+	op->kms = kms;
+	op->store = store;
+	op_clear(op);
+	KMS_TRY(op_open_system(op, key->vault_id, EVENT_KEY_PURGE, err));
+	status = keyring_purge(op, key->name, err);
+	if (!op->has_intent)
+		return status;
+	op->write.event.result = status == KMS_OK ? EVENT_OK : EVENT_FAILED;
+	op->write.event.err = status == KMS_OK ? NULL : kms_status_code(status);
+	op_change(op, STORE_INTENT_CLOSE)->intent.seq = op->write.event.ref;
+	if (writer_write(kms->writer, &op->write) != KMS_OK)
+		return kms_fail(err, KMS_E_AUDIT, KMS_SRC_SELF, 0, "outcome of a purge");
+	if (status == KMS_OK && op->after != NULL)
+		op->after(op);
+	return status;
+}
+
+kms_status keyring_purge_due(struct kms *kms, struct store *store, size_t *ret_count, struct kms_err *err)
+{
+	struct store_key due[DUE_PAGE];
+	struct op *op = calloc(1, sizeof(*op));
+	size_t count = 0;
+	kms_status status = KMS_OK;
+
+	*ret_count = 0;
+	if (op == NULL)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "operation");
+	do {
+		status = store_keys_due(store, clock_wall_s(kms->clock), due, DUE_PAGE, &count, err);
+		for (size_t i = 0; i < count && status == KMS_OK; i++) {
+			status = purge_one(kms, store, &due[i], op, err);
+			*ret_count += status == KMS_OK;
+		}
+	} while (status == KMS_OK && count == DUE_PAGE);
+	op_clear(op);
+	free(op);
+	return status;
 }

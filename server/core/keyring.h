@@ -64,6 +64,13 @@ KMS_MUST_CHECK kms_status keyring_list_versions(struct op *op, const char *name,
 
 /** Find a living key and one of its versions; both enter the fence and the event. For keyring and crypto. */
 KMS_MUST_CHECK kms_status keyring_find(struct op *op, const char *name, const uint8_t *version, bool with_tags, struct kms_err *err);
+/**
+ * Purge what has been deleted for longer than its vault's retention (keyvault-keys.md 10.1: automatic, cannot be moved). One key after the other;
+ * blocks on the device. A key that cannot be purged now is tried again with the next call.
+ * @param ret_count  keys purged, also when a later one failed
+ */
+KMS_MUST_CHECK kms_status keyring_purge_due(struct kms *kms, struct store *store, size_t *ret_count, struct kms_err *err);
+
 /** Destroy the device objects of a key's versions and write its removal into op->write; shared with recovery. */
 KMS_MUST_CHECK kms_status keyring_destroy_objects(struct hsm *hsm, struct store *store, const uint8_t key_id[STORE_ID_LEN], size_t *ret_count,
                                                   struct kms_err *err);

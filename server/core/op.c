@@ -153,6 +153,16 @@ kms_status op_open(struct op *op, const char *vault_name, struct kms_err *err)
 	return collect_permissions(op, err);
 }
 
+kms_status op_open_system(struct op *op, const uint8_t vault_id[STORE_ID_LEN], enum event_type type, struct kms_err *err)
+{
+	KMS_TRY(store_vault_by_id(op->store, vault_id, &op->vault, err));
+	depend_on_vault(op);
+	op->actor_name = "system";
+	op->write.event.type = type;
+	op->write.event.actor = EVENT_ACTOR_SYSTEM;
+	return KMS_OK;
+}
+
 kms_status op_authorise(struct op *op, enum permission perm, struct kms_err *err)
 {
 	uint64_t held = op->has_vault ? op->permissions : op->installation_permissions;
@@ -225,6 +235,8 @@ kms_status op_intend(struct op *op, const struct store_change *also, const struc
 
 	assert(!op->has_intent);
 	changes[0].intent.type = op->write.event.type;
+	if (op->write.event.has_tenant) /* so that an outcome written by recovery names the same tenant */
+		memcpy(changes[0].intent.vault_id, op->write.event.tenant, STORE_ID_LEN);
 	unit.changes = changes;
 	unit.change_count = 1;
 	if (also != NULL)

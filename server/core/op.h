@@ -57,6 +57,8 @@ void op_clear(struct op *op);
  * @return KMS_OK | KMS_E_UNAUTHENTICATED (unknown or disabled principal, or another directory's) | KMS_E_NOTFOUND (no such vault)
  */
 KMS_MUST_CHECK kms_status op_open(struct op *op, const char *vault_name, struct kms_err *err);
+/** The same for an act of the server itself, in a vault that lives: no caller, so nothing to authorise. */
+KMS_MUST_CHECK kms_status op_open_system(struct op *op, const uint8_t vault_id[STORE_ID_LEN], enum event_type type, struct kms_err *err);
 /** @return KMS_OK | KMS_E_FORBIDDEN (names caller, action, resource) */
 KMS_MUST_CHECK kms_status op_authorise(struct op *op, enum permission perm, struct kms_err *err);
 /** The vault's keys exist. @return KMS_OK | KMS_E_VAULT_SHREDDED (its root is destroyed, or is being destroyed) */

@@ -10,7 +10,7 @@
 #include "storage/store.h"
 
 enum sq_id {
-	SQ_VAULT_BY_NAME, SQ_VAULT_BY_ID, SQ_VAULTS, SQ_PRINCIPAL, SQ_PRINCIPALS, SQ_ROLES, SQ_KEY, SQ_KEYS, SQ_KEYS_DELETED,
+	SQ_VAULT_BY_NAME, SQ_VAULT_BY_ID, SQ_VAULTS, SQ_PRINCIPAL, SQ_PRINCIPALS, SQ_ROLES, SQ_KEY, SQ_KEYS, SQ_KEYS_DELETED, SQ_KEYS_DUE,
 	SQ_VERSION, SQ_VERSION_TAGS, SQ_VERSION_LATEST, SQ_VERSION_LATEST_TAGS, SQ_VERSIONS, SQ_VERSIONS_TAGS,
 	SQ_OBJECTS, SQ_OBJECT_KNOWN, SQ_INTENTS, SQ_META, SQ_EVENT_COUNT, SQ_EVENT, SQ_NODE, SQ_NODE_LEAF,
 	/* From here on: prepared on the writer's connection only. */
@@ -122,6 +122,7 @@ kms_status sq_roles(struct store *s, const uint8_t principal_id[STORE_ID_LEN], s
 kms_status sq_key(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const char *name, struct store_key *ret, struct kms_err *err);
 kms_status sq_keys(struct store *s, const uint8_t vault_id[STORE_ID_LEN], bool deleted, const char *after_name, struct store_key *ret,
                    size_t cap, size_t *ret_count, struct kms_err *err);
+kms_status sq_keys_due(struct store *s, int64_t now_s, struct store_key *ret, size_t cap, size_t *ret_count, struct kms_err *err);
 kms_status sq_version(struct store *s, const uint8_t key_id[STORE_ID_LEN], const uint8_t *version_id, bool with_tags,
                       struct store_version *ret, struct kms_err *err);
 kms_status sq_versions(struct store *s, const uint8_t key_id[STORE_ID_LEN], uint64_t after_ordinal, bool with_tags,

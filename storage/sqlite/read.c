@@ -186,23 +186,38 @@ kms_status sq_key(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const c
 	return take_key(&q, ret, err);
 }
 
+static kms_status take_keys(struct sq_query *q, struct store_key *ret, size_t *ret_count, struct kms_err *err)
+{
+	size_t count = 0;
+
+	for (bool has_row = true;; count++) {
+		KMS_TRY(sq_step(q, &has_row, err));
+		if (!has_row)
+			break;
+		KMS_TRY(take_key(q, &ret[count], err));
+	}
+	*ret_count = count;
+	return KMS_OK;
+}
+
 kms_status sq_keys(struct store *s, const uint8_t vault_id[STORE_ID_LEN], bool deleted, const char *after_name, struct store_key *ret,
                    size_t cap, size_t *ret_count, struct kms_err *err)
 {
 	SQ_QUERY_AUTO q = sq_start(sq_of(s), deleted ? SQ_KEYS_DELETED : SQ_KEYS);
-	size_t count = 0;
 
 	sq_put_id(&q, vault_id);
 	sq_put_text(&q, after_name != NULL ? after_name : "");
 	sq_put_u64(&q, cap);
-	for (bool has_row = true;; count++) {
-		KMS_TRY(sq_step(&q, &has_row, err));
-		if (!has_row)
-			break;
-		KMS_TRY(take_key(&q, &ret[count], err));
-	}
-	*ret_count = count;
-	return KMS_OK;
+	return take_keys(&q, ret, ret_count, err);
+}
+
+kms_status sq_keys_due(struct store *s, int64_t now_s, struct store_key *ret, size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	SQ_QUERY_AUTO q = sq_start(sq_of(s), SQ_KEYS_DUE);
+
+	sq_put_time(&q, now_s);
+	sq_put_u64(&q, cap);
+	return take_keys(&q, ret, ret_count, err);
 }
 
 kms_status sq_version(struct store *s, const uint8_t key_id[STORE_ID_LEN], const uint8_t *version_id, bool with_tags,

@@ -237,6 +237,7 @@ const struct store_ops SQ_OPS = {
 	.roles = sq_roles,
 	.key = sq_key,
 	.keys = sq_keys,
+	.keys_due = sq_keys_due,
 	.version = sq_version,
 	.versions = sq_versions,
 	.objects = sq_objects,

@@ -8,4 +8,5 @@ bench-programs: $(BENCH)
 
 $(BUILD)/tests/bench/http_floor: $(BUILD)/libapi.a $(BUILD)/libbase.a
 $(BENCH): $(BUILD)/%: $(BUILD)/%.o
-	$(CC) $(LDFLAGS_ALL) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(call pkglibs,$(LIBS_api) $(LIBS_base)) -lssl -ldl
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(call pkglibs,$(LIBS_api) $(LIBS_base)) -lssl -ldl

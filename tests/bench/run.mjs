@@ -1,4 +1,4 @@
-// make bench: node --import ./tests/support/preload.mjs tests/bench/run.mjs
+// make bench (node tests/bench/run.mjs, from the root of the repository)
 // A real daemon (durable events on, SoftHSM2 token, TLS) under load from 1, 8, 32 and 256 connections, beside two floors measured the same
 // minute on the same machine: the PKCS#11 module alone (best of 1..cores threads), and the HTTP library alone (same TLS, same threads).
 // Load generator and server share the machine, so the figures are a lower bound of what the server does with one of its own.

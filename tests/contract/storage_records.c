@@ -263,6 +263,39 @@ static void a_key_keeps_its_case_and_is_found_without(void **state)
 	assert_int_equal(store_fixture_one(f, (struct store_change){ .kind = STORE_KEY_ADD, .key = same }), KMS_E_FENCED);
 }
 
+static void deleted_keys_are_due_when_their_retention_ends(void **state)
+{
+	struct store_fixture *f = *state;
+	struct store_vault v = store_fixture_vault(1, "payroll"), dead = store_fixture_vault(2, "former");
+	struct store_key first = store_fixture_key(1, &v, "first"), second = store_fixture_key(2, &v, "second"), page[2];
+	struct store_key living = store_fixture_key(3, &v, "living"), shredded = store_fixture_key(4, &dead, "shredded");
+	size_t count = 9;
+
+	add_vault(f, &v);
+	add_vault(f, &dead);
+	add_key(f, &first);
+	add_key(f, &second);
+	add_key(f, &living);
+	add_key(f, &shredded);
+	first.deleted_s = second.deleted_s = shredded.deleted_s = 100;
+	first.purge_s = 300;
+	second.purge_s = shredded.purge_s = 200;
+	assert_int_equal(store_fixture_one(f, (struct store_change){ .kind = STORE_KEY_DELETE, .key = first }), KMS_OK);
+	assert_int_equal(store_fixture_one(f, (struct store_change){ .kind = STORE_KEY_DELETE, .key = second }), KMS_OK);
+	assert_int_equal(store_fixture_one(f, (struct store_change){ .kind = STORE_KEY_DELETE, .key = shredded }), KMS_OK);
+	dead.state = STORE_VAULT_SHREDDED;
+	assert_int_equal(store_fixture_one(f, (struct store_change){ .kind = STORE_VAULT_SET_STATE, .vault = dead }), KMS_OK);
+
+	assert_int_equal(store_keys_due(f->r, 199, page, 2, &count, NULL), KMS_OK);
+	assert_int_equal(count, 0);
+	assert_int_equal(store_keys_due(f->r, 200, page, 2, &count, NULL), KMS_OK);
+	assert_int_equal(count, 1);
+	assert_string_equal(page[0].name, "second");
+	assert_int_equal(store_keys_due(f->r, 1000, page, 2, &count, NULL), KMS_OK);
+	assert_int_equal(count, 2);
+	assert_string_equal(page[1].name, "first");
+}
+
 static void a_deleted_key_keeps_its_name_until_it_is_purged(void **state)
 {
 	struct store_fixture *f = *state;
@@ -626,6 +659,7 @@ int main(void)
 		T(roles_come_and_go_and_raise_the_principals_epoch),
 		T(a_key_keeps_its_case_and_is_found_without),
 		T(a_deleted_key_keeps_its_name_until_it_is_purged),
+		T(deleted_keys_are_due_when_their_retention_ends),
 		T(key_pages_are_ordered_without_case),
 		T(versions_are_numbered_by_the_store_and_the_last_is_the_latest),
 		T(a_version_is_set_in_part_and_its_tags_only_when_asked),

@@ -134,7 +134,7 @@ describe("revocation", () => {
 	for (const [kty, alg] of [["oct-HSM", "A256KW"], ["RSA", "RSA-OAEP-256"], ["RSA-HSM", "RSA-OAEP-256"]]) {
 		test(`a revoked ${kty} key is unusable, cannot be enabled by its users, and comes back only by reinstate`, async () => {
 			const name = `revoke-${kty}`;
-			const key = await d.ok(vault, officer, "POST", `/keys/${name}/create`, { kty });
+			await d.ok(vault, officer, "POST", `/keys/${name}/create`, { kty });
 			const { value } = await d.ok(vault, officer, "POST", `/keys/${name}/wrapkey`, { alg, value: plain });
 			const unwrap = () => d.call(vault, officer, "POST", `/keys/${name}/unwrapkey`, { alg, value });
 			assert.equal((await unwrap()).status, 200);
@@ -142,7 +142,7 @@ describe("revocation", () => {
 			const revoked = await d.cli("key", "revoke", vault.name, name, "--reason", "superseded");
 			assert.equal(revoked.name, name);
 			assert.equal(revoked.reason, "superseded");
-			assert.deepEqual(revoked.versions, [key.key.kid.split("/").pop()]);
+			assert.equal(revoked.version, "all");
 			const use = await unwrap();
 			assert.equal(use.status, 403, use.text);
 			assert.ok(["KeyDisabled", "KeyRevoked"].includes(use.json.error.innererror.code));

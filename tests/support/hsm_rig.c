@@ -35,7 +35,7 @@ void t_rig_down(struct t_rig *rig)
 	assert_int_equal(secret_live(), 0);
 }
 
-struct hsm_key t_key(enum hsm_purpose purpose, enum hsm_kind kind, unsigned bits)
+struct hsm_key rig_key(enum hsm_purpose purpose, enum hsm_kind kind, unsigned bits)
 {
 	struct hsm_key key = { .purpose = purpose, .kind = kind, .bits = (uint16_t)bits };
 
@@ -47,7 +47,7 @@ struct hsm_key t_key(enum hsm_purpose purpose, enum hsm_kind kind, unsigned bits
 
 struct hsm_key t_resident(struct t_rig *rig, enum hsm_purpose purpose, enum hsm_kind kind, unsigned bits, struct hsm_public *ret_public)
 {
-	struct hsm_key key = t_key(purpose, kind, bits);
+	struct hsm_key key = rig_key(purpose, kind, bits);
 
 	T_OK(rig, hsm_key_generate(rig->hsm, &key, ret_public, &rig->err));
 	return key;
@@ -64,7 +64,7 @@ struct hsm_key t_log_key(struct t_rig *rig)
 void t_wrapped_make(struct t_rig *rig, const struct hsm_key *root, unsigned bits, struct t_wrapped *ret)
 {
 	memset(ret, 0, sizeof(*ret));
-	ret->key = t_key(HSM_FOR_CALLER, HSM_KIND_RSA, bits);
+	ret->key = rig_key(HSM_FOR_CALLER, HSM_KIND_RSA, bits);
 	memcpy(ret->key.root_id, root->id, HSM_ID_LEN);
 	T_OK(rig, hsm_key_generate_wrapped(rig->hsm, &ret->key, &ret->public, ret->blob, &ret->key.wrapped_len, &rig->err));
 	ret->key.wrapped = ret->blob;

@@ -49,8 +49,8 @@ void t_rig_down(struct t_rig *rig);
 	} while (0)
 
 /** A key with a fresh random id; a caller's gets the usage that its kind has. */
-struct hsm_key t_key(enum hsm_purpose purpose, enum hsm_kind kind, unsigned bits);
-/** t_key() and hsm_key_generate(). */
+struct hsm_key rig_key(enum hsm_purpose purpose, enum hsm_kind kind, unsigned bits);
+/** rig_key() and hsm_key_generate(). */
 struct hsm_key t_resident(struct t_rig *rig, enum hsm_purpose purpose, enum hsm_kind kind, unsigned bits, struct hsm_public *ret_public);
 /** A log key that the provider knows about. */
 struct hsm_key t_log_key(struct t_rig *rig);

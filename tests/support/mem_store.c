@@ -256,6 +256,7 @@ UNUSED_OP(no_roles, struct store *s, const uint8_t id[STORE_ID_LEN], struct stor
 UNUSED_OP(no_key, struct store *s, const uint8_t vault_id[STORE_ID_LEN], const char *name, struct store_key *ret)
 UNUSED_OP(no_keys, struct store *s, const uint8_t vault_id[STORE_ID_LEN], bool deleted, const char *after, struct store_key *ret, size_t cap,
           size_t *ret_count)
+UNUSED_OP(no_keys_due, struct store *s, int64_t now_s, struct store_key *ret, size_t cap, size_t *ret_count)
 UNUSED_OP(no_version, struct store *s, const uint8_t key_id[STORE_ID_LEN], const uint8_t *id, bool with_tags, struct store_version *ret)
 UNUSED_OP(no_versions, struct store *s, const uint8_t key_id[STORE_ID_LEN], uint64_t after, bool with_tags, struct store_version *ret, size_t cap,
           size_t *ret_count)
@@ -277,6 +278,7 @@ static const struct store_ops MEM_OPS = {
 	.roles = no_roles,
 	.key = no_key,
 	.keys = no_keys,
+	.keys_due = no_keys_due,
 	.version = no_version,
 	.versions = no_versions,
 	.objects = no_objects,

@@ -1,8 +1,10 @@
 /* tests/support/token.c - see token.h. */
 #include "tests/support/token.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <openssl/crypto.h>
 #include <p11-kit/p11-kit.h>
 #include <p11-kit/pkcs11.h>
@@ -119,6 +121,37 @@ void t_token_make(struct t_token *t)
 	write_file(t->pin_file, T_TOKEN_PIN "\n", 0600);
 	MUST(setenv("SOFTHSM2_CONF", t->conf, 1) == 0);
 	init_token(t->cfg.module);
+}
+
+void t_copy_tree(const char *from, const char *to)
+{
+	char source[PATH_MAX], target[PATH_MAX], buffer[4096];
+	DIR *dir = opendir(from);
+	struct dirent *entry;
+
+	MUST(dir != NULL && mkdir(to, 0700) == 0);
+	while ((entry = readdir(dir)) != NULL) {
+		struct stat st;
+		FILE *in, *out;
+		size_t n;
+
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+			continue;
+		MUST(snprintf(source, sizeof(source), "%s/%s", from, entry->d_name) < PATH_MAX);
+		MUST(snprintf(target, sizeof(target), "%s/%s", to, entry->d_name) < PATH_MAX);
+		MUST(stat(source, &st) == 0);
+		if (S_ISDIR(st.st_mode)) {
+			t_copy_tree(source, target);
+			continue;
+		}
+		in = fopen(source, "rb");
+		out = fopen(target, "wb");
+		MUST(in != NULL && out != NULL);
+		while ((n = fread(buffer, 1, sizeof(buffer), in)) > 0)
+			MUST(fwrite(buffer, 1, n, out) == n);
+		MUST(fclose(in) == 0 && fclose(out) == 0);
+	}
+	MUST(closedir(dir) == 0);
 }
 
 static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *at)

@@ -36,6 +36,8 @@ const char *t_token_module(void);
 bool t_token_is_missing(void);
 /** Make an initialised token "holdfast-test" with user PIN and PIN file; also sets up the secure heap. What goes wrong aborts. */
 void t_token_make(struct t_token *t);
+/** Copy a directory with the files and directories in it, as a backup would. */
+void t_copy_tree(const char *from, const char *to);
 /** Remove the directory. */
 void t_token_remove(struct t_token *t);
 

@@ -462,8 +462,8 @@ static void list_names_private_and_secret_objects_and_flags_foreign_ones(void **
 
 static void arguments_are_checked_before_any_call(void **state)
 {
-	struct hsm_key good = t_key(HSM_FOR_CALLER, HSM_KIND_RSA, 2048);
-	struct hsm_key aes = t_key(HSM_FOR_CALLER, HSM_KIND_AES, 256);
+	struct hsm_key good = rig_key(HSM_FOR_CALLER, HSM_KIND_RSA, 2048);
+	struct hsm_key aes = rig_key(HSM_FOR_CALLER, HSM_KIND_AES, 256);
 	const uint8_t zeros[HSM_ID_LEN] = { 0 };
 	uint8_t n[256] = { 0x80 }, out[HSM_BLOB_MAX];
 	SECRET_AUTO *plain = secret_new(HSM_WRAP_MAX + 1);
@@ -512,7 +512,7 @@ static void arguments_are_checked_before_any_call(void **state)
 
 static void missing_keys_are_not_found(void **state)
 {
-	struct hsm_key sign = t_key(HSM_FOR_TOKENS, HSM_KIND_P256, 0);
+	struct hsm_key sign = rig_key(HSM_FOR_TOKENS, HSM_KIND_P256, 0);
 	uint8_t digest[32] = { 0 }, signature[HSM_SIGNATURE_MAX];
 
 	(void)state;

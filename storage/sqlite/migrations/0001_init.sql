@@ -68,6 +68,7 @@ CREATE TABLE key (
 	UNIQUE (vault_id, name) -- a deleted key keeps its name until it is purged
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX key_deleted ON key (vault_id, name) WHERE deleted_s IS NOT NULL;
+CREATE INDEX key_purge ON key (purge_s) WHERE purge_s IS NOT NULL;
 
 CREATE TABLE version (
 	id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 16),

@@ -1,0 +1,157 @@
+/* tests/support/domain.c - set up and tear down the domain on real parts. */
+#include "tests/support/domain.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int64_t offset_s; /* the clock of all domains of this process */
+
+static int64_t fake_us(const struct clock *c)
+{
+	(void)c;
+	return (T_DOMAIN_START_S + offset_s) * 1000000;
+}
+static const struct clock FAKE = { .wall_us = fake_us, .mono_us = fake_us };
+
+void t_domain_pass(int64_t seconds) { offset_s += seconds; }
+
+static void start_writer(struct t_domain *d)
+{
+	struct writer_config cfg = { .store = d->store->w, .clock = &FAKE, .node = "test", .origin = "vault.test/audit/log1", .capacity = 64 };
+	struct kms_err err = { 0 };
+	kms_status status = writer_start(&cfg, &d->kms.writer, &err);
+	assert(status == KMS_OK);
+	(void)status;
+}
+
+void t_domain_open(struct t_domain *d)
+{
+	struct hsm_key log_key = { .purpose = HSM_FOR_LOG, .kind = HSM_KIND_ED25519 };
+	struct kms_err err = { 0 };
+	void *state = NULL;
+	int failed = 0;
+
+	memset(d, 0, sizeof(*d));
+	t_token_make(&d->token);
+	failed = store_fixture_open(&state);
+	assert(failed == 0);
+	d->store = state;
+	if (hsm_open_pkcs11(&d->token.cfg, &d->kms.hsm, &err) != KMS_OK ||
+	    installation_open(d->store->w, d->kms.hsm, &d->kms.inst, &err) != KMS_OK)
+		abort();
+	memcpy(log_key.id, d->kms.inst.log_key, HSM_ID_LEN);
+	hsm_pkcs11_set_log_key(d->kms.hsm, &log_key);
+	d->kms.clock = &FAKE;
+	d->kms.site = "test";
+	d->kms.node = "test";
+	d->kms.origin = "vault.test/audit/log1";
+	d->kms.public_port = 443;
+	memcpy(d->kms.domain, "vault.test", sizeof("vault.test"));
+	d->kms.locals = &d->local;
+	d->kms.local_count = 1;
+	start_writer(d);
+}
+
+void t_domain_close(struct t_domain *d)
+{
+	void *state = d->store;
+
+	writer_stop(d->kms.writer);
+	hsm_close(d->kms.hsm);
+	if (store_fixture_close(&state) != 0)
+		abort();
+	t_token_remove(&d->token);
+}
+
+void t_domain_restart(struct t_domain *d)
+{
+	writer_stop(d->kms.writer);
+	store_fixture_reopen(d->store);
+	start_writer(d);
+}
+
+struct op *t_op(struct t_domain *d, const char *vault, enum event_type type)
+{
+	struct op *op = calloc(1, sizeof(*op));
+	struct kms_err err = { 0 };
+
+	if (op == NULL)
+		abort();
+	op->kms = &d->kms;
+	op->store = d->store->r;
+	op->caller.auth = EVENT_AUTH_LOCAL;
+	op->write.event.type = type;
+	if (op_open(op, vault, &err) != KMS_OK)
+		abort();
+	return op;
+}
+
+kms_status t_op_finish(struct op *op, kms_status status)
+{
+	kms_status written;
+
+	op->write.event.result = status == KMS_OK ? EVENT_OK : EVENT_FAILED;
+	if (status != KMS_OK)
+		op->write.change_count = 0;
+	if (op->has_intent)
+		op_change(op, STORE_INTENT_CLOSE)->intent.seq = op->write.event.ref;
+	written = writer_write(op->kms->writer, &op->write);
+	if (written == KMS_OK && status == KMS_OK && op->after != NULL)
+		op->after(op);
+	return written;
+}
+
+void t_op_free(struct op *op)
+{
+	op_clear(op);
+	free(op);
+}
+
+void t_vault(struct t_domain *d, const char *name, bool purge_protection)
+{
+	struct vault_create req = { .name = name, .retention_days = RETENTION_DAYS_MIN, .has_purge_protection = purge_protection };
+	struct op *op = t_op(d, NULL, EVENT_TENANT_CREATE);
+	struct kms_err err = { 0 };
+
+	if (t_op_finish(op, vault_create(op, &req, &err)) != KMS_OK || err.status != KMS_OK)
+		abort();
+	t_op_free(op);
+}
+
+void t_key(struct t_domain *d, const char *vault, const char *name, enum key_type type, uint8_t ret_obj[HSM_ID_LEN])
+{
+	struct key_create req = { .type = type, .is_enabled = true, .nbf_s = STORE_NO_TIME, .exp_s = STORE_NO_TIME };
+	struct op *op = t_op(d, vault, EVENT_KEY_CREATE);
+	struct kms_err err = { 0 };
+
+	if (t_op_finish(op, keyring_create(op, name, &req, &err)) != KMS_OK || err.status != KMS_OK)
+		abort();
+	memcpy(ret_obj, op->version.obj, HSM_ID_LEN);
+	t_op_free(op);
+}
+
+struct search {
+	const uint8_t *id;
+	bool found;
+};
+
+static bool compare(void *arg, const uint8_t id[HSM_ID_LEN], enum hsm_purpose purpose, bool is_ours)
+{
+	struct search *s = arg;
+
+	(void)purpose;
+	(void)is_ours;
+	s->found |= memcmp(s->id, id, HSM_ID_LEN) == 0;
+	return !s->found;
+}
+
+bool t_object_exists(struct t_domain *d, const uint8_t id[HSM_ID_LEN])
+{
+	struct search s = { .id = id };
+	struct kms_err err = { 0 };
+
+	if (hsm_keys_list(d->kms.hsm, compare, &s, &err) != KMS_OK)
+		abort();
+	return s.found;
+}
