@@ -282,15 +282,26 @@ kms_status json_read(const struct json_schema *schema, const uint8_t *body, size
 	return status;
 }
 
+#define TEXT_FIRST_GUESS 2048 /* most answers fit; a larger one is dumped a second time */
+
 char *json_text(const json_t *j, size_t *ret_len)
 {
-	const size_t flags = JSON_COMPACT;
-	size_t len = json_dumpb(j, NULL, 0, flags);
-	char *text = len > 0 ? malloc(len + 1) : NULL;
+	size_t cap = TEXT_FIRST_GUESS;
+	char *text = malloc(cap);
+	size_t len = text != NULL ? json_dumpb(j, text, cap - 1, JSON_COMPACT) : 0;
 
-	if (text == NULL)
+	if (len >= cap) {
+		OPENSSL_cleanse(text, cap);
+		free(text);
+		cap = len + 1;
+		text = malloc(cap);
+		len = text != NULL ? json_dumpb(j, text, cap - 1, JSON_COMPACT) : 0;
+	}
+	if (len == 0) {
+		free(text);
 		return NULL;
-	*ret_len = json_dumpb(j, text, len, flags);
+	}
 	text[len] = '\0';
+	*ret_len = len;
 	return text;
 }

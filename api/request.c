@@ -11,6 +11,8 @@
 #include "server/base/log.h"
 
 #define ATTEMPTS_MAX 8 /* how often a request is decided anew because the state it read changed */
+/* What has waited this long in a lane is not begun: its caller has been told 503 or will be (http_config.work_ms), and must be able to rely on it. */
+#define WAIT_MAX_US ((int64_t)50 * 1000000)
 #define META_THREADS 1
 #define KEYGEN_THREADS 1
 
@@ -366,17 +368,30 @@ static kms_status perform(struct request *r, struct kms_err *err)
 	return r->route->handler(r, err);
 }
 
+/* The state changed between reading it and being written: if that was a revoke or a destruction, its own eviction may have come before this
+ * request loaded the version again. The result was withheld; the loaded copy must go too. */
+static void forget_loaded(struct request *r)
+{
+	if (r->attempts > 0 && r->op.version.wrapped != NULL)
+		kms_ignore(hsm_key_evict(r->api->cfg.kms->hsm, r->op.version.obj, 0, NULL)); /* best effort: no use is possible */
+}
+
 static void run(struct job *job, void *thread_state)
 {
 	struct request *r = (struct request *)job;
 	struct kms_err err = { 0 };
 	kms_status status = KMS_OK;
 
+	forget_loaded(r);
 	r->op.kms = r->api->cfg.kms;
 	r->op.store = thread_state;
 	r->op.caller = r->caller;
 	op_clear(&r->op);
 	begin_event(r);
+	if (clock_mono_us(&CLOCK_SYSTEM) - r->http->started_us > WAIT_MAX_US) {
+		answer_unlogged_status(r, KMS_E_BUSY);
+		return;
+	}
 	status = perform(r, &err);
 	finish(r, status, &err);
 }

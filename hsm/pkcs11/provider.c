@@ -6,7 +6,7 @@
 #include "hsm/pkcs11/provider.h"
 #include "server/base/clock.h"
 
-#define PROBE_FRESH_MS 500 /* a good probe is believed so long, unless a call looked suspect since */
+#define PROBE_FRESH_MS 2000 /* a good probe is believed so long, unless a call looked suspect since */
 #define SESSIONS_MAX 64
 #define CACHE_MAX 100000
 

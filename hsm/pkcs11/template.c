@@ -62,8 +62,8 @@ static const struct flag PUBLIC_FLAGS[] = {
 /* Attribute values are passed by pointers to non-const; nothing writes through them. */
 static CK_BBOOL YES = CK_TRUE;
 static CK_BBOOL NO = CK_FALSE;
-static uint8_t CURVE_P256[] = { 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07 };         /* OID 1.2.840.10045.3.1.7 */
-static uint8_t CURVE_ED25519[] = { 0x13, 0x0c, 'e', 'd', 'w', 'a', 'r', 'd', 's', '2', '5', '5', '1', '9' }; /* PrintableString */
+static uint8_t CURVE_P256[] = { 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07 }; /* OID 1.2.840.10045.3.1.7 */
+static uint8_t CURVE_ED25519[] = { 0x06, 0x03, 0x2b, 0x65, 0x70 }; /* OID 1.3.101.112 */
 
 #define HMAC_KEY_LEN 32
 static const uint8_t RSA_EXPONENT[] = { 0x01, 0x00, 0x01 };

@@ -28,7 +28,7 @@ void t_rig_up(struct t_rig *rig)
 
 void t_rig_down(struct t_rig *rig)
 {
-	p11_hook_set(NULL, NULL);
+	t_hold_release(); /* what a failed test left held */
 	hsm_close(rig->hsm);
 	rig->hsm = NULL;
 	t_token_remove(&rig->token);

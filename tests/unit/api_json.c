@@ -155,6 +155,27 @@ static void tags_are_bounded_in_number_and_length(void **state)
 	refuses(&KEY_CREATE_SCHEMA, text, "256");
 }
 
+static void an_object_of_any_size_is_written_whole(void **state)
+{
+	(void)state;
+	for (size_t n = 2030; n < 2060; n++) { /* around the size of the first buffer */
+		JSON_AUTO *j = json_object();
+		char *filler = malloc(n + 1), *text = NULL;
+		size_t len = 0;
+
+		memset(filler, 'x', n);
+		filler[n] = '\0';
+		json_object_set_new(j, "a", json_string(filler));
+		text = json_text(j, &len);
+		assert_non_null(text);
+		assert_int_equal(len, n + strlen("{\"a\":\"\"}"));
+		assert_int_equal(strlen(text), len);
+		assert_string_equal(text + len - 2, "\"}");
+		free(text);
+		free(filler);
+	}
+}
+
 static int setup(void **state)
 {
 	static bool done;
@@ -180,6 +201,7 @@ int main(void)
 		cmocka_unit_test(documents_that_are_not_one_plain_object_are_refused),
 		cmocka_unit_test(depth_and_number_of_members_are_bounded),
 		cmocka_unit_test(tags_are_bounded_in_number_and_length),
+		cmocka_unit_test(an_object_of_any_size_is_written_whole),
 	};
 	return cmocka_run_group_tests(tests, setup, NULL);
 }
