@@ -5,6 +5,8 @@
 #ifndef HOLDFAST_API_API_H
 #define HOLDFAST_API_API_H
 
+#include <stdatomic.h>
+
 #include "api/http.h"
 #include "api/json.h"
 #include "server/base/worker.h"
@@ -13,7 +15,14 @@
 #include "server/core/tenancy.h"
 
 /* Lanes of work: no lane waits for another, so a slow key generation never delays an unwrap, nor a dead device a revocation. */
-enum lane { LANE_META /* database only */, LANE_CRYPTO /* short device calls */, LANE_KEYGEN /* makes and destroys keys */, LANE_COUNT };
+enum lane {
+	LANE_META,    /* a vault's own business in the database */
+	LANE_CONTROL, /* management in the database: revoke, roles, principals; never behind tenants' requests */
+	LANE_CRYPTO,  /* short device calls */
+	LANE_KEYGEN,  /* makes the keys of tenants: seconds for a large one */
+	LANE_DESTROY, /* shred, purge, and making vaults and principals */
+	LANE_COUNT
+};
 
 enum dialect {
 	DIALECT_VAULT,  /* {vault}.{domain}: Key Vault */
@@ -38,13 +47,16 @@ struct api_config {
 KMS_MUST_CHECK kms_status api_start(const struct api_config *cfg, struct api **ret_api, struct kms_err *err);
 /** The application that a listener serves. is_local: the UNIX socket, whose callers are known by their user id. */
 struct http_app api_app(struct api *api, bool is_local);
-/** Once a minute or so, from the daemon: purge what is past its retention, in the lane that destroys keys. Never blocks; does nothing while an
- *  earlier run is under way or the device is away. */
-void api_purge_due(struct api *api);
+/** Every few seconds, from the daemon: settle what a failing device or disk interrupted, and purge what is past its retention; each in the lane
+ *  that does such things, so that none of it is under way. Never blocks; does nothing while the device is away. */
+void api_housekeeping(struct api *api);
 /** From now on readiness says no, so that a balancer looks elsewhere. */
 void api_set_stopping(struct api *api);
-/** Finish what is queued and stop the lanes. After the listeners have been stopped. Accepts NULL. */
+/** Finish what is queued and stop the lanes. After the listeners have been stopped, before the writer is: what is under way still goes to it.
+ *  Accepts NULL. */
 void api_stop(struct api *api);
+/** After the writer has been stopped: its last answers need the API. Accepts NULL. */
+void api_free(struct api *api);
 
 /* ---- one request ---- */
 
@@ -120,12 +132,13 @@ struct request {
 	uint8_t version[STORE_ID_LEN];
 	char item[PATH_PARAM_MAX]; /* {id} or {tenant} */
 	unsigned allowed;          /* methods of the matching paths, bits, for 405 */
-	char query_text[HTTP_URI_MAX + 1];
+	char query_text[HTTP_URI_MAX + 2 * QUERY_MAX]; /* decoded: each name and value with a NUL of its own */
 	struct query_param query[QUERY_MAX];
 	size_t query_count;
 	union request_body body;
 	bool has_body; /* body holds what the route's schema must clear */
 	unsigned attempts;
+	atomic_uint *share; /* of the directory in its lane; NULL = not counted */
 	struct op op;
 	struct http_response response; /* rendered; sent when its leaf is durable */
 	const char *content_type;

@@ -76,7 +76,7 @@ static void put(json_t **object, const char *name, json_t *value)
 
 static json_t *base64url(const uint8_t *bytes, size_t len)
 {
-	char text[B64URL_LEN(CRYPTO_WRAPPED_MAX) + 1];
+	ERASE_AUTO(char, text, B64URL_LEN(CRYPTO_WRAPPED_MAX) + 1); /* an unwrapped key passes through here */
 	b64url_encode(bytes, len, text);
 	return json_string(text);
 }
@@ -387,7 +387,7 @@ kms_status api_key_versions(struct request *r, struct kms_err *err)
 	KMS_TRY(page_size(r, &size, err));
 	KMS_TRY(cursor(r, after, sizeof(after), err));
 	ordinal = strtoull(after, &end, 10);
-	if (*end != '\0')
+	if (*end != '\0' || after[0] == '-' || ordinal > INT64_MAX)
 		return kms_refuse(err, KMS_E_INVALID, "$skiptoken: is not one of this list's.");
 	KMS_TRY(keyring_list_versions(&r->op, r->key, ordinal, rows, size + 1, &count, err));
 	(void)snprintf(path, sizeof(path), "/keys/%s/versions", r->op.key.name);

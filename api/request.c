@@ -13,8 +13,8 @@
 #define ATTEMPTS_MAX 8 /* how often a request is decided anew because the state it read changed */
 /* What has waited this long in a lane is not begun: its caller has been told 503 or will be (http_config.work_ms), and must be able to rely on it. */
 #define WAIT_MAX_US ((int64_t)50 * 1000000)
-#define META_THREADS 1
-#define KEYGEN_THREADS 1
+#define HSM_SILENT_MS 10000 /* the monitor asks once a second; silence this long means that a call hangs */
+#define SHARES 1024 /* places of the table that counts what each directory has under way */
 
 struct api {
 	struct api_config cfg;
@@ -22,8 +22,14 @@ struct api {
 	struct tokens *tokens;
 	struct vault_names *names;
 	atomic_bool is_stopping;
-	struct job purge;       /* belongs to the lane while is_purging */
-	atomic_bool is_purging;
+	atomic_uint shares[LANE_COUNT][SHARES]; /* requests of each directory in each lane, until they are answered */
+	struct housekeeping {
+		struct job job; /* first; belongs to the lane while is_running */
+		atomic_bool is_running;
+		struct api *api;
+		uint64_t types; /* of the acts that this lane performs */
+		bool purges;
+	} housekeeping[LANE_COUNT];
 };
 
 struct kms *request_kms(struct request *r) { return r->api->cfg.kms; }
@@ -209,22 +215,23 @@ static void prepare_failure(struct request *r, const struct kms_err *err)
 	reply_error(r, err);
 	log_server_failure(r, err);
 	r->op.write.change_count = 0;
-	r->op.write.has_fence = false;
+	/* A refusal of the caller's bytes was made with the key, so it depends on the key as much as a result does. */
+	r->op.write.has_fence &= err->status == KMS_E_CRYPTO;
 	r->op.after = NULL;
 	fill_event(r, err);
 	close_intent(r);
 }
 
+static enum lane lane_of(const struct request *r) { return r->route != NULL ? r->route->lane : LANE_META; }
+
 static void decide_anew(struct request *r)
 {
-	enum lane lane = r->route != NULL ? r->route->lane : LANE_META;
-
 	/* While stopping, a lane may be gone already. */
 	if (atomic_load(&r->api->is_stopping) || ++r->attempts >= ATTEMPTS_MAX) {
 		answer_unlogged_status(r, KMS_E_BUSY);
 		return;
 	}
-	worker_resubmit(r->api->lanes[lane], &r->job);
+	worker_resubmit(r->api->lanes[lane_of(r)], &r->job);
 }
 
 static void written(struct write *w)
@@ -253,6 +260,16 @@ static void write_async(struct request *r)
 		withhold(r, status);
 }
 
+/* A two-phase act failed after its intent: can the failure be its outcome? Not while something is left in the device that should not be
+ * there; then the intent stays open, which is what recovery goes by. */
+static bool take_back(struct op *op)
+{
+	if (op->is_irreversible || (op->undo != NULL && op->undo(op) != KMS_OK))
+		return false;
+	op->undo = NULL;
+	return true;
+}
+
 /* Two-phase acts and those with something to do after the commit: the lane's thread waits. */
 static void write_sync(struct request *r)
 {
@@ -267,10 +284,8 @@ static void write_sync(struct request *r)
 		reply_send(r, true);
 		return;
 	}
-	if (op->undo != NULL)
-		op->undo(op);
-	if (status != KMS_E_FENCED && status != KMS_E_CONFLICT && status != KMS_E_NOTFOUND) {
-		withhold(r, status); /* an open intent is settled at the next start */
+	if (!take_back(op) || (status != KMS_E_FENCED && status != KMS_E_CONFLICT && status != KMS_E_NOTFOUND)) {
+		withhold(r, status);
 		return;
 	}
 	if (had_intent || status != KMS_E_FENCED) {
@@ -304,6 +319,11 @@ static void finish(struct request *r, kms_status status, struct kms_err *err)
 		err->status = status;
 		if (kms_status_http(status) < 500)
 			count_denied(r, status);
+		answer_unlogged(r, err);
+		return;
+	}
+	if (status != KMS_OK && r->op.has_intent && !take_back(&r->op)) {
+		err->status = status;
 		answer_unlogged(r, err);
 		return;
 	}
@@ -398,6 +418,25 @@ static void run(struct job *job, void *thread_state)
 
 /* ---- serving, on an HTTP thread ---- */
 
+/* No directory may fill a lane: half of each is the most that one can hold, so that the others, and what revokes, still get in. Directories that
+ * share a place by chance share the half too. Requests without a directory (tokens) share one place; the local socket is not counted. */
+static bool take_share(struct request *r)
+{
+	atomic_uint *share = NULL;
+	uint16_t place = 0;
+
+	if (r->is_local)
+		return true;
+	memcpy(&place, r->caller.directory, sizeof(place));
+	share = &r->api->shares[lane_of(r)][place % SHARES];
+	if (atomic_fetch_add(share, 1) >= (r->api->cfg.queue + 1) / 2) {
+		atomic_fetch_sub(share, 1);
+		return false;
+	}
+	r->share = share;
+	return true;
+}
+
 /* Nothing waits here: either it is refused at once, needs neither device nor disk, or goes into its lane. */
 static void serve(void *arg, struct http_request *http)
 {
@@ -423,7 +462,7 @@ static void serve(void *arg, struct http_request *http)
 		run(&r->job, NULL);
 		return;
 	}
-	status = worker_submit(api->lanes[r->route != NULL ? r->route->lane : LANE_META], &r->job);
+	status = take_share(r) ? worker_submit(api->lanes[lane_of(r)], &r->job) : KMS_E_THROTTLED;
 	if (status != KMS_OK)
 		answer_unlogged_status(r, status);
 }
@@ -446,6 +485,8 @@ static void end(void *arg, struct http_request *http)
 	(void)arg;
 	if (r == NULL)
 		return;
+	if (r->share != NULL)
+		atomic_fetch_sub(r->share, 1);
 	if (r->has_body && r->route->body->clear != NULL)
 		r->route->body->clear(&r->body);
 	if (r->op.kms != NULL)
@@ -462,29 +503,59 @@ struct http_app api_app(struct api *api, bool is_local)
 
 /* ---- what the server does by itself ---- */
 
-static void run_purge(struct job *job, void *thread_state)
+static const uint64_t SETTLED_IN[LANE_COUNT] = {
+	[LANE_CONTROL] = RECOVER_TYPE(EVENT_ROLE_GRANT) | RECOVER_TYPE(EVENT_ROLE_REVOKE),
+	[LANE_KEYGEN] = RECOVER_TYPE(EVENT_KEY_CREATE) | RECOVER_TYPE(EVENT_KEY_ROTATE),
+	[LANE_DESTROY] = RECOVER_TYPE(EVENT_KEY_PURGE) | RECOVER_TYPE(EVENT_TENANT_SHRED) | RECOVER_TYPE(EVENT_TENANT_CREATE),
+};
+
+static void purge_due(struct kms *kms, struct store *store)
 {
-	struct api *api = (struct api *)((char *)job - offsetof(struct api, purge));
 	struct kms_err err = { 0 };
 	size_t count = 0;
 
-	if (keyring_purge_due(api->cfg.kms, thread_state, &count, &err) != KMS_OK)
+	if (keyring_purge_due(kms, store, &count, &err) != KMS_OK)
 		log_failure(LOG_WARN, "purge_due_failed", NULL, &err);
 	if (count > 0)
 		log_event(LOG_INFO, "purged_after_retention", LOG_I("keys", count));
-	atomic_store(&api->is_purging, false);
 }
 
-void api_purge_due(struct api *api)
+static void run_housekeeping(struct job *job, void *thread_state)
+{
+	struct housekeeping *h = (struct housekeeping *)job;
+	struct kms *kms = h->api->cfg.kms;
+	struct recovery_count count = { 0 };
+	struct kms_err err = { 0 };
+
+	if (recovery_run(kms, thread_state, h->types, &count, &err) != KMS_OK)
+		log_failure(LOG_WARN, "interrupted_acts_left_open", NULL, &err);
+	else if (count.left_open > 0)
+		log_failure(LOG_WARN, "interrupted_acts_left_open", NULL, &count.last_failure);
+	if (count.settled > 0)
+		log_event(LOG_WARN, "interrupted_acts_settled", LOG_I("count", count.settled));
+	if (h->purges)
+		purge_due(kms, thread_state);
+	atomic_store(&h->is_running, false);
+}
+
+void api_housekeeping(struct api *api)
 {
 	struct hsm_info device = { 0 };
 
 	hsm_info(api->cfg.kms->hsm, &device);
-	if (!device.is_available || atomic_exchange(&api->is_purging, true))
+	if (!device.is_available)
 		return;
-	api->purge.run = run_purge;
-	if (worker_submit(api->lanes[LANE_KEYGEN], &api->purge) != KMS_OK)
-		atomic_store(&api->is_purging, false); /* the lane is full or stopping: the next minute will do */
+	for (int i = 0; i < LANE_COUNT; i++) {
+		struct housekeeping *h = &api->housekeeping[i];
+		if (SETTLED_IN[i] == 0 || atomic_exchange(&h->is_running, true))
+			continue;
+		h->job.run = run_housekeeping;
+		h->api = api;
+		h->types = SETTLED_IN[i];
+		h->purges = i == LANE_DESTROY;
+		if (worker_submit(api->lanes[i], &h->job) != KMS_OK)
+			atomic_store(&h->is_running, false); /* the lane is full or stopping: the next time will do */
+	}
 }
 
 /* ---- start and stop ---- */
@@ -507,8 +578,8 @@ static void close_reader(void *arg, void *state)
 
 static kms_status start_parts(struct api *api, struct kms_err *err)
 {
-	static const char *const NAMES[LANE_COUNT] = { "meta", "crypto", "keygen" };
-	const unsigned threads[LANE_COUNT] = { META_THREADS, api->cfg.crypto_threads, KEYGEN_THREADS };
+	static const char *const NAMES[LANE_COUNT] = { [LANE_META] = "meta", [LANE_CONTROL] = "control", [LANE_CRYPTO] = "crypto",
+		                                       [LANE_KEYGEN] = "keygen", [LANE_DESTROY] = "destroy" };
 	struct store *store = NULL;
 	kms_status status = KMS_OK;
 
@@ -520,7 +591,7 @@ static kms_status start_parts(struct api *api, struct kms_err *err)
 		return status;
 	}
 	for (int i = 0; i < LANE_COUNT; i++) {
-		struct worker_config cfg = { .name = NAMES[i], .threads = threads[i], .capacity = api->cfg.queue, .start = open_reader,
+		struct worker_config cfg = { .name = NAMES[i], .threads = i == LANE_CRYPTO ? api->cfg.crypto_threads : 1, .capacity = api->cfg.queue, .start = open_reader,
 			                     .stop = close_reader, .arg = api };
 		KMS_TRY(worker_start(&cfg, &api->lanes[i], err));
 	}
@@ -537,7 +608,7 @@ kms_status api_start(const struct api_config *cfg, struct api **ret_api, struct 
 	api->cfg = *cfg;
 	status = start_parts(api, err);
 	if (status != KMS_OK) {
-		api_stop(api);
+		api_free(api);
 		return status;
 	}
 	*ret_api = api;
@@ -550,8 +621,17 @@ void api_stop(struct api *api)
 {
 	if (api == NULL)
 		return;
-	for (int i = 0; i < LANE_COUNT; i++)
+	for (int i = 0; i < LANE_COUNT; i++) {
 		worker_stop(api->lanes[i]);
+		api->lanes[i] = NULL;
+	}
+}
+
+void api_free(struct api *api)
+{
+	if (api == NULL)
+		return;
+	api_stop(api);
 	tokens_free(api->tokens);
 	vault_names_free(api->names);
 	free(api);
@@ -565,7 +645,9 @@ bool api_is_ready(const struct request *r, const char **ret_hsm, const char **re
 
 	hsm_info(api->cfg.kms->hsm, &device);
 	writer_state(api->cfg.kms->writer, &log);
-	*ret_hsm = device.is_available ? "ok" : "unavailable";
+	if (device.silent_ms > HSM_SILENT_MS)
+		device.is_available = false;
+	*ret_hsm = device.is_available ? "ok" : device.silent_ms > HSM_SILENT_MS ? "unresponsive" : "unavailable";
 	*ret_storage = log.is_failing ? "failing" : "ok";
 	*ret_log = log.is_failing ? "audit_unavailable" : atomic_load(&api->is_stopping) ? "stopping" : "ok";
 	return device.is_available && !log.is_failing && !atomic_load(&api->is_stopping);

@@ -23,6 +23,8 @@ static bool decode(const char *in, size_t len, bool plus_is_space, char *out, si
 {
 	size_t o = 0;
 
+	if (cap == 0)
+		return false;
 	for (size_t i = 0; i < len; i++) {
 		char c = in[i];
 		if (c == '%') {

@@ -75,6 +75,7 @@ struct hsm_info {
 	uint64_t epoch;       /* raised by each re-initialisation */
 	size_t cached_keys;   /* wrapped versions loaded now */
 	size_t sessions_open; /* of the pool */
+	int64_t silent_ms;    /* since hsm_check() last came back, whatever it found: large = a call hangs in the device */
 	bool is_available;
 };
 
@@ -140,7 +141,8 @@ KMS_MUST_CHECK kms_status hsm_key_public(struct hsm *h, const struct hsm_key *ke
 /** Destroy every token object with this id. Absence is success, but believed only if the log key is found by the same kind of search. */
 KMS_MUST_CHECK kms_status hsm_key_destroy(struct hsm *h, const uint8_t id[HSM_ID_LEN], struct kms_err *err);
 /** Forget cached handles and loaded material of the key with this id, and of every wrapped key whose root it is; then wait until no
- *  operation that began before uses them. drain_ms 0 = do not wait.
+ *  operation that began before uses them. drain_ms 0 = do not wait, neither for them nor for the device:
+ *  nobody finds the key loaded any more, and the next hsm_check() destroys what was. Then it never blocks.
  *  @return KMS_OK | KMS_E_BUSY (still in use when drain_ms ended) */
 KMS_MUST_CHECK kms_status hsm_key_evict(struct hsm *h, const uint8_t id[HSM_ID_LEN], unsigned drain_ms, struct kms_err *err);
 /** A fresh look from a helper process with its own login: are all of `ids` absent? Counts only when `witness_id` is found by the same

@@ -1,10 +1,12 @@
 /* server/main.c - composition root: the only file that names concrete backends. Starts everything in order and stops it in reverse. */
 #include <getopt.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "api/api.h"
@@ -19,7 +21,8 @@
 #define HSM_WAIT_MS 2000
 #define DRAIN_MS 10000
 #define LOCAL_CONNECTIONS 32
-#define PURGE_EVERY_S 60
+#define HOUSEKEEPING_EVERY_S 5
+#define MONITOR_STOP_S 10
 #define LOCAL_ACTORS_MAX 64
 #define EXIT_CONFIG 2
 
@@ -33,8 +36,12 @@ struct server {
 	struct local_actor locals[LOCAL_ACTORS_MAX];
 	struct api *api;
 	struct http_server *http, *local;
-	bool hsm_was_available;
-	int64_t purge_next_s; /* when to look again for keys past their retention */
+	pthread_t monitor_thread;
+	pthread_mutex_t monitor_lock; /* guards monitor_stops */
+	pthread_cond_t monitor_wakes;
+	bool has_monitor, monitor_stops;
+	bool hsm_was_available; /* the monitor's own, and housekeeping_next_s */
+	int64_t housekeeping_next_s;
 };
 
 static void hsm_settings(struct server *s, struct p11_config *ret)
@@ -85,6 +92,22 @@ static kms_status open_locals(struct server *s, struct kms_err *err)
 	return KMS_OK;
 }
 
+static kms_status settle(struct server *s, struct store *reader, struct kms_err *err)
+{
+	struct recovery_count count = { 0 };
+	size_t unknown = 0;
+
+	KMS_TRY(recovery_run(&s->kms, reader, RECOVER_ALL, &count, err));
+	if (count.settled > 0)
+		log_event(LOG_WARN, "interrupted_acts_settled", LOG_I("count", count.settled));
+	if (count.left_open > 0)
+		log_failure(LOG_ERROR, "interrupted_acts_left_open", NULL, &count.last_failure);
+	KMS_TRY(recovery_count_unknown(&s->kms, reader, &unknown, err));
+	if (unknown > 0)
+		log_event(LOG_WARN, "token_has_unknown_objects", LOG_I("count", unknown), LOG_S("meaning", "an older database, or a shared token"));
+	return KMS_OK;
+}
+
 static kms_status open_log(struct server *s, struct kms_err *err)
 {
 	struct writer_config cfg = { .store = s->writer_store, .clock = s->kms.clock, .node = s->config->node, .origin = s->config->log.origin,
@@ -94,7 +117,7 @@ static kms_status open_log(struct server *s, struct kms_err *err)
 
 	KMS_TRY(writer_start(&cfg, &s->kms.writer, err));
 	KMS_TRY(open_reader(s, &reader, err));
-	status = recovery_run(&s->kms, reader, err);
+	status = settle(s, reader, err);
 	store_close(reader);
 	return status;
 }
@@ -112,6 +135,93 @@ static kms_status listen_all(struct server *s, struct kms_err *err)
 
 	KMS_TRY(http_start(&local_cfg, &local_app, &s->local, err));
 	return http_start(&main_cfg, &main_app, &s->http, err);
+}
+
+static void write_node_event(struct server *s, enum event_type type)
+{
+	struct write unit = { .event = { .type = type, .actor = EVENT_ACTOR_NODE } };
+	if (writer_write(s->kms.writer, &unit) != KMS_OK)
+		log_event(LOG_ERROR, "event_not_written", LOG_S("type", event_type_name(type)));
+}
+
+/* Once a second: is the device there? Brings it back when it can. */
+static void watch_hsm(struct server *s)
+{
+	struct kms_err err = { 0 };
+	bool is_available = hsm_check(s->kms.hsm, &err) == KMS_OK;
+
+	if (is_available == s->hsm_was_available)
+		return;
+	s->hsm_was_available = is_available;
+	if (is_available)
+		log_event(LOG_WARN, "hsm_back");
+	else
+		log_failure(LOG_ERROR, "hsm_lost", NULL, &err);
+	write_node_event(s, is_available ? EVENT_NODE_HSM_BACK : EVENT_NODE_HSM_LOST);
+}
+
+static void housekeeping(struct server *s)
+{
+	int64_t now_s = clock_mono_us(s->kms.clock) / 1000000;
+
+	if (now_s < s->housekeeping_next_s)
+		return;
+	s->housekeeping_next_s = now_s + HOUSEKEEPING_EVERY_S;
+	api_housekeeping(s->api);
+}
+
+/* A thread of its own: a device that hangs must not keep the process from hearing its signals. */
+static void *monitor(void *arg)
+{
+	struct server *s = arg;
+	struct timespec until;
+
+	(void)pthread_mutex_lock(&s->monitor_lock);
+	while (!s->monitor_stops) {
+		(void)pthread_mutex_unlock(&s->monitor_lock);
+		watch_hsm(s);
+		housekeeping(s);
+		(void)clock_gettime(CLOCK_MONOTONIC, &until);
+		until.tv_sec += 1;
+		(void)pthread_mutex_lock(&s->monitor_lock);
+		if (!s->monitor_stops)
+			(void)pthread_cond_clockwait(&s->monitor_wakes, &s->monitor_lock, CLOCK_MONOTONIC, &until);
+	}
+	(void)pthread_mutex_unlock(&s->monitor_lock);
+	return NULL;
+}
+
+static kms_status start_monitor(struct server *s, struct kms_err *err)
+{
+	int failure = 0;
+
+	s->hsm_was_available = true;
+	(void)pthread_mutex_init(&s->monitor_lock, NULL);
+	(void)pthread_cond_init(&s->monitor_wakes, NULL);
+	failure = pthread_create(&s->monitor_thread, NULL, monitor, s);
+	if (failure != 0)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, (unsigned long)failure, "monitor thread");
+	s->has_monitor = true;
+	return KMS_OK;
+}
+
+static void stop_monitor(struct server *s)
+{
+	struct timespec until;
+
+	if (!s->has_monitor)
+		return;
+	(void)pthread_mutex_lock(&s->monitor_lock);
+	s->monitor_stops = true;
+	(void)pthread_cond_signal(&s->monitor_wakes);
+	(void)pthread_mutex_unlock(&s->monitor_lock);
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += MONITOR_STOP_S;
+	if (pthread_timedjoin_np(s->monitor_thread, NULL, &until) == 0)
+		return;
+	/* It hangs in the device, and nothing can end that call; what is acknowledged is on disk. */
+	log_event(LOG_ERROR, "hsm_hangs_at_stop");
+	_exit(1);
 }
 
 static kms_status start(struct server *s, struct kms_err *err)
@@ -139,6 +249,7 @@ static kms_status start(struct server *s, struct kms_err *err)
 	KMS_TRY(open_locals(s, err));
 	KMS_TRY(open_log(s, err));
 	KMS_TRY(api_start(&api_cfg, &s->api, err));
+	KMS_TRY(start_monitor(s, err));
 	return listen_all(s, err);
 }
 
@@ -153,44 +264,13 @@ static void stop(struct server *s)
 	http_stop(s->http, DRAIN_MS);
 	http_stop(s->local, DRAIN_MS);
 	api_stop(s->api);
+	stop_monitor(s);
 	if (s->writer_store != NULL)
 		reserve_release(s->config->storage.database);
 	writer_stop(s->kms.writer);
+	api_free(s->api);
 	store_close(s->writer_store);
 	hsm_close(s->kms.hsm);
-}
-
-static void write_node_event(struct server *s, enum event_type type)
-{
-	struct write unit = { .event = { .type = type, .actor = EVENT_ACTOR_NODE } };
-	if (writer_write(s->kms.writer, &unit) != KMS_OK)
-		log_event(LOG_ERROR, "event_not_written", LOG_S("type", event_type_name(type)));
-}
-
-/* Once a second: is the device there? Brings it back when it can. */
-static void watch_hsm(struct server *s)
-{
-	struct kms_err err = { 0 };
-	bool is_available = hsm_check(s->kms.hsm, &err) == KMS_OK;
-
-	if (is_available == s->hsm_was_available)
-		return;
-	s->hsm_was_available = is_available;
-	if (is_available)
-		log_event(LOG_WARN, "hsm_back");
-	else
-		log_failure(LOG_ERROR, "hsm_lost", NULL, &err);
-	write_node_event(s, is_available ? EVENT_NODE_HSM_BACK : EVENT_NODE_HSM_LOST);
-}
-
-static void purge_due(struct server *s)
-{
-	int64_t now_s = clock_mono_us(s->kms.clock) / 1000000;
-
-	if (now_s < s->purge_next_s)
-		return;
-	s->purge_next_s = now_s + PURGE_EVERY_S;
-	api_purge_due(s->api);
 }
 
 static void reload(struct server *s)
@@ -211,7 +291,6 @@ static void serve(struct server *s)
 	char url[KMS_URL_MAX];
 
 	kms_url(&s->kms, NULL, url);
-	s->hsm_was_available = true;
 	log_event(LOG_INFO, "ready", LOG_S("url", url), LOG_S("socket", s->config->admin.socket), LOG_S("origin", s->kms.origin));
 	daemon_ready();
 	for (;;) {
@@ -220,8 +299,6 @@ static void serve(struct server *s)
 			reload(s);
 			break;
 		case DAEMON_TICK:
-			watch_hsm(s);
-			purge_due(s);
 			break;
 		case DAEMON_STOP:
 			log_event(LOG_INFO, "stopping");

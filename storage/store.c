@@ -122,6 +122,11 @@ kms_status store_objects(struct store *s, const uint8_t vault_id[STORE_ID_LEN], 
 	return s->ops->objects(s, vault_id, after_obj, ret, page(cap), ret_count, err);
 }
 
+kms_status store_object_count(struct store *s, const uint8_t vault_id[STORE_ID_LEN], size_t *ret_count, struct kms_err *err)
+{
+	return s->ops->object_count(s, vault_id, ret_count, err);
+}
+
 kms_status store_object_known(struct store *s, const uint8_t obj[STORE_ID_LEN], bool *ret_known, struct kms_err *err)
 {
 	return s->ops->object_known(s, obj, ret_known, err);

@@ -16,6 +16,10 @@
 #define STORE_HASH_LEN 32
 #define STORE_VAULT_NAME_MAX 24
 #define STORE_KEY_NAME_MAX 127
+#define STORE_MODULUS_MAX 512
+#define STORE_BLOB_MAX 4096
+#define STORE_TAGS_MAX (128 * 1024) /* 15 tags of 256 + 256 characters, escaped at the worst */
+#define STORE_LEAF_MAX 8192
 #define STORE_PRINCIPAL_NAME_MAX 64
 #define STORE_PAGE_MAX 256
 #define STORE_NO_TIME INT64_MIN
@@ -205,6 +209,7 @@ struct store_ops {
 	                       struct store_version *ret, size_t cap, size_t *ret_count, struct kms_err *err);
 	kms_status (*objects)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after_obj[STORE_ID_LEN],
 	                      uint8_t (*ret)[STORE_ID_LEN], size_t cap, size_t *ret_count, struct kms_err *err);
+	kms_status (*object_count)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], size_t *ret_count, struct kms_err *err);
 	kms_status (*object_known)(struct store *s, const uint8_t obj[STORE_ID_LEN], bool *ret_known, struct kms_err *err);
 	kms_status (*intents)(struct store *s, uint64_t after_seq, struct store_intent *ret, size_t cap, size_t *ret_count,
 	                      struct kms_err *err);
@@ -248,7 +253,7 @@ KMS_MUST_CHECK kms_status store_key(struct store *s, const uint8_t vault_id[STOR
 /** Keys of a vault ordered by lower-case name; either the living or the deleted ones. after_name is exclusive. */
 KMS_MUST_CHECK kms_status store_keys(struct store *s, const uint8_t vault_id[STORE_ID_LEN], bool deleted, const char *after_name,
                                      struct store_key *ret, size_t cap, size_t *ret_count, struct kms_err *err);
-/** Deleted keys of living vaults whose scheduled purge is not after now_s, the longest due first. */
+/** Deleted keys of living vaults whose scheduled purge is not after now_s and has not begun, the longest due first. */
 KMS_MUST_CHECK kms_status store_keys_due(struct store *s, int64_t now_s, struct store_key *ret, size_t cap, size_t *ret_count,
                                          struct kms_err *err);
 /** One version; version_id NULL = the latest. *ret is owned by the caller (store_version_clear). */
@@ -260,6 +265,8 @@ KMS_MUST_CHECK kms_status store_versions(struct store *s, const uint8_t key_id[S
 /** HSM object ids of all RESIDENT versions of a vault (keys deleted or not), ordered by id. */
 KMS_MUST_CHECK kms_status store_objects(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t *after_obj,
                                         uint8_t (*ret)[STORE_ID_LEN], size_t cap, size_t *ret_count, struct kms_err *err);
+/** How many resident versions a vault has (keys deleted or not). */
+KMS_MUST_CHECK kms_status store_object_count(struct store *s, const uint8_t vault_id[STORE_ID_LEN], size_t *ret_count, struct kms_err *err);
 /** Does any row of a vault that is not shredded, or any meta value, name this HSM object? For the sweep at start. */
 KMS_MUST_CHECK kms_status store_object_known(struct store *s, const uint8_t obj[STORE_ID_LEN], bool *ret_known, struct kms_err *err);
 KMS_MUST_CHECK kms_status store_intents(struct store *s, uint64_t after_seq, struct store_intent *ret, size_t cap, size_t *ret_count,

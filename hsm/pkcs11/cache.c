@@ -344,7 +344,7 @@ kms_status p11_cache_evict(struct p11_cache *c, const uint8_t id[HSM_ID_LEN], un
 {
 	const struct timespec deadline = wait_deadline(drain_ms);
 	bool is_in_use = false, is_undead = false;
-	int waited = drain_ms == 0 ? ETIMEDOUT : 0;
+	int waited = 0;
 
 	(void)pthread_mutex_lock(&c->lock);
 	for (struct p11_entry *e = *bucket_locked(c, id), *next; e != NULL; e = next) {
@@ -357,6 +357,10 @@ kms_status p11_cache_evict(struct p11_cache *c, const uint8_t id[HSM_ID_LEN], un
 		if (concerns(e, id))
 			doom_locked(c, e);
 	}
+	if (drain_ms == 0) { /* no call to the device: a revoke must not wait for one that hangs */
+		(void)pthread_mutex_unlock(&c->lock);
+		return KMS_OK;
+	}
 	reap_locked(c);
 	doomed_state_locked(c, id, &is_in_use, &is_undead);
 	while (is_in_use && waited != ETIMEDOUT) {
@@ -366,9 +370,16 @@ kms_status p11_cache_evict(struct p11_cache *c, const uint8_t id[HSM_ID_LEN], un
 	(void)pthread_mutex_unlock(&c->lock);
 	if (is_undead)
 		return kms_fail(err, KMS_E_DEVICE, KMS_SRC_SELF, 0, "the device would not destroy a loaded version");
-	if (is_in_use && drain_ms != 0)
+	if (is_in_use)
 		return kms_fail(err, KMS_E_BUSY, KMS_SRC_SELF, 0, "the key is still in use after %u ms", drain_ms);
 	return KMS_OK;
+}
+
+void p11_cache_bury(struct p11_cache *c)
+{
+	(void)pthread_mutex_lock(&c->lock);
+	reap_locked(c);
+	(void)pthread_mutex_unlock(&c->lock);
 }
 
 size_t p11_cache_loaded_count(struct p11_cache *c)

@@ -66,10 +66,12 @@ void p11_cache_doom(struct p11_cache *cache, struct p11_entry *entry);
 
 /**
  * Doom the key with this id and every wrapped one under this root, then wait until none of them is in use.
- * @param drain_ms  0 = do not wait, and answer KMS_OK
+ * @param drain_ms  0 = only see to it that nobody finds them any more: no waiting, no call to the device; p11_cache_bury() does the rest
  * @return KMS_OK | KMS_E_BUSY (in use still) | KMS_E_DEVICE (the device would not destroy a loaded version; the next call tries again)
  */
 KMS_MUST_CHECK kms_status p11_cache_evict(struct p11_cache *cache, const uint8_t id[HSM_ID_LEN], unsigned drain_ms, struct kms_err *err);
+/** Destroy what is doomed and not in use; calls the device. */
+void p11_cache_bury(struct p11_cache *cache);
 /** Loaded versions that can be used now. */
 size_t p11_cache_loaded_count(struct p11_cache *cache);
 

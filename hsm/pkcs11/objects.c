@@ -188,6 +188,7 @@ kms_status p11_key_destroy(struct hsm *h, const uint8_t id[HSM_ID_LEN], struct k
 	P11_SESSION_AUTO session = { 0 };
 	/* Cached handles would only be void; waiting for their users is the caller's business (hsm_key_evict). */
 	KMS_TRY(p11_cache_evict(p->cache, id, 0, err));
+	p11_cache_bury(p->cache);
 	KMS_TRY(p11_pool_take(p->pool, &session, err));
 	{
 		P11_LOCK_AUTO(&p->objects);

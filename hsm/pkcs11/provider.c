@@ -143,19 +143,18 @@ static int64_t now_ms(void)
 	return clock_mono_us(&CLOCK_SYSTEM) / 1000;
 }
 
-static kms_status p11_check(struct hsm *h, struct kms_err *err)
+static kms_status check_locked(struct p11_hsm *p, struct kms_err *err)
 {
-	struct p11_hsm *p = p11_of(h);
 	struct kms_err why = { 0 };
 	kms_status status;
 
-	P11_LOCK_AUTO(&p->check_lock);
 	if (atomic_load(&p->is_available)) {
 		if (!atomic_load(&p->token.gate.is_suspect) && p->probed_ms + PROBE_FRESH_MS > now_ms())
 			return KMS_OK;
 		atomic_store(&p->token.gate.is_suspect, false);
 		(void)pthread_rwlock_rdlock(&p->world);
 		status = p11_probe_alive(p, &why);
+		p11_cache_bury(p->cache);
 		(void)pthread_rwlock_unlock(&p->world);
 		if (status == KMS_OK) {
 			p->probed_ms = now_ms();
@@ -176,6 +175,17 @@ static kms_status p11_check(struct hsm *h, struct kms_err *err)
 	return status;
 }
 
+static kms_status p11_check(struct hsm *h, struct kms_err *err)
+{
+	struct p11_hsm *p = p11_of(h);
+	kms_status status;
+
+	P11_LOCK_AUTO(&p->check_lock);
+	status = check_locked(p, err);
+	atomic_store(&p->answered_ms, now_ms());
+	return status;
+}
+
 static void p11_info(struct hsm *h, struct hsm_info *ret_info)
 {
 	struct p11_hsm *p = p11_of(h);
@@ -184,6 +194,7 @@ static void p11_info(struct hsm *h, struct hsm_info *ret_info)
 	*ret_info = p->info;
 	(void)pthread_mutex_unlock(&p->state_lock);
 	ret_info->is_available = atomic_load(&p->is_available);
+	ret_info->silent_ms = now_ms() - atomic_load(&p->answered_ms);
 	ret_info->cached_keys = p11_cache_loaded_count(p->cache);
 	ret_info->sessions_open = p11_pool_open(p->pool);
 }
@@ -206,6 +217,8 @@ static kms_status p11_key_evict(struct hsm *h, const uint8_t id[HSM_ID_LEN], uns
 	struct p11_hsm *p = p11_of(h);
 	kms_status status;
 
+	if (drain_ms == 0)
+		return p11_cache_evict(p->cache, id, 0, err);
 	(void)pthread_rwlock_rdlock(&p->world);
 	status = p11_cache_evict(p->cache, id, drain_ms, err);
 	(void)pthread_rwlock_unlock(&p->world);
@@ -282,6 +295,7 @@ static kms_status start(struct p11_hsm *p, const struct p11_config *cfg, struct 
 	(void)pthread_mutex_unlock(&p->state_lock);
 	KMS_TRY(p11_probe_alive(p, err));
 	p->probed_ms = now_ms();
+	atomic_store(&p->answered_ms, p->probed_ms);
 	atomic_store(&p->is_available, true);
 	return KMS_OK;
 }

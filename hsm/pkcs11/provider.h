@@ -28,6 +28,7 @@ struct p11_hsm {
 	pthread_mutex_t home_lock;
 	pthread_mutex_t check_lock; /* one hsm_check() at a time; guards probed_ms */
 	int64_t probed_ms;          /* the last good probe, monotonic */
+	_Atomic int64_t answered_ms; /* when hsm_check() last came back, monotonic */
 	atomic_bool is_available;
 	pthread_mutex_t state_lock; /* guards what hsm_info() reads: info, log_key_id */
 	struct hsm_info info;

@@ -105,8 +105,10 @@ static kms_status load_version(struct op *op, const uint8_t *version, bool with_
 		(void)snprintf(what, sizeof(what), "%s/%s", op->key.name, hex);
 		return not_found(what, err);
 	}
+	if (status == KMS_OK && key_type_info((enum key_type)op->version.kty) == NULL)
+		status = KMS_E_STORE;
 	if (status != KMS_OK)
-		return kms_fail(err, status, KMS_SRC_SELF, 0, "version lookup");
+		return kms_fail(err, status, KMS_SRC_SELF, 0, "version lookup: missing database, or a damaged row");
 	depend_on_version(op);
 	return KMS_OK;
 }
@@ -155,10 +157,9 @@ static void after_commit(struct op *op, void (*act)(struct op *op))
 
 /* ---- create and rotate ---- */
 
-static void undo_create(struct op *op)
+static kms_status undo_create(struct op *op)
 {
-	/* An object that stays behind because the device is away is named by the open intent; recovery destroys it. */
-	kms_ignore(hsm_key_destroy(op->kms->hsm, op->object, NULL));
+	return hsm_key_destroy(op->kms->hsm, op->object, NULL);
 }
 
 static kms_status check_window(int64_t nbf_s, int64_t exp_s, struct kms_err *err)
@@ -196,9 +197,10 @@ static kms_status make_material(struct op *op, const struct key_type_info *type,
 
 	key_to_hsm(v, &op->vault, &key);
 	if (type->is_resident) {
-		KMS_TRY(hsm_key_generate(op->kms->hsm, &key, &pub, err));
+		/* Set first: a generation that failed may have left an object all the same (hazards.md row 1d). */
 		memcpy(op->object, v->obj, HSM_ID_LEN);
 		op->undo = undo_create;
+		KMS_TRY(hsm_key_generate(op->kms->hsm, &key, &pub, err));
 	} else {
 		memcpy(key.root_id, op->vault.root_id, HSM_ID_LEN);
 		v->wrapped = malloc(HSM_BLOB_MAX);
@@ -218,13 +220,26 @@ static kms_status make_material(struct op *op, const struct key_type_info *type,
 	return KMS_OK;
 }
 
+/* Token objects are searched one by one, so one vault must not be able to slow the token down for all. */
+static kms_status check_room(struct op *op, const struct key_type_info *type, struct kms_err *err)
+{
+	size_t count = 0;
+
+	if (!type->is_resident)
+		return KMS_OK;
+	KMS_TRY(store_object_count(op->store, op->vault.id, &count, err));
+	if (count < KEYRING_RESIDENT_MAX)
+		return KMS_OK;
+	return kms_refuse(err, KMS_E_POLICY, "The vault holds %d key versions in the HSM, its limit; purge some, or use keys of type RSA.",
+	                  KEYRING_RESIDENT_MAX);
+}
+
 /* op->version holds type, size, operations, attributes and tags; op->key holds the key, new or old. */
 static kms_status add_version(struct op *op, bool is_new_key, struct kms_err *err)
 {
 	struct store_version *v = &op->version;
 	const struct key_type_info *type = key_type_info((enum key_type)v->kty);
 	struct store_intent intent = { 0 };
-	kms_status status = KMS_OK;
 
 	if (!guid_random(v->id) || !random_bytes(v->obj, sizeof(v->obj)))
 		return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_OPENSSL, 0, "random generator");
@@ -238,14 +253,9 @@ static kms_status add_version(struct op *op, bool is_new_key, struct kms_err *er
 	memcpy(intent.key_id, op->key.id, STORE_ID_LEN);
 	memcpy(intent.obj, v->obj, STORE_ID_LEN);
 	memcpy(intent.key_name, op->key.name, sizeof(intent.key_name));
+	KMS_TRY(check_room(op, type, err));
 	KMS_TRY(op_intend(op, NULL, &intent, err));
-	status = make_material(op, type, err);
-	if (status != KMS_OK) {
-		if (op->undo != NULL)
-			op->undo(op);
-		op->undo = NULL;
-		return status;
-	}
+	KMS_TRY(make_material(op, type, err));
 	if (is_new_key)
 		op_change(op, STORE_KEY_ADD)->key = op->key;
 	op_change(op, STORE_VERSION_ADD)->version = *v;
@@ -527,6 +537,7 @@ kms_status keyring_purge(struct op *op, const char *name, struct kms_err *err)
 	KMS_TRY(op_intend(op, &purging, &intent, err));
 	/* From the intent on the key is refused everywhere; nothing can take that back, so the outcome depends on nothing. */
 	op->write.has_fence = false;
+	op->is_irreversible = true;
 	KMS_TRY(keyring_destroy_objects(op->kms->hsm, op->store, op->key.id, &destroyed, err));
 	op_det_number(op, "objects", (int64_t)destroyed);
 	op_change(op, STORE_KEY_PURGE)->key = op->key;
@@ -537,23 +548,17 @@ kms_status keyring_purge(struct op *op, const char *name, struct kms_err *err)
 /* One key that is due, as the system's own act: the same intent, destruction and outcome as a caller's purge. */
 static kms_status purge_one(struct kms *kms, struct store *store, const struct store_key *key, struct op *op, struct kms_err *err)
 {
-	kms_status status = KMS_OK;
-
 	op->kms = kms;
 	op->store = store;
 	op_clear(op);
 	KMS_TRY(op_open_system(op, key->vault_id, EVENT_KEY_PURGE, err));
-	status = keyring_purge(op, key->name, err);
-	if (!op->has_intent)
-		return status;
-	op->write.event.result = status == KMS_OK ? EVENT_OK : EVENT_FAILED;
-	op->write.event.err = status == KMS_OK ? NULL : kms_status_code(status);
+	KMS_TRY(keyring_purge(op, key->name, err)); /* after a failure the open intent is settled by recovery_run() */
+	op->write.event.result = EVENT_OK;
 	op_change(op, STORE_INTENT_CLOSE)->intent.seq = op->write.event.ref;
 	if (writer_write(kms->writer, &op->write) != KMS_OK)
 		return kms_fail(err, KMS_E_AUDIT, KMS_SRC_SELF, 0, "outcome of a purge");
-	if (status == KMS_OK && op->after != NULL)
-		op->after(op);
-	return status;
+	op->after(op);
+	return KMS_OK;
 }
 
 kms_status keyring_purge_due(struct kms *kms, struct store *store, size_t *ret_count, struct kms_err *err)
@@ -561,19 +566,22 @@ kms_status keyring_purge_due(struct kms *kms, struct store *store, size_t *ret_c
 	struct store_key due[DUE_PAGE];
 	struct op *op = calloc(1, sizeof(*op));
 	size_t count = 0;
-	kms_status status = KMS_OK;
+	kms_status status = KMS_OK, one = KMS_OK;
 
 	*ret_count = 0;
 	if (op == NULL)
 		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "operation");
 	do {
-		status = store_keys_due(store, clock_wall_s(kms->clock), due, DUE_PAGE, &count, err);
-		for (size_t i = 0; i < count && status == KMS_OK; i++) {
-			status = purge_one(kms, store, &due[i], op, err);
-			*ret_count += status == KMS_OK;
+		one = store_keys_due(store, clock_wall_s(kms->clock), due, DUE_PAGE, &count, err);
+		for (size_t i = 0; i < count && one == KMS_OK; i++) {
+			/* One that fails must not stop the others; from its intent on it is not listed as due any more. */
+			kms_status purged = purge_one(kms, store, &due[i], op, err);
+			*ret_count += purged == KMS_OK;
+			status = purged != KMS_OK ? purged : status;
+			one = op->has_intent ? KMS_OK : purged;
 		}
-	} while (status == KMS_OK && count == DUE_PAGE);
+	} while (one == KMS_OK && count == DUE_PAGE);
 	op_clear(op);
 	free(op);
-	return status;
+	return one != KMS_OK ? one : status;
 }

@@ -9,6 +9,7 @@
 #include "server/core/op.h"
 
 #define KEYRING_PAGE_MAX 25
+#define KEYRING_RESIDENT_MAX 5000 /* resident versions of one vault */
 
 struct key_create {
 	enum key_type type;

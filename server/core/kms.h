@@ -57,10 +57,28 @@ KMS_MUST_CHECK kms_status installation_open(struct store *store, struct hsm *hsm
 KMS_MUST_CHECK kms_status pseudonym(struct hsm *hsm, const uint8_t key_id[HSM_ID_LEN], const char *issuer, const char *subject,
                                     uint8_t ret_pid[16], struct kms_err *err);
 
+#define RECOVER_TYPE(event_type) ((uint64_t)1 << (event_type))
+#define RECOVER_ALL UINT64_MAX
+_Static_assert(EVENT_TYPE_COUNT <= 64, "event types are one bit each");
+
+/* What recovery found. */
+struct recovery_count {
+	size_t settled, left_open;
+	struct kms_err last_failure; /* why the last of those left open could not be settled */
+};
+
 /**
- * Settle what a crash left open: every intent without outcome is finished (destruction) or undone (creation) and written down
- * (audit-log.md 6.2). Call after writer_start(), before serving.
+ * Settle what was left open: every intent without outcome is finished (destruction) or undone (creation) and written down (audit-log.md 6.2).
+ * One that cannot be settled now stays open; its key or vault stays refused.
+ * @param types  which acts: RECOVER_ALL at start, after writer_start() and before serving, when nothing is under way; later only types of which
+ *               none can be under way, that is, in the one thread that performs them
+ * @return KMS_OK | KMS_E_STORE | KMS_E_AUDIT
  */
-KMS_MUST_CHECK kms_status recovery_run(struct kms *kms, struct store *store, struct kms_err *err);
+KMS_MUST_CHECK kms_status recovery_run(struct kms *kms, struct store *store, uint64_t types, struct recovery_count *ret_count,
+                                       struct kms_err *err);
+
+/** Objects on the token that are ours by their label but that no row names. Counted, never destroyed: after the restore of an older database
+ *  they are keys that are needed. */
+KMS_MUST_CHECK kms_status recovery_count_unknown(struct kms *kms, struct store *store, size_t *ret_count, struct kms_err *err);
 
 #endif

@@ -135,10 +135,12 @@ void op_clear(struct op *op)
 
 kms_status op_open(struct op *op, const char *vault_name, struct kms_err *err)
 {
+	kms_status status = KMS_OK;
+
 	op->write.event.auth = op->caller.auth;
 	op->actor_name = "";
 	if (vault_name != NULL) {
-		kms_status status = store_vault_by_name(op->store, vault_name, &op->vault, NULL);
+		status = store_vault_by_name(op->store, vault_name, &op->vault, NULL);
 		if (status == KMS_E_NOTFOUND)
 			return kms_refuse(err, KMS_E_NOTFOUND, "There is no vault named %.24s.", vault_name);
 		if (status != KMS_OK)
@@ -149,7 +151,13 @@ kms_status op_open(struct op *op, const char *vault_name, struct kms_err *err)
 		return open_local(op, err);
 	KMS_TRY(open_principal(op, err));
 	KMS_TRY(open_own_vault(op, err));
-	KMS_TRY(check_directory(op, err));
+	status = check_directory(op, err);
+	if (status != KMS_OK) {
+		/* Nobody of this directory: no leaf of this vault may speak of it, nor show the stranger's pseudonym. Counted as noise. */
+		op->write.event.actor = EVENT_ACTOR_NONE;
+		op->write.event.has_tenant = false;
+		return status;
+	}
 	return collect_permissions(op, err);
 }
 

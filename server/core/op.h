@@ -37,11 +37,13 @@ struct op {
 	struct store_change changes[OP_CHANGES_MAX];
 	struct event_det det[EVENT_DET_MAX];
 	bool has_intent; /* the intent leaf is durable: an outcome must follow */
+	bool is_irreversible; /* a destruction has begun: if it cannot be finished now its intent stays open, and it is finished later */
 	bool is_sync;    /* the worker waits for the commit (two-phase, or something to do after it) */
 	/* After the commit, before the answer; may block. NULL = nothing. */
 	void (*after)(struct op *op);
-	/* The outcome could not be written as planned: take back what was made in the device. NULL = nothing. */
-	void (*undo)(struct op *op);
+	/* The outcome could not be written as planned: take back what was made in the device. NULL = nothing. When it cannot be taken back now the
+	 * intent stays open, and the next start does it. */
+	kms_status (*undo)(struct op *op);
 	uint8_t object[HSM_ID_LEN], object2[HSM_ID_LEN]; /* what `after` or `undo` act on; all zero = nothing */
 	struct store_key key;         /* the key that the operation is about, once found */
 	struct store_version version; /* its version; owned by the op */

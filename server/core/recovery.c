@@ -36,9 +36,18 @@ static kms_status finish_purge(struct kms *kms, struct store *store, const struc
 {
 	size_t destroyed = 0;
 
+	struct store_key key = { 0 };
+	kms_status status = store_key(store, i->vault_id, i->key_name, &key, NULL);
+
+	s->result = EVENT_OK;
+	s->err = NULL;
+	/* Gone already: the purge was repeated, and that one came through. The name may belong to a new key by now. */
+	if (status == KMS_E_NOTFOUND || (status == KMS_OK && memcmp(key.id, i->key_id, STORE_ID_LEN) != 0)) /* allowed: ids are public */
+		return KMS_OK;
+	if (status != KMS_OK)
+		return kms_fail(err, status, KMS_SRC_SELF, 0, "key of intent %llu", (unsigned long long)i->seq);
 	KMS_TRY(keyring_destroy_objects(kms->hsm, store, i->key_id, &destroyed, err));
 	memcpy(add_change(s, STORE_KEY_PURGE)->key.id, i->key_id, STORE_ID_LEN);
-	s->result = EVENT_OK;
 	return KMS_OK;
 }
 
@@ -53,6 +62,7 @@ static kms_status finish_shred(struct kms *kms, struct store *store, const struc
 	vault.state = STORE_VAULT_SHREDDED;
 	add_change(s, STORE_VAULT_SET_STATE)->vault = vault;
 	s->result = EVENT_OK;
+	s->err = NULL;
 	return KMS_OK;
 }
 
@@ -95,29 +105,76 @@ static kms_status write_settled(struct kms *kms, const struct store_intent *i, s
 	return status == KMS_OK ? KMS_OK : kms_fail(err, status, KMS_SRC_SELF, 0, "outcome of intent %llu", (unsigned long long)i->seq);
 }
 
-kms_status recovery_run(struct kms *kms, struct store *store, struct kms_err *err)
+/* Settle one intent; what the device does not allow now stays open, its key or vault stays refused, and the others go on. */
+static kms_status settle_and_write(struct kms *kms, struct store *store, const struct store_intent *i, struct recovery_count *count,
+                                   struct kms_err *err)
+{
+	struct settled s = { 0 };
+	struct kms_err own = { 0 };
+
+	if (settle(kms, store, i, &s, &own) != KMS_OK) {
+		count->left_open++;
+		count->last_failure = own;
+		return KMS_OK;
+	}
+	count->settled++;
+	return write_settled(kms, i, &s, err);
+}
+
+kms_status recovery_run(struct kms *kms, struct store *store, uint64_t types, struct recovery_count *ret_count, struct kms_err *err)
 {
 	struct store_intent page[INTENTS_PAGE];
 	struct event_det det = { .name = "intents", .is_number = true };
-	size_t count = 0;
+	struct recovery_count count = { 0 };
+	size_t n = 0;
 	uint64_t after = UINT64_MAX;
 
 	do {
-		KMS_TRY(store_intents(store, after, page, INTENTS_PAGE, &count, err));
-		for (size_t n = 0; n < count; n++) {
-			struct settled s = { 0 };
-			KMS_TRY(settle(kms, store, &page[n], &s, err));
-			KMS_TRY(write_settled(kms, &page[n], &s, err));
-			after = page[n].seq;
-			det.number++;
+		KMS_TRY(store_intents(store, after, page, INTENTS_PAGE, &n, err));
+		for (size_t i = 0; i < n; i++) {
+			if ((types & RECOVER_TYPE(page[i].type)) != 0)
+				KMS_TRY(settle_and_write(kms, store, &page[i], &count, err));
+			after = page[i].seq;
 		}
-	} while (count == INTENTS_PAGE);
-	if (det.number > 0) {
+	} while (n == INTENTS_PAGE);
+	*ret_count = count;
+	if (count.settled > 0) {
 		struct write unit = { .event = { .type = EVENT_NODE_RECOVERED, .actor = EVENT_ACTOR_NODE, .det_count = 1, .det = &det } };
-		kms_status status = writer_write(kms->writer, &unit);
+		kms_status status = KMS_OK;
+
+		det.number = (int64_t)count.settled;
+		status = writer_write(kms->writer, &unit);
 		if (status != KMS_OK)
 			return kms_fail(err, status, KMS_SRC_SELF, 0, "node.recovered");
 		KMS_TRY(writer_truncate(kms->writer, err));
 	}
+	return KMS_OK;
+}
+
+struct search {
+	struct store *store;
+	size_t unknown;
+	kms_status status;
+};
+
+static bool look_up(void *arg, const uint8_t id[HSM_ID_LEN], enum hsm_purpose purpose, bool is_ours)
+{
+	struct search *s = arg;
+	bool is_known = false;
+
+	(void)purpose;
+	s->status = is_ours ? store_object_known(s->store, id, &is_known, NULL) : KMS_OK;
+	s->unknown += is_ours && !is_known;
+	return s->status == KMS_OK;
+}
+
+kms_status recovery_count_unknown(struct kms *kms, struct store *store, size_t *ret_count, struct kms_err *err)
+{
+	struct search s = { .store = store };
+
+	KMS_TRY(hsm_keys_list(kms->hsm, look_up, &s, err));
+	if (s.status != KMS_OK)
+		return kms_fail(err, s.status, KMS_SRC_SELF, 0, "object lookup");
+	*ret_count = s.unknown;
 	return KMS_OK;
 }

@@ -4,6 +4,7 @@
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "server/base/encode.h"
@@ -11,7 +12,8 @@
 #define SECONDS_A_DAY 86400
 #define CANARY_LEN 32
 #define DRAIN_MS 5000
-#define OBJECTS_PAGE 64
+#define OBJECTS_PAGE 256
+#define ROLES_MAX 32
 
 /* ---- vaults ---- */
 
@@ -33,11 +35,10 @@ static void root_key(const struct store_vault *v, struct hsm_key *ret_key)
 	memcpy(ret_key->id, v->root_id, HSM_ID_LEN);
 }
 
-static void undo_vault(struct op *op)
+static kms_status undo_vault(struct op *op)
 {
-	/* What stays behind because the device is away is named by the open intent; recovery destroys it. */
-	kms_ignore(hsm_key_destroy(op->kms->hsm, op->object, NULL));
-	kms_ignore(hsm_key_destroy(op->kms->hsm, op->object2, NULL));
+	KMS_TRY(hsm_key_destroy(op->kms->hsm, op->object, NULL));
+	return hsm_key_destroy(op->kms->hsm, op->object2, NULL);
 }
 
 /* A random value wrapped under the root: after a shred, proof that the root is gone. Erased here; only its wrap and hash are kept. */
@@ -101,12 +102,8 @@ kms_status vault_create(struct op *op, const struct vault_create *req, struct km
 	memcpy(op->object, v->root_id, HSM_ID_LEN);
 	memcpy(op->object2, v->pseudonym_id, HSM_ID_LEN);
 	KMS_TRY(op_intend(op, NULL, &intent, err));
-	status = make_vault_keys(op->kms->hsm, v, err);
-	if (status != KMS_OK) {
-		undo_vault(op);
-		return status;
-	}
 	op->undo = undo_vault;
+	KMS_TRY(make_vault_keys(op->kms->hsm, v, err));
 	op_change(op, STORE_VAULT_ADD)->vault = *v;
 	return KMS_OK;
 }
@@ -120,53 +117,83 @@ static kms_status check_canary(struct hsm *hsm, const struct store_vault *v, str
 	if (v->canary_wrapped_len == 0)
 		return KMS_OK; /* erased by an earlier, complete run */
 	root_key(v, &root);
-	if (hsm_aes_unwrap(hsm, &root, HSM_AES_KW, v->canary_wrapped, v->canary_wrapped_len, &canary, NULL) == KMS_OK)
-		return kms_fail(err, KMS_E_DEVICE, KMS_SRC_SELF, 0, "the canary can still be unwrapped: the root of vault %s is alive", v->name);
+	/* Not just any failure will do: the root must be missing from a device that is there. */
+	if (hsm_aes_unwrap(hsm, &root, HSM_AES_KW, v->canary_wrapped, v->canary_wrapped_len, &canary, NULL) != KMS_E_NOTFOUND)
+		return kms_fail(err, KMS_E_DEVICE, KMS_SRC_SELF, 0, "the canary does not show that the root of vault %s is gone", v->name);
 	return KMS_OK;
 }
 
-static kms_status look_again(struct kms *kms, const uint8_t (*ids)[STORE_ID_LEN], size_t count, struct kms_err *err)
+/* Ids of everything that was destroyed, for one look at the end: a fresh look enumerates the whole token. */
+struct id_list {
+	uint8_t (*ids)[STORE_ID_LEN];
+	size_t count, cap;
+};
+
+static void id_list_clear(struct id_list *l) { free(l->ids); }
+
+static kms_status id_list_add(struct id_list *l, const uint8_t id[STORE_ID_LEN], struct kms_err *err)
+{
+	if (l->count == l->cap) {
+		size_t cap = l->cap == 0 ? OBJECTS_PAGE : 2 * l->cap;
+		void *grown = reallocarray(l->ids, cap, STORE_ID_LEN);
+		if (grown == NULL)
+			return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "list of destroyed objects");
+		l->ids = grown;
+		l->cap = cap;
+	}
+	memcpy(l->ids[l->count++], id, STORE_ID_LEN);
+	return KMS_OK;
+}
+
+static kms_status destroy_one(struct kms *kms, const uint8_t id[STORE_ID_LEN], struct id_list *destroyed, struct kms_err *err)
+{
+	KMS_TRY(hsm_key_evict(kms->hsm, id, DRAIN_MS, err));
+	KMS_TRY(hsm_key_destroy(kms->hsm, id, err));
+	return id_list_add(destroyed, id, err);
+}
+
+static kms_status destroy_residents(struct kms *kms, struct store *store, const struct store_vault *vault, struct id_list *destroyed,
+                                    struct kms_err *err)
+{
+	uint8_t page[OBJECTS_PAGE][STORE_ID_LEN], after[STORE_ID_LEN];
+	const uint8_t *cursor = NULL;
+	size_t count = 0;
+
+	do {
+		KMS_TRY(store_objects(store, vault->id, cursor, page, OBJECTS_PAGE, &count, err));
+		for (size_t i = 0; i < count; i++)
+			KMS_TRY(destroy_one(kms, page[i], destroyed, err));
+		if (count > 0)
+			memcpy(after, page[count - 1], STORE_ID_LEN);
+		cursor = after;
+	} while (count == OBJECTS_PAGE);
+	return KMS_OK;
+}
+
+static kms_status destroy_and_look(struct kms *kms, struct store *store, const struct store_vault *vault, struct id_list *destroyed,
+                                   struct kms_err *err)
 {
 	bool gone = false;
 
-	KMS_TRY(hsm_keys_gone(kms->hsm, ids, count, kms->inst.log_key, &gone, err));
-	return gone ? KMS_OK : kms_fail(err, KMS_E_DEVICE, KMS_SRC_SELF, 0, "a fresh look still finds a destroyed object");
+	/* The root first: with it all wrapped versions die, whatever happens afterwards. Evicting it empties the cache of all of them. */
+	KMS_TRY(destroy_one(kms, vault->root_id, destroyed, err));
+	KMS_TRY(destroy_one(kms, vault->pseudonym_id, destroyed, err));
+	/* Again: a request that had read the old state may have loaded a version between the two; from here nothing can be loaded. */
+	KMS_TRY(hsm_key_evict(kms->hsm, vault->root_id, DRAIN_MS, err));
+	KMS_TRY(destroy_residents(kms, store, vault, destroyed, err));
+	KMS_TRY(hsm_keys_gone(kms->hsm, (const uint8_t(*)[STORE_ID_LEN])destroyed->ids, destroyed->count, kms->inst.log_key, &gone, err));
+	if (!gone)
+		return kms_fail(err, KMS_E_DEVICE, KMS_SRC_SELF, 0, "a fresh look still finds a destroyed object of vault %s", vault->name);
+	return check_canary(kms->hsm, vault, err);
 }
 
 kms_status vault_destroy_objects(struct kms *kms, struct store *store, const struct store_vault *vault, size_t *ret_objects,
                                  struct kms_err *err)
 {
-	uint8_t page[OBJECTS_PAGE][STORE_ID_LEN];
-	uint8_t after[STORE_ID_LEN] = { 0 };
-	uint8_t own[2][STORE_ID_LEN];
-	size_t count = 0, destroyed = 0;
-	bool is_first = true;
+	__attribute__((cleanup(id_list_clear))) struct id_list destroyed = { 0 };
 
-	memcpy(own[0], vault->root_id, STORE_ID_LEN);
-	memcpy(own[1], vault->pseudonym_id, STORE_ID_LEN);
-	/* The root first: with it all wrapped versions die, whatever happens afterwards. Evicting it empties the cache of all of them. */
-	for (size_t i = 0; i < KMS_ARRAY_LEN(own); i++) {
-		KMS_TRY(hsm_key_evict(kms->hsm, own[i], DRAIN_MS, err));
-		KMS_TRY(hsm_key_destroy(kms->hsm, own[i], err));
-		destroyed++;
-	}
-	/* Again: a request that had read the old state may have loaded a version between the two; from here nothing can be loaded. */
-	KMS_TRY(hsm_key_evict(kms->hsm, vault->root_id, DRAIN_MS, err));
-	do {
-		KMS_TRY(store_objects(store, vault->id, is_first ? NULL : after, page, OBJECTS_PAGE, &count, err));
-		is_first = false;
-		for (size_t i = 0; i < count; i++) {
-			KMS_TRY(hsm_key_evict(kms->hsm, page[i], DRAIN_MS, err));
-			KMS_TRY(hsm_key_destroy(kms->hsm, page[i], err));
-			memcpy(after, page[i], STORE_ID_LEN);
-			destroyed++;
-		}
-		if (count > 0)
-			KMS_TRY(look_again(kms, page, count, err));
-	} while (count == OBJECTS_PAGE);
-	KMS_TRY(look_again(kms, own, KMS_ARRAY_LEN(own), err));
-	KMS_TRY(check_canary(kms->hsm, vault, err));
-	*ret_objects = destroyed;
+	KMS_TRY(destroy_and_look(kms, store, vault, &destroyed, err));
+	*ret_objects = destroyed.count;
 	return KMS_OK;
 }
 
@@ -192,6 +219,7 @@ kms_status vault_shred(struct op *op, const char *reason, size_t *ret_objects, s
 	KMS_TRY(op_intend(op, &shredding, &intent, err));
 	/* Nothing can take the intent back: from here every use is refused and the outcome depends on nothing. */
 	op->write.has_fence = false;
+	op->is_irreversible = true;
 	KMS_TRY(vault_destroy_objects(op->kms, op->store, &op->vault, ret_objects, err));
 	op_det_number(op, "objects", (int64_t)*ret_objects);
 	c = op_change(op, STORE_VAULT_ERASE);
@@ -298,6 +326,22 @@ kms_status principal_find(struct op *op, const uint8_t id[STORE_ID_LEN], struct 
 	return KMS_OK;
 }
 
+/* One who holds a role in the whole installation, an auditor say, is not a vault administrator's to switch on and off. */
+static kms_status check_may_manage(struct op *op, const struct store_principal *p, struct kms_err *err)
+{
+	static const uint8_t INSTALLATION[STORE_ID_LEN];
+	struct store_assignment roles[ROLES_MAX];
+	size_t count = 0;
+
+	if ((op->installation_permissions & PERM_BIT(PERM_INSTALLATION_ROLE_WRITE)) != 0)
+		return KMS_OK;
+	KMS_TRY(store_roles(op->store, p->id, roles, ROLES_MAX, &count, err));
+	for (size_t i = 0; i < count; i++)
+		if (memcmp(roles[i].vault_id, INSTALLATION, STORE_ID_LEN) == 0) /* allowed: ids are public */
+			return kms_refuse(err, KMS_E_FORBIDDEN, "The principal holds a role in the whole installation; only its administrators manage it.");
+	return KMS_OK;
+}
+
 /* A change of a principal depends on the principal's own state, besides the caller's. The fence has one place for a principal: the caller's;
  * the target's epoch is checked by the change itself (the row must be there). */
 kms_status principal_enable(struct op *op, const uint8_t id[STORE_ID_LEN], bool enable, struct store_principal *ret_principal,
@@ -307,6 +351,7 @@ kms_status principal_enable(struct op *op, const uint8_t id[STORE_ID_LEN], bool 
 	struct store_intent intent = { 0 };
 
 	KMS_TRY(principal_find(op, id, &p, err));
+	KMS_TRY(check_may_manage(op, &p, err));
 	p.is_enabled = enable;
 	op_det_text(op, "act", enable ? "principal_enable" : "principal_disable");
 	op_det_guid(op, "principal", p.id);
@@ -330,8 +375,8 @@ kms_status role_change(struct op *op, const uint8_t principal_id[STORE_ID_LEN], 
 		return kms_refuse(err, KMS_E_INVALID, "role: %s cannot be granted for the whole installation.", info->slug);
 	if (at_installation && (op->installation_permissions & PERM_BIT(PERM_INSTALLATION_ROLE_WRITE)) == 0)
 		return kms_refuse(err, KMS_E_FORBIDDEN, "Only the installation's administrators may grant a role for the whole installation.");
-	if (op->has_vault)
-		KMS_TRY(op_need_living_vault(op, err));
+	if (grant)
+		KMS_TRY(op_need_living_vault(op, err)); /* what was granted can be taken away from a dead vault's principals too */
 	KMS_TRY(principal_find(op, principal_id, &p, err));
 	memcpy(a.principal_id, p.id, STORE_ID_LEN);
 	if (!at_installation)

@@ -12,7 +12,7 @@
 enum sq_id {
 	SQ_VAULT_BY_NAME, SQ_VAULT_BY_ID, SQ_VAULTS, SQ_PRINCIPAL, SQ_PRINCIPALS, SQ_ROLES, SQ_KEY, SQ_KEYS, SQ_KEYS_DELETED, SQ_KEYS_DUE,
 	SQ_VERSION, SQ_VERSION_TAGS, SQ_VERSION_LATEST, SQ_VERSION_LATEST_TAGS, SQ_VERSIONS, SQ_VERSIONS_TAGS,
-	SQ_OBJECTS, SQ_OBJECT_KNOWN, SQ_INTENTS, SQ_META, SQ_EVENT_COUNT, SQ_EVENT, SQ_NODE, SQ_NODE_LEAF,
+	SQ_OBJECTS, SQ_OBJECT_COUNT, SQ_OBJECT_KNOWN, SQ_INTENTS, SQ_META, SQ_EVENT_COUNT, SQ_EVENT, SQ_NODE, SQ_NODE_LEAF,
 	/* From here on: prepared on the writer's connection only. */
 	SQ_BEGIN, SQ_COMMIT, SQ_SAVEPOINT, SQ_RELEASE, SQ_UNDO, SQ_FENCE, SQ_MATERIAL_ADD,
 	SQ_VAULT_ADD, SQ_VAULT_SET_STATE, SQ_VAULT_ERASE_MATERIAL, SQ_VAULT_ERASE_VERSIONS, SQ_VAULT_ERASE_CANARY,
@@ -74,8 +74,9 @@ KMS_MUST_CHECK kms_status sq_failed(struct sq_query *q, kms_status status, struc
 void sq_take_bytes(struct sq_query *q, void *ret_bytes, size_t len);
 void sq_take_some(struct sq_query *q, void *ret_bytes, size_t cap, size_t *ret_len);
 void sq_take_text(struct sq_query *q, char *ret_text, size_t cap);
-void sq_take_copy(struct sq_query *q, uint8_t **ret_bytes, size_t *ret_len); /* NULL when NULL or empty; owned by the caller */
-void sq_take_text_copy(struct sq_query *q, char **ret_text);
+/* NULL when NULL or empty; owned by the caller. Longer than `max` = damaged: callers have room for no more. */
+void sq_take_copy(struct sq_query *q, size_t max, uint8_t **ret_bytes, size_t *ret_len);
+void sq_take_text_copy(struct sq_query *q, size_t max, char **ret_text);
 uint64_t sq_take_uint(struct sq_query *q, uint64_t max);
 int64_t sq_take_int(struct sq_query *q);
 int64_t sq_take_time(struct sq_query *q);
@@ -129,6 +130,7 @@ kms_status sq_versions(struct store *s, const uint8_t key_id[STORE_ID_LEN], uint
                        struct store_version *ret, size_t cap, size_t *ret_count, struct kms_err *err);
 kms_status sq_objects(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after_obj[STORE_ID_LEN],
                       uint8_t (*ret)[STORE_ID_LEN], size_t cap, size_t *ret_count, struct kms_err *err);
+kms_status sq_object_count(struct store *s, const uint8_t vault_id[STORE_ID_LEN], size_t *ret_count, struct kms_err *err);
 kms_status sq_object_known(struct store *s, const uint8_t obj[STORE_ID_LEN], bool *ret_known, struct kms_err *err);
 kms_status sq_intents(struct store *s, uint64_t after_seq, struct store_intent *ret, size_t cap, size_t *ret_count, struct kms_err *err);
 kms_status sq_meta(struct store *s, const char *name, struct store_meta *ret, struct kms_err *err);

@@ -113,13 +113,17 @@ void sq_take_text(struct sq_query *q, char *ret_text, size_t cap)
 	ret_text[len] = '\0';
 }
 
-void sq_take_copy(struct sq_query *q, uint8_t **ret_bytes, size_t *ret_len)
+void sq_take_copy(struct sq_query *q, size_t max, uint8_t **ret_bytes, size_t *ret_len)
 {
 	const void *bytes = sqlite3_column_blob(q->st, ++q->column);
 	size_t len = (size_t)sqlite3_column_bytes(q->st, q->column);
 
 	*ret_bytes = NULL;
 	*ret_len = 0;
+	if (len > max) {
+		q->is_damaged = true;
+		return;
+	}
 	if (len == 0)
 		return;
 	/* One byte more, so that text copies end in a NUL. */
@@ -133,12 +137,12 @@ void sq_take_copy(struct sq_query *q, uint8_t **ret_bytes, size_t *ret_len)
 	*ret_len = len;
 }
 
-void sq_take_text_copy(struct sq_query *q, char **ret_text)
+void sq_take_text_copy(struct sq_query *q, size_t max, char **ret_text)
 {
 	uint8_t *bytes;
 	size_t len;
 
-	sq_take_copy(q, &bytes, &len);
+	sq_take_copy(q, max, &bytes, &len);
 	*ret_text = (char *)bytes;
 }
 

@@ -79,10 +79,10 @@ static kms_status take_version(struct sq_query *q, bool with_tags, struct store_
 	v.updated_s = sq_take_int(q);
 	v.epoch = sq_take_uint(q, INT64_MAX);
 	sq_take_some(q, v.e, sizeof(v.e), &v.e_len);
-	sq_take_copy(q, &v.n, &v.n_len);
-	sq_take_copy(q, &v.wrapped, &v.wrapped_len);
+	sq_take_copy(q, STORE_MODULUS_MAX, &v.n, &v.n_len);
+	sq_take_copy(q, STORE_BLOB_MAX, &v.wrapped, &v.wrapped_len);
 	if (with_tags)
-		sq_take_text_copy(q, &v.tags);
+		sq_take_text_copy(q, STORE_TAGS_MAX, &v.tags);
 	KMS_TRY(sq_taken(q, err));
 	*ret = v;
 	v = (struct store_version){ 0 }; /* handed over */
@@ -280,6 +280,19 @@ kms_status sq_objects(struct store *s, const uint8_t vault_id[STORE_ID_LEN], con
 	return KMS_OK;
 }
 
+kms_status sq_object_count(struct store *s, const uint8_t vault_id[STORE_ID_LEN], size_t *ret_count, struct kms_err *err)
+{
+	SQ_QUERY_AUTO q = sq_start(sq_of(s), SQ_OBJECT_COUNT);
+	size_t count;
+
+	sq_put_id(&q, vault_id);
+	KMS_TRY(sq_step_one(&q, err));
+	count = sq_take_uint(&q, INT64_MAX);
+	KMS_TRY(sq_taken(&q, err));
+	*ret_count = count;
+	return KMS_OK;
+}
+
 kms_status sq_object_known(struct store *s, const uint8_t obj[STORE_ID_LEN], bool *ret_known, struct kms_err *err)
 {
 	SQ_QUERY_AUTO q = sq_start(sq_of(s), SQ_OBJECT_KNOWN);
@@ -358,7 +371,7 @@ kms_status sq_event(struct store *s, uint64_t seq, struct store_event *ret, stru
 	sq_take_bytes(&q, e.vault_id, sizeof(e.vault_id));
 	e.ts_us = sq_take_int(&q);
 	sq_take_bytes(&q, e.hash, sizeof(e.hash));
-	sq_take_copy(&q, &leaf, &e.leaf_len);
+	sq_take_copy(&q, STORE_LEAF_MAX, &leaf, &e.leaf_len);
 	e.leaf = (char *)leaf;
 	KMS_TRY(sq_taken(&q, err));
 	*ret = e;

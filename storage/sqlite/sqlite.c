@@ -241,6 +241,7 @@ const struct store_ops SQ_OPS = {
 	.version = sq_version,
 	.versions = sq_versions,
 	.objects = sq_objects,
+	.object_count = sq_object_count,
 	.object_known = sq_object_known,
 	.intents = sq_intents,
 	.meta = sq_meta,

@@ -28,7 +28,7 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	[SQ_KEY] = KEY_SELECT "WHERE vault_id = ?1 AND name = ?2",
 	[SQ_KEYS] = KEY_SELECT "WHERE vault_id = ?1 AND name > ?2 AND deleted_s IS NULL ORDER BY name LIMIT ?3",
 	[SQ_KEYS_DELETED] = KEY_SELECT "WHERE vault_id = ?1 AND name > ?2 AND deleted_s IS NOT NULL ORDER BY name LIMIT ?3",
-	[SQ_KEYS_DUE] = KEY_SELECT "WHERE purge_s <= ?1 AND (SELECT state FROM vault WHERE vault.id = key.vault_id) = 1 ORDER BY purge_s LIMIT ?2",
+	[SQ_KEYS_DUE] = KEY_SELECT "WHERE purge_s <= ?1 AND is_purging = 0 AND (SELECT state FROM vault WHERE vault.id = key.vault_id) = 1 ORDER BY purge_s LIMIT ?2",
 	[SQ_VERSION] = VERSION_COLUMNS VERSION_FROM VERSION_ONE,
 	[SQ_VERSION_TAGS] = VERSION_COLUMNS ", v.tags" VERSION_FROM VERSION_ONE,
 	[SQ_VERSION_LATEST] = VERSION_COLUMNS VERSION_FROM VERSION_LAST,
@@ -37,6 +37,7 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	[SQ_VERSIONS_TAGS] = VERSION_COLUMNS ", v.tags" VERSION_FROM VERSION_PAGE,
 	[SQ_OBJECTS] = "SELECT v.obj FROM key k JOIN version v ON v.key_id = k.id WHERE k.vault_id = ?1 AND v.is_resident AND v.obj > ?2 "
 	               "ORDER BY v.obj LIMIT ?3",
+	[SQ_OBJECT_COUNT] = "SELECT count(*) FROM key k JOIN version v ON v.key_id = k.id WHERE k.vault_id = ?1 AND v.is_resident",
 	[SQ_OBJECT_KNOWN] = "SELECT EXISTS (SELECT 1 FROM version o JOIN key k ON k.id = o.key_id JOIN vault v ON v.id = k.vault_id "
 	                    "WHERE o.obj = ?1 AND v.state <> ?2) "
 	                    "OR EXISTS (SELECT 1 FROM vault WHERE root_id = ?1 AND state <> ?2) "

@@ -262,6 +262,7 @@ UNUSED_OP(no_versions, struct store *s, const uint8_t key_id[STORE_ID_LEN], uint
           size_t *ret_count)
 UNUSED_OP(no_objects, struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after[STORE_ID_LEN], uint8_t (*ret)[STORE_ID_LEN],
           size_t cap, size_t *ret_count)
+UNUSED_OP(no_object_count, struct store *s, const uint8_t vault_id[STORE_ID_LEN], size_t *ret_count)
 UNUSED_OP(no_object_known, struct store *s, const uint8_t obj[STORE_ID_LEN], bool *ret_known)
 UNUSED_OP(no_intents, struct store *s, uint64_t after, struct store_intent *ret, size_t cap, size_t *ret_count)
 UNUSED_OP(no_meta, struct store *s, const char *name, struct store_meta *ret)
@@ -282,6 +283,7 @@ static const struct store_ops MEM_OPS = {
 	.version = no_version,
 	.versions = no_versions,
 	.objects = no_objects,
+	.object_count = no_object_count,
 	.object_known = no_object_known,
 	.intents = no_intents,
 	.meta = no_meta,

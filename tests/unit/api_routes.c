@@ -119,6 +119,32 @@ static void query_names_are_decoded_and_compared_without_case(void **state)
 	assert_false(router_query(&r, "1&2&3&4&5&6&7&8&9&10&11&12&13&14&15&16&17"));
 }
 
+static void the_longest_query_stays_within_its_room(void **state)
+{
+	char raw[HTTP_URI_MAX + 1];
+
+	(void)state;
+	/* Members without '=' need one NUL more than the raw text has separators. */
+	for (size_t names = 1; names <= QUERY_MAX; names++) {
+		struct request *r = calloc(1, sizeof(*r)); /* a block of its own, so that a sanitizer sees its end */
+		size_t len = HTTP_URI_MAX;
+		memset(raw, 'a', len);
+		raw[len] = '\0';
+		for (size_t i = 1; i < names; i++)
+			raw[i * (len / names)] = '&';
+		memset(r->query, 0x55, sizeof(r->query));
+		assert_true(router_query(r, raw));
+		assert_int_equal(r->query_count, names);
+		for (size_t i = 0; i < names; i++) {
+			assert_true(r->query[i].name >= r->query_text && r->query[i].name < r->query_text + sizeof(r->query_text));
+			assert_string_equal(r->query[i].value, "");
+		}
+		for (size_t i = names; i < QUERY_MAX; i++)
+			assert_int_equal((uintptr_t)r->query[i].name, (uintptr_t)0x5555555555555555);
+		free(r);
+	}
+}
+
 static void only_known_api_versions_are_spoken(void **state)
 {
 	static const char *const GOOD[] = { "7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "2025-07-01", "2026-04-01" };
@@ -151,6 +177,7 @@ int main(void)
 		cmocka_unit_test(unknown_paths_have_no_route_and_wrong_methods_name_the_right_ones),
 		cmocka_unit_test(a_vault_host_and_the_domain_share_no_route),
 		cmocka_unit_test(query_names_are_decoded_and_compared_without_case),
+		cmocka_unit_test(the_longest_query_stays_within_its_room),
 		cmocka_unit_test(only_known_api_versions_are_spoken),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,6 +65,19 @@ static size_t open_intents(void)
 	return count;
 }
 
+/* What recovery left open. */
+static size_t left_open;
+
+static kms_status recover(uint64_t types)
+{
+	struct recovery_count count = { 0 };
+	struct kms_err err = { 0 };
+	kms_status status = recovery_run(&d.kms, d.store->r, types, &count, &err);
+
+	left_open = count.left_open;
+	return status;
+}
+
 static void a_purge_destroys_the_object_and_frees_the_name(void **state)
 {
 	uint8_t obj[HSM_ID_LEN], again[HSM_ID_LEN];
@@ -137,7 +150,7 @@ static void a_creation_that_was_cut_short_is_undone(void **state)
 	assert_true(t_object_exists(&d, obj));
 	assert_int_equal(open_intents(), 1);
 	t_domain_restart(&d);
-	assert_int_equal(recovery_run(&d.kms, d.store->r, &err), KMS_OK);
+	assert_int_equal(recover(RECOVER_ALL), KMS_OK);
 	assert_false(t_object_exists(&d, obj));
 	assert_int_equal(open_intents(), 0);
 	assert_int_equal(look_up("crashing", "k"), KMS_E_KEY_NOTFOUND);
@@ -157,7 +170,7 @@ static void a_vault_creation_that_was_cut_short_is_undone(void **state)
 	t_op_free(op);
 	assert_true(t_object_exists(&d, root) && t_object_exists(&d, pseudonyms));
 	t_domain_restart(&d);
-	assert_int_equal(recovery_run(&d.kms, d.store->r, &err), KMS_OK);
+	assert_int_equal(recover(RECOVER_ALL), KMS_OK);
 	assert_false(t_object_exists(&d, root) || t_object_exists(&d, pseudonyms));
 	t_vault(&d, "halfway", false);
 }
@@ -176,10 +189,94 @@ static void a_purge_that_was_cut_short_is_finished(void **state)
 	assert_int_equal(keyring_purge(op, "k", &err), KMS_OK);
 	t_op_free(op);
 	t_domain_restart(&d);
-	assert_int_equal(recovery_run(&d.kms, d.store->r, &err), KMS_OK);
+	assert_int_equal(recover(RECOVER_ALL), KMS_OK);
 	assert_false(t_object_exists(&d, obj));
 	assert_int_equal(open_intents(), 0);
 	t_key(&d, "purgecut", "k", KEY_OCT_HSM, obj); /* the name is free */
+}
+
+static void a_purge_that_lost_its_outcome_and_was_repeated_does_not_stop_the_next_start(void **state)
+{
+	uint8_t obj[HSM_ID_LEN];
+	struct kms_err err = { 0 };
+	struct op *op = NULL;
+
+	(void)state;
+	t_vault(&d, "twice", false);
+	t_key(&d, "twice", "k", KEY_OCT_HSM, obj);
+	delete_key("twice", "k");
+	op = t_op(&d, "twice", EVENT_KEY_PURGE);
+	assert_int_equal(keyring_purge(op, "k", &err), KMS_OK);
+	t_op_free(op); /* the disk is full: no outcome */
+	assert_int_equal(purge("twice", "k"), KMS_OK);
+	t_key(&d, "twice", "k", KEY_OCT_HSM, obj); /* the name is in use again */
+	assert_int_equal(open_intents(), 1);
+	t_domain_restart(&d);
+	assert_int_equal(recover(RECOVER_ALL), KMS_OK);
+	assert_int_equal(left_open, 0);
+	assert_int_equal(open_intents(), 0);
+	assert_true(t_object_exists(&d, obj)); /* the new key is not the one that was purged */
+	assert_int_equal(look_up("twice", "k"), KMS_OK);
+}
+
+static void an_interrupted_destruction_is_finished_without_a_restart(void **state)
+{
+	uint8_t obj[HSM_ID_LEN];
+	struct kms_err err = { 0 };
+	struct op *op = NULL;
+
+	(void)state;
+	t_vault(&d, "later", false);
+	t_key(&d, "later", "k", KEY_OCT_HSM, obj);
+	delete_key("later", "k");
+	op = t_op(&d, "later", EVENT_KEY_PURGE);
+	assert_int_equal(keyring_purge(op, "k", &err), KMS_OK);
+	t_op_free(op);
+	assert_int_equal(recover(RECOVER_TYPE(EVENT_KEY_PURGE)), KMS_OK);
+	assert_int_equal(open_intents(), 0);
+	assert_int_equal(look_up("later", "k"), KMS_E_KEY_NOTFOUND);
+}
+
+static void objects_that_no_row_names_are_counted_and_left_alone(void **state)
+{
+	struct hsm_key stray = { .purpose = HSM_FOR_CALLER, .kind = HSM_KIND_AES, .bits = 256, .usage = HSM_USE_WRAP };
+	struct kms_err err = { 0 };
+	size_t before = 0, after = 0;
+
+	(void)state;
+	assert_int_equal(recovery_count_unknown(&d.kms, d.store->r, &before, &err), KMS_OK);
+	assert_true(random_bytes(stray.id, sizeof(stray.id)));
+	assert_int_equal(hsm_key_generate(d.kms.hsm, &stray, NULL, &err), KMS_OK);
+	assert_int_equal(recovery_count_unknown(&d.kms, d.store->r, &after, &err), KMS_OK);
+	assert_int_equal(after, before + 1);
+	assert_true(t_object_exists(&d, stray.id));
+	assert_int_equal(hsm_key_destroy(d.kms.hsm, stray.id, &err), KMS_OK);
+}
+
+static void a_damaged_row_is_a_store_error(void **state)
+{
+	struct store_change grown = { .kind = STORE_VERSION_ADD };
+	struct store_version v = { 0 };
+	struct kms_err err = { 0 };
+	struct op *op = NULL;
+	uint8_t obj[HSM_ID_LEN];
+
+	(void)state;
+	t_vault(&d, "damaged", false);
+	t_key(&d, "damaged", "k", KEY_OCT_HSM, obj);
+	op = t_op(&d, "damaged", EVENT_KEY_GET);
+	assert_int_equal(keyring_get(op, "k", NULL, &err), KMS_OK);
+	v = op->version;
+	v.tags = NULL;
+	assert_true(random_bytes(v.id, sizeof(v.id)) && random_bytes(v.obj, sizeof(v.obj)));
+	v.kty = 99;
+	grown.version = v;
+	{
+		struct write unit = { .event = { .type = EVENT_KEY_CREATE }, .changes = &grown, .change_count = 1 };
+		assert_int_equal(writer_write(d.kms.writer, &unit), KMS_OK);
+	}
+	t_op_free(op);
+	assert_int_equal(look_up("damaged", "k"), KMS_E_STORE);
 }
 
 static void a_shred_kills_root_and_resident_objects_and_blobs_and_nothing_else(void **state)
@@ -228,7 +325,7 @@ static void a_shred_that_was_cut_short_is_finished(void **state)
 	t_op_free(op);
 	assert_int_equal(look_up("shredcut", "k"), KMS_E_VAULT_SHREDDED); /* refused from the intent on */
 	t_domain_restart(&d);
-	assert_int_equal(recovery_run(&d.kms, d.store->r, &err), KMS_OK);
+	assert_int_equal(recover(RECOVER_ALL), KMS_OK);
 	assert_int_equal(store_vault_by_name(d.store->r, "shredcut", &v, NULL), KMS_OK);
 	assert_int_equal(v.state, STORE_VAULT_SHREDDED);
 	assert_false(t_object_exists(&d, obj));
@@ -279,6 +376,10 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_creation_that_was_cut_short_is_undone),
 		cmocka_unit_test(a_vault_creation_that_was_cut_short_is_undone),
 		cmocka_unit_test(a_purge_that_was_cut_short_is_finished),
+		cmocka_unit_test(a_purge_that_lost_its_outcome_and_was_repeated_does_not_stop_the_next_start),
+		cmocka_unit_test(an_interrupted_destruction_is_finished_without_a_restart),
+		cmocka_unit_test(objects_that_no_row_names_are_counted_and_left_alone),
+		cmocka_unit_test(a_damaged_row_is_a_store_error),
 		cmocka_unit_test(a_shred_kills_root_and_resident_objects_and_blobs_and_nothing_else),
 		cmocka_unit_test(a_shred_that_was_cut_short_is_finished),
 		cmocka_unit_test(a_result_whose_version_was_disabled_meanwhile_is_fenced),
