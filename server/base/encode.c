@@ -213,10 +213,22 @@ void timestamp_format(int64_t unix_us, char ret_text[TIMESTAMP_LEN + 1])
 
 bool random_bytes(void *ret_bytes, size_t len) { return RAND_bytes(ret_bytes, (int)len) == 1; }
 
+#define GUID_POOL 64 /* ids drawn from the generator at a time: one call costs as much as many bytes */
+
 bool guid_random(uint8_t ret_id[GUID_LEN])
 {
-	if (!random_bytes(ret_id, GUID_LEN))
-		return false;
+	/* Ids are no secrets, but none is ever given out twice: the pool is this thread's own. */
+	static _Thread_local struct {
+		uint8_t bytes[GUID_POOL][GUID_LEN];
+		unsigned left;
+	} pool;
+
+	if (pool.left == 0) {
+		if (!random_bytes(pool.bytes, sizeof(pool.bytes)))
+			return false;
+		pool.left = GUID_POOL;
+	}
+	memcpy(ret_id, pool.bytes[--pool.left], GUID_LEN);
 	ret_id[6] = (uint8_t)((ret_id[6] & 0x0f) | 0x40);
 	ret_id[8] = (uint8_t)((ret_id[8] & 0x3f) | 0x80);
 	return true;

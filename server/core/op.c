@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "server/base/encode.h"
@@ -127,6 +128,7 @@ void op_clear(struct op *op)
 	struct caller caller = op->caller;
 
 	store_version_clear(&op->version);
+	free(op->det);
 	memset(op, 0, sizeof(*op));
 	op->kms = kms;
 	op->store = store;
@@ -205,11 +207,15 @@ struct store_change *op_change(struct op *op, enum store_change_kind kind)
 	return c;
 }
 
+/* Without memory for it the leaf goes without its details. */
 static struct event_det *add_det(struct op *op, const char *name)
 {
 	assert(op->write.event.det_count < EVENT_DET_MAX);
+	if (op->det == NULL)
+		op->det = calloc(EVENT_DET_MAX, sizeof(*op->det));
+	if (op->det == NULL)
+		return NULL;
 	struct event_det *d = &op->det[op->write.event.det_count++];
-	memset(d, 0, sizeof(*d));
 	d->name = name;
 	op->write.event.det = op->det;
 	return d;
@@ -218,14 +224,17 @@ static struct event_det *add_det(struct op *op, const char *name)
 void op_det_text(struct op *op, const char *name, const char *text)
 {
 	struct event_det *d = add_det(op, name);
-	(void)snprintf(d->text, sizeof(d->text), "%s", text);
+	if (d != NULL)
+		(void)snprintf(d->text, sizeof(d->text), "%s", text);
 }
 
 void op_det_number(struct op *op, const char *name, int64_t number)
 {
 	struct event_det *d = add_det(op, name);
-	d->is_number = true;
-	d->number = number;
+	if (d != NULL) {
+		d->is_number = true;
+		d->number = number;
+	}
 }
 
 void op_det_guid(struct op *op, const char *name, const uint8_t id[STORE_ID_LEN])

@@ -35,7 +35,7 @@ struct op {
 	/* What will be written. */
 	struct write write;
 	struct store_change changes[OP_CHANGES_MAX];
-	struct event_det det[EVENT_DET_MAX];
+	struct event_det *det; /* owned; EVENT_DET_MAX of them, made when the first is added: most operations have none */
 	bool has_intent; /* the intent leaf is durable: an outcome must follow */
 	bool is_irreversible; /* a destruction has begun: if it cannot be finished now its intent stays open, and it is finished later */
 	bool is_sync;    /* the worker waits for the commit (two-phase, or something to do after it) */
