@@ -312,7 +312,7 @@ kms_status http_start(const struct http_config *cfg, const struct http_app *app,
 	if (cfg->cert_file != NULL && cfg->key_file != NULL && cfg->unix_path == NULL)
 		KMS_TRY(tls_store_open(cfg->cert_file, cfg->key_file, &s->tls, err));
 	if (cfg->unix_path != NULL)
-		KMS_TRY(listener_open_unix(cfg->unix_path, &s->listener, err));
+		KMS_TRY(listener_open_unix(cfg->unix_path, cfg->unix_shared, &s->listener, err));
 	else
 		KMS_TRY(listener_open_tcp(cfg->address, cfg->port, &s->listener, err));
 	KMS_TRY(start_library(s, err));

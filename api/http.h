@@ -79,7 +79,8 @@ struct http_config {
 	const char *name;        /* for the log: "main", "local" */
 	const char *address;     /* numeric IPv4 or IPv6; NULL when unix_path is set */
 	uint16_t port;           /* 0 = any free port (tests) */
-	const char *unix_path;   /* listen here instead, mode 0600, plain HTTP */
+	const char *unix_path;   /* listen here instead, plain HTTP; mode 0600 */
+	bool unix_shared;        /* mode 0666: others may connect, and the application decides by peer_uid */
 	unsigned threads;        /* epoll threads */
 	unsigned connections;    /* limit for the whole listener */
 	unsigned per_ip;         /* limit for one address; 0 = none */

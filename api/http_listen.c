@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define UNIX_SOCKET_MODE 0600
+#define UNIX_SOCKET_SHARED_MODE 0666
 
 static void listener_close_at(struct listener *l) { listener_close(l); }
 #define LISTENER_AUTO __attribute__((cleanup(listener_close_at))) struct listener
@@ -67,7 +68,7 @@ static bool is_stale_socket(const struct sockaddr_un *address)
 	return is_refused;
 }
 
-kms_status listener_open_unix(const char *path, struct listener *ret_listener, struct kms_err *err)
+kms_status listener_open_unix(const char *path, bool is_shared, struct listener *ret_listener, struct kms_err *err)
 {
 	LISTENER_AUTO l = LISTENER_NONE;
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -87,6 +88,8 @@ kms_status listener_open_unix(const char *path, struct listener *ret_listener, s
 	}
 	if (rc != 0)
 		return kms_refuse(err, KMS_E_INVALID, "socket %s: %s", path, strerror(errno));
+	if (is_shared && chmod(path, UNIX_SOCKET_SHARED_MODE) != 0)
+		return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_ERRNO, (unsigned long)errno, "chmod %s", path);
 	if (lstat(path, &st) != 0)
 		return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_ERRNO, (unsigned long)errno, "lstat %s", path);
 	l.dev = st.st_dev;

@@ -21,8 +21,8 @@ struct listener {
 
 /** @return KMS_OK | KMS_E_INVALID (address not numeric, or it cannot be bound) | KMS_E_INTERNAL */
 KMS_MUST_CHECK kms_status listener_open_tcp(const char *address, uint16_t port, struct listener *ret_listener, struct kms_err *err);
-/** A socket file left over by a process that is gone is replaced; one that is listened on is not. @return as above, | KMS_E_NOMEM */
-KMS_MUST_CHECK kms_status listener_open_unix(const char *path, struct listener *ret_listener, struct kms_err *err);
+/** is_shared: mode 0666 instead of 0600. A socket file left over by a process that is gone is replaced; one that is listened on is not. @return as above, | KMS_E_NOMEM */
+KMS_MUST_CHECK kms_status listener_open_unix(const char *path, bool is_shared, struct listener *ret_listener, struct kms_err *err);
 /** Refuse new connections from now on; the descriptor stays valid until listener_close(). Thread-safe. */
 void listener_quiesce(struct listener *l);
 /** Closes and removes our socket file. */

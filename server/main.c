@@ -129,7 +129,8 @@ static kms_status listen_all(struct server *s, struct kms_err *err)
 		                        .connections = c->listen.connections, .per_ip = c->listen.per_ip, .headers_ms = 5000,
 		                        .request_ms = 10000, .idle_s = 120, .work_ms = 60000, .cert_file = c->tls.certificate,
 		                        .key_file = c->tls.key };
-	struct http_config local_cfg = { .name = "local", .unix_path = c->admin.socket, .threads = 1, .connections = LOCAL_CONNECTIONS,
+	struct http_config local_cfg = { .name = "local", .unix_path = c->admin.socket, .unix_shared = c->admin.uids_count > 0,
+		                         .threads = 1, .connections = LOCAL_CONNECTIONS,
 		                         .headers_ms = 5000, .request_ms = 10000, .idle_s = 30, .work_ms = 120000 };
 	struct http_app main_app = api_app(s->api, false), local_app = api_app(s->api, true);
 

@@ -197,6 +197,23 @@ kms_status vault_destroy_objects(struct kms *kms, struct store *store, const str
 	return KMS_OK;
 }
 
+/* audit-log.md 11.3: a check that fails is an event of its own; the intent stays open, and the destruction is tried again until it is done. */
+static kms_status destroy_or_tell(struct op *op, size_t *ret_objects, struct kms_err *err)
+{
+	kms_status status = vault_destroy_objects(op->kms, op->store, &op->vault, ret_objects, err);
+	struct write unit = { .event = op->write.event };
+
+	if (status == KMS_OK)
+		return KMS_OK;
+	unit.event.type = EVENT_TENANT_SHRED_INCOMPLETE;
+	unit.event.phase = EVENT_SINGLE;
+	unit.event.has_ref = false;
+	unit.event.result = EVENT_FAILED;
+	unit.event.err = kms_status_inner(status) != NULL ? kms_status_inner(status) : kms_status_code(status);
+	kms_ignore(writer_write(op->kms->writer, &unit)); /* the open intent says it too */
+	return status;
+}
+
 static void truncate_after(struct op *op)
 {
 	kms_ignore(writer_truncate(op->kms->writer, NULL)); /* hygiene: what the log file keeps is wrapped under a key that is gone */
@@ -220,7 +237,7 @@ kms_status vault_shred(struct op *op, const char *reason, size_t *ret_objects, s
 	/* Nothing can take the intent back: from here every use is refused and the outcome depends on nothing. */
 	op->write.has_fence = false;
 	op->is_irreversible = true;
-	KMS_TRY(vault_destroy_objects(op->kms, op->store, &op->vault, ret_objects, err));
+	KMS_TRY(destroy_or_tell(op, ret_objects, err));
 	op_det_number(op, "objects", (int64_t)*ret_objects);
 	c = op_change(op, STORE_VAULT_ERASE);
 	c->vault = op->vault;

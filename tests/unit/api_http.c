@@ -444,6 +444,19 @@ static void a_local_socket_tells_who_is_calling(void **state)
 	assert_int_not_equal(access(rig->socket, F_OK), 0);
 }
 
+static void a_shared_local_socket_is_open_to_others(void **state)
+{
+	struct rig *rig = rig_new();
+	struct kms_err err = { 0 };
+	struct stat st;
+	*state = rig;
+	rig->cfg.unix_path = rig->socket;
+	rig->cfg.unix_shared = true;
+	assert_true(rig_start(rig, &err));
+	assert_int_equal(lstat(rig->socket, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0666);
+}
+
 static void a_left_over_socket_file_is_replaced_but_nothing_else_is(void **state)
 {
 	struct rig *rig = rig_new();
@@ -516,6 +529,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_held_request_counts_as_work_until_it_is_answered, start, stop),
 		cmocka_unit_test_setup_teardown(a_client_that_left_costs_nothing, start, stop),
 		cmocka_unit_test_teardown(a_local_socket_tells_who_is_calling, stop),
+		cmocka_unit_test_teardown(a_shared_local_socket_is_open_to_others, stop),
 		cmocka_unit_test_teardown(a_left_over_socket_file_is_replaced_but_nothing_else_is, stop),
 		cmocka_unit_test_teardown(bad_configuration_is_named, stop),
 	};
