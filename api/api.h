@@ -132,6 +132,7 @@ struct request {
 	uint8_t version[STORE_ID_LEN];
 	char item[PATH_PARAM_MAX]; /* {id} or {tenant} */
 	unsigned allowed;          /* methods of the matching paths, bits, for 405 */
+	bool is_public_path;       /* no route, but one of another method at this path is public */
 	char query_text[HTTP_URI_MAX + 2 * QUERY_MAX]; /* decoded: each name and value with a NUL of its own */
 	struct query_param query[QUERY_MAX];
 	size_t query_count;

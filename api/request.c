@@ -77,7 +77,7 @@ static kms_status admit_caller(struct request *r)
 		r->caller.uid = r->http->peer_uid;
 		return KMS_OK;
 	}
-	if (is_public(r))
+	if (is_public(r) || r->is_public_path)
 		return KMS_OK;
 	KMS_TRY(tokens_verify(r->api->tokens, r->http->authorization, &r->caller, &r->verdict_err));
 	/* Another vault's token is as good as none: nothing of this vault is shown, not even what it would refuse. */
@@ -374,6 +374,8 @@ static kms_status no_route(struct request *r, struct kms_err *err)
 
 static kms_status perform(struct request *r, struct kms_err *err)
 {
+	if (r->is_public_path)
+		return no_route(r, err);
 	if (!is_public(r))
 		KMS_TRY(op_open(&r->op, r->vault[0] != '\0' ? r->vault : NULL, err));
 	if (!router_query(r, r->http->query))

@@ -147,6 +147,7 @@ void router_match(struct request *r, enum http_method method, const char *path)
 	split_path(path, &s);
 	r->route = NULL;
 	r->allowed = 0;
+	r->is_public_path = false;
 	if (s.is_bad)
 		return;
 	for (size_t i = 0; i < API_ROUTE_COUNT; i++) {
@@ -159,6 +160,7 @@ void router_match(struct request *r, enum http_method method, const char *path)
 			return;
 		}
 		r->allowed |= 1U << route->method;
+		r->is_public_path |= route->permission == PERM_PUBLIC;
 	}
 }
 

@@ -112,7 +112,8 @@ describe("the token endpoint", () => {
 		const unknown = await d.tokenRequest("00000000-0000-4000-8000-000000000000", form());
 		assert.ok(unknown.status >= 400 && unknown.status < 500, unknown.text);
 		const get = await d.http.request("GET", `/${vault.tenant_id}/oauth2/v2.0/token`);
-		assert.ok([401, 405].includes(get.status), get.text);
+		assert.equal(get.status, 405, get.text);
+		assert.equal(get.headers.allow, "POST");
 	});
 	test("the official credential gets a token, and says so when the secret is wrong", async () => {
 		const token = await credentialOf(d, user).getToken(scope);
