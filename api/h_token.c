@@ -24,34 +24,11 @@ struct form {
 	size_t count;
 };
 
-static int hex_value(char c)
+/* In place: what ends the part becomes the NUL, or lies behind it. */
+static bool decode_in_place(char *from, const char *to)
 {
-	uint8_t v = 0;
-	char pair[2] = { '0', c };
-	return hex_decode(pair, 2, &v, 1) ? v : -1;
-}
-
-/* Decodes [from, to) in place and ends it with a NUL; false for a broken escape or a NUL inside. */
-static bool decode_in_place(char *from, char *to)
-{
-	char *out = from;
-
-	for (char *p = from; p < to; p++) {
-		char c = *p == '+' ? ' ' : *p;
-		if (c == '%') {
-			int hi = to - p > 2 ? hex_value(p[1]) : -1;
-			int lo = hi >= 0 ? hex_value(p[2]) : -1;
-			if (lo < 0 || (hi | lo) == 0)
-				return false;
-			c = (char)(hi << 4 | lo);
-			p += 2;
-		}
-		if (c == '\0')
-			return false;
-		*out++ = c;
-	}
-	*out = '\0';
-	return true;
+	size_t len = (size_t)(to - from);
+	return percent_decode(from, len, true, from, len + 1);
 }
 
 static bool form_parse(struct form *f, const uint8_t *body, size_t len)

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "server/base/encode.h"
+
 #define METHOD_LEN_MAX 32
 #define REQUEST_ID_MAX 128
 #define LINE_END 2   /* CR LF */
@@ -35,17 +37,6 @@ static const struct {
 };
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-static int hex_value(char c)
-{
-	if (is_digit(c))
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
 
 /* RFC 9110 section 5.6.2. */
 static bool is_token(const char *text, size_t len)
@@ -105,9 +96,9 @@ static const char *check_bytes(const char *target, size_t len, size_t path_len)
 			return "The request target has a character that is not allowed there.";
 		if (c != '%')
 			continue;
-		if (len - i < 3 || hex_value(target[i + 1]) < 0 || hex_value(target[i + 2]) < 0)
+		if (len - i < 3 || hex_digit(target[i + 1]) < 0 || hex_digit(target[i + 2]) < 0)
 			return "The request target has a broken percent-encoding.";
-		int byte = hex_value(target[i + 1]) * 16 + hex_value(target[i + 2]);
+		int byte = hex_digit(target[i + 1]) * 16 + hex_digit(target[i + 2]);
 		if (byte == 0 || (i < path_len && (byte == '/' || byte == '\\')))
 			return "The request target encodes a byte that is not allowed there.";
 	}

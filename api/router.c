@@ -7,44 +7,6 @@
 
 #define SEGMENTS_MAX 8
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
-/* Decode %XX (and '+' in a query) once; the guard has refused %00 already, and %2f in paths. False when malformed or too long. */
-static bool decode(const char *in, size_t len, bool plus_is_space, char *out, size_t cap)
-{
-	size_t o = 0;
-
-	if (cap == 0)
-		return false;
-	for (size_t i = 0; i < len; i++) {
-		char c = in[i];
-		if (c == '%') {
-			int hi = i + 1 < len ? hex_value(in[i + 1]) : -1;
-			int lo = i + 2 < len ? hex_value(in[i + 2]) : -1;
-			if (hi < 0 || lo < 0 || (hi == 0 && lo == 0))
-				return false;
-			c = (char)(hi << 4 | lo);
-			i += 2;
-		} else if (c == '+' && plus_is_space) {
-			c = ' ';
-		}
-		if (o + 1 >= cap)
-			return false;
-		out[o++] = c;
-	}
-	out[o] = '\0';
-	return true;
-}
-
 struct segments {
 	char text[SEGMENTS_MAX][PATH_PARAM_MAX];
 	size_t count;
@@ -62,7 +24,7 @@ static void split_path(const char *path, struct segments *ret)
 	while (*p == '/') {
 		size_t len = strcspn(++p, "/");
 		if (len > 0) {
-			if (ret->count == SEGMENTS_MAX || !decode(p, len, false, ret->text[ret->count], PATH_PARAM_MAX)) {
+			if (ret->count == SEGMENTS_MAX || !percent_decode(p, len, false, ret->text[ret->count], PATH_PARAM_MAX)) {
 				ret->is_bad = true;
 				return;
 			}
@@ -176,12 +138,12 @@ bool router_query(struct request *r, const char *raw)
 		const char *value = name_len < len ? raw + name_len + 1 : raw + len;
 		struct query_param *p = &r->query[r->query_count];
 		if (len > 0) {
-			if (r->query_count == QUERY_MAX || !decode(raw, name_len, true, out, room))
+			if (r->query_count == QUERY_MAX || !percent_decode(raw, name_len, true, out, room))
 				return false;
 			p->name = out;
 			room -= strlen(out) + 1;
 			out += strlen(out) + 1;
-			if (!decode(value, (size_t)(raw + len - value), true, out, room))
+			if (!percent_decode(value, (size_t)(raw + len - value), true, out, room))
 				return false;
 			p->value = out;
 			room -= strlen(out) + 1;

@@ -94,7 +94,7 @@ void hex_encode(const void *bytes, size_t len, char *ret_text)
 	ret_text[2 * len] = '\0';
 }
 
-static int nibble(char c)
+int hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
@@ -110,11 +110,37 @@ bool hex_decode(const char *text, size_t text_len, uint8_t *ret_bytes, size_t le
 	if (text_len != 2 * len)
 		return false;
 	for (size_t i = 0; i < len; i++) {
-		int hi = nibble(text[2 * i]), lo = nibble(text[2 * i + 1]);
+		int hi = hex_digit(text[2 * i]), lo = hex_digit(text[2 * i + 1]);
 		if (hi < 0 || lo < 0)
 			return false;
 		ret_bytes[i] = (uint8_t)(hi << 4 | lo);
 	}
+	return true;
+}
+
+bool percent_decode(const char *text, size_t len, bool plus_is_space, char *ret_text, size_t cap)
+{
+	size_t o = 0;
+
+	if (cap == 0)
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		char c = text[i];
+		if (c == '%') {
+			int hi = i + 2 < len ? hex_digit(text[i + 1]) : -1;
+			int lo = hi >= 0 ? hex_digit(text[i + 2]) : -1;
+			if (lo < 0)
+				return false;
+			c = (char)(hi << 4 | lo);
+			i += 2;
+		} else if (c == '+' && plus_is_space) {
+			c = ' ';
+		}
+		if (c == '\0' || o + 1 >= cap)
+			return false;
+		ret_text[o++] = c;
+	}
+	ret_text[o] = '\0';
 	return true;
 }
 

@@ -28,6 +28,15 @@ void hex_encode(const void *bytes, size_t len, char *ret_text);
 /** Exactly 2 * len hex digits of either case; false otherwise. */
 bool hex_decode(const char *text, size_t text_len, uint8_t *ret_bytes, size_t len);
 
+/** Value of one hex digit of either case; -1 when it is none. */
+int hex_digit(char c);
+/**
+ * Decode %XX, and '+' as a space if asked (application/x-www-form-urlencoded), once. ret_text may be `text`: the result is never longer.
+ * @param cap  room in ret_text, the NUL included
+ * @return false for a broken escape, an encoded NUL, or too little room
+ */
+bool percent_decode(const char *text, size_t len, bool plus_is_space, char *ret_text, size_t cap);
+
 /** 8-4-4-4-12 lower-case hex and a NUL: 37 bytes. */
 void guid_format(const uint8_t id[GUID_LEN], char ret_text[GUID_TEXT_LEN + 1]);
 /** Exactly 36 characters in 8-4-4-4-12 form, either case. */

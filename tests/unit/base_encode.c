@@ -194,9 +194,39 @@ static void timestamps_agree_with_the_c_library(void **state)
 	}
 }
 
+static void percent_escapes_are_decoded_once_and_within_room(void **state)
+{
+	static const struct {
+		const char *in, *out; /* out NULL = refused */
+		bool plus;
+	} CASES[] = {
+		{ "", "", false }, { "abc", "abc", false }, { "a%20b+c", "a b+c", false }, { "a%20b+c", "a b c", true }, { "%2525", "%25", false },
+		{ "%41%5a%5A", "AZZ", false }, { "%", NULL, false }, { "%4", NULL, false }, { "%zz", NULL, false }, { "%4z", NULL, false },
+		{ "a%00b", NULL, false }, { "%e2%82%ac", "\xe2\x82\xac", false },
+	};
+	char out[16], text[16];
+
+	(void)state;
+	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
+		size_t len = strlen(CASES[i].in);
+		bool good = percent_decode(CASES[i].in, len, CASES[i].plus, out, sizeof(out));
+		assert_int_equal(good, CASES[i].out != NULL);
+		if (good)
+			assert_string_equal(out, CASES[i].out);
+		memcpy(text, CASES[i].in, len + 1); /* the same in place */
+		assert_int_equal(percent_decode(text, len, CASES[i].plus, text, len + 1), good);
+		if (good)
+			assert_string_equal(text, CASES[i].out);
+	}
+	assert_false(percent_decode("", 0, false, out, 0));
+	assert_true(percent_decode("abc", 3, false, out, 4));
+	assert_false(percent_decode("abcd", 4, false, out, 4));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(percent_escapes_are_decoded_once_and_within_room),
 		cmocka_unit_test(base64_agrees_with_rfc_4648_section_10),
 		cmocka_unit_test(base64url_returns_every_byte_at_every_length),
 		cmocka_unit_test(base64url_tolerates_only_correct_padding),
