@@ -14,8 +14,8 @@ static struct t_rig RIG;
 
 /* ---- fsync, as the provider calls it ---- */
 
-static unsigned SYNCED_FILES, SYNCED_DIRS;
-static bool SYNC_FAILS;
+static atomic_uint SYNCED_FILES, SYNCED_DIRS;
+static atomic_bool SYNC_FAILS;
 
 int fsync(int fd)
 {
