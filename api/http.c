@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,6 +22,17 @@
 #define TICK_MS_MIN 5
 #define TICKS_PER_DEADLINE 8
 #define FLUSH_MS 1000            /* time for the last answers to leave when stopping */
+
+/*
+ * In front of the C library's: libmicrohttpd 0.9.75 (MHD_epoll() in its daemon.c) calls epoll_wait() again, with the same endless time-out, when it
+ * was given exactly as many events as it had room for (128), before it serves any of them. When all connections of a thread are ready and are just
+ * that many, nothing more can happen, and the thread waits for ever with all of them unserved. The library's call resolves to the program's own
+ * symbol first; this one never fills the array, so the library never asks twice. What did not fit stays ready and comes with the next call.
+ */
+int epoll_wait(int epfd, struct epoll_event *events, int maxevents, int timeout)
+{
+	return epoll_pwait(epfd, events, maxevents > 1 ? maxevents - 1 : maxevents, timeout, NULL);
+}
 
 int64_t http_now_us(void) { return clock_mono_us(&CLOCK_SYSTEM); }
 

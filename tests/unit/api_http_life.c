@@ -1,4 +1,5 @@
 /* tests/unit/api_http_life.c - the HTTP transport over time: deadlines, limits, certificates, TLS versions, stopping. */
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -537,10 +538,48 @@ static void a_listener_that_was_never_used_stops(void **state)
 	http_stop(NULL, 0);
 }
 
+#define EPOLL_BATCH 128 /* events that libmicrohttpd 0.9.75 takes at a time */
+#define AROUND 3
+
+/* The library asks again, with the same endless time-out, when it was given exactly as many events as it had room for: if all connections of a
+ * thread are ready at once, and they are just that many, it would wait for ever with all of them unserved. */
+static void as_many_ready_connections_as_the_library_takes_at_a_time_are_served(void **state)
+{
+	static struct raw_client *clients[EPOLL_BATCH + AROUND + 1];
+	struct rig *rig = *state;
+
+	rig->cfg.threads = 1;
+	rig->cfg.connections = 2 * EPOLL_BATCH;
+	rig->cfg.per_ip = 0;
+	listen_plain(rig);
+	for (size_t i = 0; i < KMS_ARRAY_LEN(clients); i++) {
+		clients[i] = client(rig);
+		assert_int_equal(raw_ask(clients[i], GET_NOW, &answer_), 200);
+	}
+	for (size_t ready = EPOLL_BATCH - AROUND; ready <= EPOLL_BATCH + AROUND; ready++) {
+		unsigned admitted = atomic_load(&rig->admits);
+		assert_true(rig_wait_ended(rig, admitted)); /* the end of a request needs the lock, too */
+		(void)pthread_mutex_lock(&rig->lock); /* the HTTP thread stops inside the first request */
+		assert_true(raw_send_text(clients[0], GET_NOW));
+		while (atomic_load(&rig->admits) == admitted)
+			(void)sched_yield();
+		for (size_t i = 1; i <= ready; i++)
+			assert_true(raw_send_text(clients[i], GET_NOW));
+		(void)pthread_mutex_unlock(&rig->lock);
+		for (size_t i = 0; i <= ready; i++) {
+			raw_read(clients[i], &answer_, false);
+			assert_int_equal(answer_.status, 200);
+		}
+	}
+	for (size_t i = 0; i < KMS_ARRAY_LEN(clients); i++)
+		raw_close(clients[i]);
+}
+
 int main(void)
 {
 #define LIFE_TEST(name) cmocka_unit_test_setup_teardown(name, prepare, finish)
 	const struct CMUnitTest tests[] = {
+		LIFE_TEST(as_many_ready_connections_as_the_library_takes_at_a_time_are_served),
 		LIFE_TEST(a_connection_that_says_nothing_is_cut),
 		LIFE_TEST(a_handshake_that_never_ends_is_cut),
 		LIFE_TEST(headers_that_drip_in_are_cut),
