@@ -244,7 +244,7 @@ static kms_status start(struct server *s, struct kms_err *err)
 	KMS_TRY(store_open_sqlite(c->storage.database, STORE_WRITE, &s->writer_store, err));
 	KMS_TRY(reserve_hold(c->storage.database, c->storage.reserve_mib, err));
 	KMS_TRY(hsm_open_pkcs11(&hsm_cfg, &s->kms.hsm, err));
-	KMS_TRY(installation_open(s->writer_store, s->kms.hsm, &s->kms.inst, err));
+	KMS_TRY(installation_open(s->writer_store, s->kms.hsm, c->log.origin, &s->kms.inst, err));
 	memcpy(log_key.id, s->kms.inst.log_key, HSM_ID_LEN);
 	hsm_pkcs11_set_log_key(s->kms.hsm, &log_key);
 	KMS_TRY(open_locals(s, err));

@@ -54,6 +54,12 @@ const char *cli_clean(const char *text, char *ret_text, size_t cap)
 		unsigned char c = (unsigned char)*text, next = (unsigned char)text[1];
 		/* C0, DEL, and C1 in UTF-8 (U+0080 to U+009F): the characters that begin a control sequence. */
 		bool is_c1 = c == 0xC2 && next >= 0x80 && next <= 0x9F;
+		if (c == '\r' && next == '\n' && n + 2 < cap) { /* Azure's messages are of several lines; one is enough here */
+			ret_text[n++] = ';';
+			ret_text[n++] = ' ';
+			text++;
+			continue;
+		}
 		ret_text[n++] = c < 0x20 || c == 0x7F || is_c1 ? '?' : *text;
 		if (is_c1)
 			text++;

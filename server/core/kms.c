@@ -49,6 +49,7 @@ static const struct own_key OWN_KEYS[] = {
 #define OWN_KEY_COUNT KMS_ARRAY_LEN(OWN_KEYS)
 #define META_DIRECTORY "directory"
 #define META_COMPLETE "installed"
+#define META_ORIGIN "log_origin"
 
 static void put_meta(struct store_change *c, const char *name, const void *value, size_t len)
 {
@@ -86,9 +87,9 @@ static kms_status read_id(struct store *store, const char *name, uint8_t ret_id[
 }
 
 /* First start: choose all ids and write them down before anything is made. */
-static kms_status plan_installation(struct store *store, struct kms_err *err)
+static kms_status plan_installation(struct store *store, const char *origin, struct kms_err *err)
 {
-	struct store_change changes[OWN_KEY_COUNT + 1];
+	struct store_change changes[OWN_KEY_COUNT + 2];
 	uint8_t id[STORE_ID_LEN];
 
 	for (size_t i = 0; i <= OWN_KEY_COUNT; i++) {
@@ -96,7 +97,22 @@ static kms_status plan_installation(struct store *store, struct kms_err *err)
 			return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_OPENSSL, 0, "random generator");
 		put_meta(&changes[i], i < OWN_KEY_COUNT ? OWN_KEYS[i].meta : META_DIRECTORY, id, sizeof(id));
 	}
+	put_meta(&changes[OWN_KEY_COUNT + 1], META_ORIGIN, origin, strlen(origin));
 	return write_meta(store, changes, KMS_ARRAY_LEN(changes), err);
+}
+
+/* A log has one origin for ever: proofs and receipts name it (audit-log.md section 2). */
+static kms_status check_origin(struct store *store, const char *origin, struct kms_err *err)
+{
+	struct store_meta meta = { 0 };
+	kms_status status = store_meta(store, META_ORIGIN, &meta, NULL);
+
+	if (status != KMS_OK)
+		return kms_fail(err, KMS_E_STORE, KMS_SRC_SELF, 0, "installation record %s is missing", META_ORIGIN);
+	if (meta.value_len == strlen(origin) && memcmp(meta.value, origin, meta.value_len) == 0) /* allowed: public */
+		return KMS_OK;
+	return kms_fail(err, KMS_E_AUDIT, KMS_SRC_SELF, 0, "this database's log is '%.*s', never another: set log.origin to that", (int)meta.value_len,
+	                (const char *)meta.value);
 }
 
 static kms_status open_own_key(struct hsm *hsm, const struct own_key *own, const uint8_t id[STORE_ID_LEN], bool may_make,
@@ -124,7 +140,7 @@ static kms_status open_own_key(struct hsm *hsm, const struct own_key *own, const
 	return hsm_key_generate(hsm, &key, ret_public, err);
 }
 
-kms_status installation_open(struct store *store, struct hsm *hsm, struct installation *ret_inst, struct kms_err *err)
+kms_status installation_open(struct store *store, struct hsm *hsm, const char *origin, struct installation *ret_inst, struct kms_err *err)
 {
 	struct installation inst = { 0 };
 	uint8_t *ids[OWN_KEY_COUNT] = { inst.log_key, inst.token_key, inst.attestation_key, inst.pseudonym_key };
@@ -135,11 +151,12 @@ kms_status installation_open(struct store *store, struct hsm *hsm, struct instal
 	bool is_complete = false;
 
 	if (status == KMS_E_NOTFOUND) {
-		KMS_TRY(plan_installation(store, err));
+		KMS_TRY(plan_installation(store, origin, err));
 		status = read_id(store, META_DIRECTORY, inst.directory, err);
 	}
 	if (status != KMS_OK)
 		return status;
+	KMS_TRY(check_origin(store, origin, err));
 	is_complete = store_meta(store, META_COMPLETE, &complete, NULL) == KMS_OK;
 	for (size_t i = 0; i < OWN_KEY_COUNT; i++) {
 		if (read_id(store, OWN_KEYS[i].meta, ids[i], err) != KMS_OK)

@@ -49,9 +49,10 @@ void kms_url(const struct kms *kms, const char *vault, char ret_url[KMS_URL_MAX]
 /**
  * Load the installation's keys, or make them on the first start: ids are written first, keys afterwards, so that a crash in between is
  * finished by the next start. Call before writer_start(), with the writer's connection.
- * @return KMS_OK | KMS_E_STORE | KMS_E_DEVICE | KMS_E_AUDIT (a key that had been made is missing from the device: detail names it)
+ * @return KMS_OK | KMS_E_STORE | KMS_E_DEVICE | KMS_E_AUDIT (a key that had been made is missing from the device, or the
+ *         log has another origin: detail says which)
  */
-KMS_MUST_CHECK kms_status installation_open(struct store *store, struct hsm *hsm, struct installation *ret_inst, struct kms_err *err);
+KMS_MUST_CHECK kms_status installation_open(struct store *store, struct hsm *hsm, const char *origin, struct installation *ret_inst, struct kms_err *err);
 
 /** Pseudonym of a subject under an HMAC key: first 16 bytes of HMAC(issuer || 0 || subject) (audit-log.md section 12). */
 KMS_MUST_CHECK kms_status pseudonym(struct hsm *hsm, const uint8_t key_id[HSM_ID_LEN], const char *issuer, const char *subject,

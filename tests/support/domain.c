@@ -38,7 +38,7 @@ void t_domain_open(struct t_domain *d)
 	assert(failed == 0);
 	d->store = state;
 	if (hsm_open_pkcs11(&d->token.cfg, &d->kms.hsm, &err) != KMS_OK ||
-	    installation_open(d->store->w, d->kms.hsm, &d->kms.inst, &err) != KMS_OK)
+	    installation_open(d->store->w, d->kms.hsm, "vault.test/audit/log1", &d->kms.inst, &err) != KMS_OK)
 		abort();
 	memcpy(log_key.id, d->kms.inst.log_key, HSM_ID_LEN);
 	hsm_pkcs11_set_log_key(d->kms.hsm, &log_key);

@@ -332,6 +332,17 @@ static void a_shred_that_was_cut_short_is_finished(void **state)
 	assert_int_equal(open_intents(), 0);
 }
 
+static void another_origin_for_the_same_log_is_refused(void **state)
+{
+	struct installation inst;
+	struct kms_err err = { 0 };
+
+	(void)state;
+	assert_int_equal(installation_open(d.store->w, d.kms.hsm, "vault.test/audit/log1", &inst, &err), KMS_OK);
+	assert_int_equal(installation_open(d.store->w, d.kms.hsm, "vault.test/audit/log2", &inst, &err), KMS_E_AUDIT);
+	assert_non_null(strstr(err.detail, "vault.test/audit/log1"));
+}
+
 static void a_result_whose_version_was_disabled_meanwhile_is_fenced(void **state)
 {
 	struct key_update off = { .has_enabled = true };
@@ -382,6 +393,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_damaged_row_is_a_store_error),
 		cmocka_unit_test(a_shred_kills_root_and_resident_objects_and_blobs_and_nothing_else),
 		cmocka_unit_test(a_shred_that_was_cut_short_is_finished),
+		cmocka_unit_test(another_origin_for_the_same_log_is_refused),
 		cmocka_unit_test(a_result_whose_version_was_disabled_meanwhile_is_fenced),
 	};
 	if (t_token_is_look(argc, argv))
