@@ -68,30 +68,61 @@ struct query_param {
 	const char *name, *value; /* decoded, in request.query_text */
 };
 
+/* What create, import and update have in common. */
+struct body_common {
+	bool has_ops, has_enabled, has_nbf, has_exp, has_tags, is_exportable, has_release_policy, has_external_key;
+	bool is_enabled;
+	uint32_t ops;
+	int64_t nbf_s, exp_s;
+	char *tags;
+};
+
+#define LOG_ENTRIES_MAX 1000 /* of one answer */
+#define LIFETIME_ACTIONS_MAX 2
+
+/* One of a rotation policy's lifetimeActions. */
+struct body_action {
+	int type;
+	char after_create[STORE_DURATION_MAX + 1], before_expiry[STORE_DURATION_MAX + 1];
+};
+
 /* All request structs; which one is valid is the route's to know. */
 union request_body {
+	struct body_common common; /* begins those of create and import, and is all of update */
 	struct {
-		int kty;
+		struct body_common common;
+		int kty, crv;
 		int64_t bits, public_exponent;
-		bool has_ops, has_exponent;
-		uint32_t ops;
-		bool is_enabled;
-		bool has_nbf, has_exp;
-		int64_t nbf_s, exp_s;
-		bool is_exportable, has_release_policy;
-		char *tags;
+		bool has_exponent;
 	} create;
 	struct {
-		bool has_ops, has_enabled, has_nbf, has_exp, has_tags;
-		uint32_t ops;
-		bool is_enabled;
-		int64_t nbf_s, exp_s;
-		char *tags;
-	} update;
+		struct body_common common;
+		int kty, crv;
+		bool to_hsm, to_hsm_too;
+		struct json_bytes n, e, x, y, key_hsm;
+		struct secret *d, *p, *q, *dp, *dq, *qi, *k;
+	} import;
 	struct {
 		int alg;
 		struct secret *value;
-	} wrap;
+		struct json_bytes iv, aad, tag;
+	} crypto;
+	struct {
+		int alg;
+		struct secret *digest;
+		struct json_bytes signature;
+	} verify;
+	struct {
+		struct json_bytes blob;
+	} restore;
+	struct {
+		int64_t count;
+	} random;
+	struct {
+		struct body_action actions[LIFETIME_ACTIONS_MAX];
+		size_t action_count;
+		char expiry_time[STORE_DURATION_MAX + 1];
+	} rotation;
 	struct {
 		char name[STORE_VAULT_NAME_MAX + 1];
 		int64_t retention_days;
@@ -136,6 +167,7 @@ struct request {
 	char query_text[HTTP_URI_MAX + 2 * QUERY_MAX]; /* decoded: each name and value with a NUL of its own */
 	struct query_param query[QUERY_MAX];
 	size_t query_count;
+	size_t api_version; /* its place in the router's table */
 	union request_body body;
 	bool has_body; /* body holds what the route's schema must clear */
 	unsigned attempts;
@@ -143,6 +175,17 @@ struct request {
 	struct op op;
 	struct http_response response; /* rendered; sent when its leaf is durable */
 	const char *content_type;
+};
+
+/* What a route answers when all is well; api/openapi.c describes them. */
+enum answer {
+	ANSWER_NOTHING, /* 204 */
+	ANSWER_REFUSED, /* known, and refused on purpose */
+	ANSWER_KEY, ANSWER_KEY_LIST, ANSWER_DELETED_KEY, ANSWER_DELETED_KEY_LIST, ANSWER_ATTESTED_KEY, ANSWER_CRYPTO, ANSWER_VERIFY, ANSWER_VALUE,
+	ANSWER_ROTATION_POLICY, ANSWER_VAULT, ANSWER_VAULT_LIST, ANSWER_SHRED, ANSWER_PRINCIPAL, ANSWER_NEW_PRINCIPAL, ANSWER_PRINCIPAL_LIST,
+	ANSWER_ROLE, ANSWER_REVOCATION, ANSWER_STATUS, ANSWER_HSM, ANSWER_ENTRIES, ANSWER_TOKEN, ANSWER_DISCOVERY, ANSWER_JWKS,
+	ANSWER_SUBSCRIPTIONS, ANSWER_LIVE, ANSWER_READY, ANSWER_OPENAPI,
+	ANSWER_COUNT
 };
 
 typedef kms_status (*handler_fn)(struct request *r, struct kms_err *err);
@@ -157,6 +200,7 @@ struct route {
 	enum event_type event; /* EVENT_NONE: no leaf */
 	enum lane lane;
 	const char *operation; /* for the log and metrics */
+	enum answer answer;
 };
 
 extern const struct route API_ROUTES[];
@@ -171,7 +215,12 @@ bool router_query(struct request *r, const char *raw);
 /** First value of a parameter, name compared without case; NULL when absent. */
 const char *query_get(const struct request *r, const char *name);
 /** KMS_OK when api-version is there and one that we speak. */
-KMS_MUST_CHECK kms_status router_api_version(const struct request *r, struct kms_err *err);
+KMS_MUST_CHECK kms_status router_api_version(struct request *r, struct kms_err *err);
+/** Is the request's version this one of the table, or a later one? */
+bool api_version_since(const struct request *r, const char *version);
+/** The versions that we speak, oldest first; NULL after the last. */
+const char *api_version_at(unsigned i);
+const char *http_method_name(enum http_method method);
 
 /* ---- auth.c: tokens ---- */
 
@@ -216,9 +265,18 @@ struct tokens *request_tokens(struct request *r);
 /** Text of the vault's URL, from configuration. */
 void request_vault_url(const struct request *r, char ret_url[KMS_URL_MAX]);
 
+/** The API's description, compact JSON; made at the start, the same for as long as the service lives. */
+const char *request_openapi(const struct request *r, size_t *ret_len);
+
+/* ---- openapi.c ---- */
+
+/** Describe API_ROUTES as an OpenAPI 3.1 document. @return the text, malloc()ed; NULL without memory */
+char *openapi_make(const struct kms *kms, size_t *ret_len);
+
 /* ---- handlers (h_*.c) ---- */
 
-extern const struct json_schema KEY_CREATE_SCHEMA, KEY_UPDATE_SCHEMA, KEY_WRAP_SCHEMA, VAULT_CREATE_SCHEMA, VAULT_SHRED_SCHEMA,
+extern const struct json_schema KEY_CREATE_SCHEMA, KEY_IMPORT_SCHEMA, KEY_UPDATE_SCHEMA, KEY_CIPHER_SCHEMA, KEY_WRAP_SCHEMA, KEY_SIGN_SCHEMA,
+	KEY_VERIFY_SCHEMA, KEY_RESTORE_SCHEMA, ROTATION_POLICY_SCHEMA, RANDOM_SCHEMA, VAULT_CREATE_SCHEMA, VAULT_SHRED_SCHEMA,
 	PRINCIPAL_CREATE_SCHEMA, ROLE_SCHEMA, REVOKE_SCHEMA, REINSTATE_SCHEMA;
 
 kms_status api_key_create(struct request *r, struct kms_err *err);
@@ -228,8 +286,23 @@ kms_status api_key_versions(struct request *r, struct kms_err *err);
 kms_status api_key_update(struct request *r, struct kms_err *err);
 kms_status api_key_rotate(struct request *r, struct kms_err *err);
 kms_status api_key_delete(struct request *r, struct kms_err *err);
+kms_status api_key_import(struct request *r, struct kms_err *err);
+kms_status api_key_backup(struct request *r, struct kms_err *err);
+kms_status api_key_restore(struct request *r, struct kms_err *err);
+kms_status api_key_attestation(struct request *r, struct kms_err *err);
+kms_status api_rotation_get(struct request *r, struct kms_err *err);
+kms_status api_rotation_set(struct request *r, struct kms_err *err);
+kms_status api_key_encrypt(struct request *r, struct kms_err *err);
+kms_status api_key_decrypt(struct request *r, struct kms_err *err);
 kms_status api_key_wrap(struct request *r, struct kms_err *err);
 kms_status api_key_unwrap(struct request *r, struct kms_err *err);
+kms_status api_key_sign(struct request *r, struct kms_err *err);
+kms_status api_key_verify(struct request *r, struct kms_err *err);
+kms_status api_random(struct request *r, struct kms_err *err);
+/** Refused on purpose. */
+kms_status api_key_release(struct request *r, struct kms_err *err);
+/** The same, for wrap and unwrap. */
+kms_status api_key_secure_wrap(struct request *r, struct kms_err *err);
 kms_status api_deleted_list(struct request *r, struct kms_err *err);
 kms_status api_deleted_get(struct request *r, struct kms_err *err);
 kms_status api_deleted_recover(struct request *r, struct kms_err *err);
@@ -254,6 +327,8 @@ kms_status api_audit_entries(struct request *r, struct kms_err *err);
 kms_status api_token(struct request *r, struct kms_err *err);
 kms_status api_discovery(struct request *r, struct kms_err *err);
 kms_status api_jwks(struct request *r, struct kms_err *err);
+kms_status api_subscriptions(struct request *r, struct kms_err *err);
+kms_status api_openapi(struct request *r, struct kms_err *err);
 kms_status api_live(struct request *r, struct kms_err *err);
 kms_status api_ready(struct request *r, struct kms_err *err);
 

@@ -129,7 +129,7 @@ kms_status tokens_issue(struct tokens *t, const struct store_principal *p, const
 	char oid[GUID_TEXT_LEN + 1], tid[GUID_TEXT_LEN + 1], jti[GUID_TEXT_LEN + 1], issuer[KMS_URL_MAX + 48];
 	uint8_t id[GUID_LEN], digest[SHA256_DIGEST_LENGTH], signature[HSM_SIGNATURE_MAX];
 	int64_t now = clock_wall_s(t->kms->clock);
-	size_t len = 0;
+	size_t len = 0, signature_len;
 	char *text = NULL;
 
 	if (token == NULL)
@@ -149,10 +149,10 @@ kms_status tokens_issue(struct tokens *t, const struct store_principal *p, const
 	                              "appid", oid, "azp", oid, "ver", "2.0", "jti", jti), err));
 	SHA256((const uint8_t *)text, len, digest);
 	memcpy(key.id, t->kms->inst.token_key, HSM_ID_LEN);
-	KMS_TRY(hsm_sign(t->kms->hsm, &key, digest, sizeof(digest), signature, err));
+	KMS_TRY(hsm_sign(t->kms->hsm, &key, HSM_SIGN_ECDSA, digest, sizeof(digest), signature, &signature_len, err));
 	text[len++] = '.';
-	b64url_encode(signature, sizeof(signature), text + len);
-	secret_shrink(token, len + B64URL_LEN(sizeof(signature)));
+	b64url_encode(signature, signature_len, text + len);
+	secret_shrink(token, len + B64URL_LEN(signature_len));
 	*ret_token = KMS_TAKE(token);
 	return KMS_OK;
 }

@@ -10,7 +10,6 @@
 #define OFFSET(member) offsetof(union request_body, member)
 #define SECRET_DAYS_DEFAULT 180
 #define PRINCIPAL_ROLES_MAX 32
-#define ENTRIES_MAX 1000
 #define ENTRIES_DEFAULT 100
 
 enum scope { SCOPE_VAULT = 1, SCOPE_INSTALLATION };
@@ -19,6 +18,13 @@ enum scope { SCOPE_VAULT = 1, SCOPE_INSTALLATION };
 
 static int parse_role(const char *text) { return (int)role_parse(text); }
 static int parse_reason(const char *text) { return (int)revoke_reason_parse(text); }
+/* Roles are known by display name and id too; these are the short ones. */
+static const char *role_name_at(unsigned i) { return role_info((enum role)(i + 1)) != NULL ? role_info((enum role)(i + 1))->slug : NULL; }
+static const char *reason_name_at(unsigned i)
+{
+	return i + 1 < REVOKE_COUNT ? revoke_reason_name((enum revoke_reason)(i + 1)) : NULL;
+}
+static const char *scope_name_at(unsigned i) { return i == 0 ? "vault" : i == 1 ? "installation" : NULL; }
 static int parse_scope(const char *text)
 {
 	return strcmp(text, "vault") == 0 ? SCOPE_VAULT : strcmp(text, "installation") == 0 ? SCOPE_INSTALLATION : 0;
@@ -33,8 +39,8 @@ static const struct json_field VAULT_FIELDS[] = {
 	{ .name = NULL },
 };
 static void vault_init(void *target) { ((union request_body *)target)->vault.retention_days = RETENTION_DAYS_MAX; }
-const struct json_schema VAULT_CREATE_SCHEMA = { .fields = VAULT_FIELDS, .size = sizeof(union request_body), .is_strict = true,
-	                                         .init = vault_init };
+const struct json_schema VAULT_CREATE_SCHEMA = { .name = "VaultCreateRequest", .fields = VAULT_FIELDS,
+	                                         .size = sizeof(union request_body), .is_strict = true, .init = vault_init };
 
 static const struct json_field SHRED_FIELDS[] = {
 	{ .name = "confirm", .kind = J_STRING, .offset = OFFSET(shred.confirm), .flag = J_NO_FLAG, .required = true, .min = 1,
@@ -42,7 +48,8 @@ static const struct json_field SHRED_FIELDS[] = {
 	{ .name = "reason", .kind = J_STRING, .offset = OFFSET(shred.reason), .flag = J_NO_FLAG, .min = 0, .max = 128 },
 	{ .name = NULL },
 };
-const struct json_schema VAULT_SHRED_SCHEMA = { .fields = SHRED_FIELDS, .size = sizeof(union request_body), .is_strict = true };
+const struct json_schema VAULT_SHRED_SCHEMA = { .name = "VaultShredRequest", .fields = SHRED_FIELDS,
+	                                         .size = sizeof(union request_body), .is_strict = true };
 
 static const struct json_field PRINCIPAL_FIELDS[] = {
 	{ .name = "name", .kind = J_STRING, .offset = OFFSET(principal.name), .flag = J_NO_FLAG, .required = true, .min = 1,
@@ -51,27 +58,31 @@ static const struct json_field PRINCIPAL_FIELDS[] = {
 	{ .name = NULL },
 };
 static void principal_init(void *target) { ((union request_body *)target)->principal.secret_days = SECRET_DAYS_DEFAULT; }
-const struct json_schema PRINCIPAL_CREATE_SCHEMA = { .fields = PRINCIPAL_FIELDS, .size = sizeof(union request_body), .is_strict = true,
-	                                             .init = principal_init };
+const struct json_schema PRINCIPAL_CREATE_SCHEMA = { .name = "PrincipalCreateRequest", .fields = PRINCIPAL_FIELDS,
+	                                         .size = sizeof(union request_body), .is_strict = true, .init = principal_init };
 
 static const struct json_field ROLE_FIELDS[] = {
 	{ .name = "principal", .kind = J_STRING, .offset = OFFSET(role.principal), .flag = J_NO_FLAG, .required = true, .min = GUID_TEXT_LEN,
 	  .max = GUID_TEXT_LEN },
-	{ .name = "role", .kind = J_ENUM, .offset = OFFSET(role.role), .flag = J_NO_FLAG, .required = true, .parse = parse_role },
-	{ .name = "scope", .kind = J_ENUM, .offset = OFFSET(role.scope), .flag = J_NO_FLAG, .parse = parse_scope },
+	{ .name = "role", .kind = J_ENUM, .offset = OFFSET(role.role), .flag = J_NO_FLAG, .required = true, .parse = parse_role,
+	  .name_at = role_name_at },
+	{ .name = "scope", .kind = J_ENUM, .offset = OFFSET(role.scope), .flag = J_NO_FLAG, .parse = parse_scope, .name_at = scope_name_at },
 	{ .name = NULL },
 };
 static void role_init(void *target) { ((union request_body *)target)->role.scope = SCOPE_VAULT; }
-const struct json_schema ROLE_SCHEMA = { .fields = ROLE_FIELDS, .size = sizeof(union request_body), .is_strict = true, .init = role_init };
+const struct json_schema ROLE_SCHEMA = { .name = "RoleRequest", .fields = ROLE_FIELDS,
+	                                         .size = sizeof(union request_body), .is_strict = true, .init = role_init };
 
 static const struct json_field REVOKE_FIELDS[] = {
-	{ .name = "reason", .kind = J_ENUM, .offset = OFFSET(revoke.reason), .flag = J_NO_FLAG, .required = true, .parse = parse_reason },
+	{ .name = "reason", .kind = J_ENUM, .offset = OFFSET(revoke.reason), .flag = J_NO_FLAG, .required = true, .parse = parse_reason,
+	  .name_at = reason_name_at },
 	{ .name = "version", .kind = J_STRING, .offset = OFFSET(revoke.version), .flag = J_NO_FLAG, .min = 32, .max = 32 },
 	{ .name = NULL },
 };
-const struct json_schema REVOKE_SCHEMA = { .fields = REVOKE_FIELDS, .size = sizeof(union request_body), .is_strict = true };
-const struct json_schema REINSTATE_SCHEMA = { .fields = REVOKE_FIELDS + 1, .size = sizeof(union request_body), .is_strict = true,
-	                                      .may_be_empty = true };
+const struct json_schema REVOKE_SCHEMA = { .name = "RevokeRequest", .fields = REVOKE_FIELDS,
+	                                         .size = sizeof(union request_body), .is_strict = true };
+const struct json_schema REINSTATE_SCHEMA = { .name = "ReinstateRequest", .fields = REVOKE_FIELDS + 1,
+	                                         .size = sizeof(union request_body), .is_strict = true, .may_be_empty = true };
 
 /* ---- vaults ---- */
 
@@ -288,7 +299,6 @@ kms_status api_status(struct request *r, struct kms_err *err)
 
 kms_status api_hsm(struct request *r, struct kms_err *err)
 {
-	static const char *const FEATURES[] = { "Ed25519", "P-256", "RSA", "AES-KW", "AES-KWP", "HMAC" };
 	struct hsm_info i = { 0 };
 	json_t *can = NULL, *cannot = NULL;
 
@@ -296,8 +306,8 @@ kms_status api_hsm(struct request *r, struct kms_err *err)
 	hsm_info(r->op.kms->hsm, &i);
 	can = json_array();
 	cannot = json_array();
-	for (unsigned bit = 0; bit < KMS_ARRAY_LEN(FEATURES); bit++)
-		if (json_array_append_new((i.features & 1U << bit) != 0 ? can : cannot, json_string(FEATURES[bit])) != 0) {
+	for (unsigned bit = 0; bit < HSM_FEATURE_COUNT; bit++)
+		if (json_array_append_new((i.features & 1U << bit) != 0 ? can : cannot, json_string(hsm_feature_name(bit))) != 0) {
 			json_decref(can);
 			json_decref(cannot);
 			return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "hsm info");
@@ -366,7 +376,7 @@ kms_status api_audit_entries(struct request *r, struct kms_err *err)
 	kms_status status = KMS_OK;
 
 	op_det_text(&r->op, "what", "entries");
-	KMS_TRY(read_number(r, "count", ENTRIES_DEFAULT, ENTRIES_MAX, &count, err));
+	KMS_TRY(read_number(r, "count", ENTRIES_DEFAULT, LOG_ENTRIES_MAX, &count, err));
 	KMS_TRY(store_event_count(r->op.store, &size, err));
 	KMS_TRY(read_number(r, "start", size > count ? size - count : 0, INT64_MAX, &start, err));
 	op_det_number(&r->op, "start", (int64_t)start);

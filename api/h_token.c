@@ -97,6 +97,10 @@ static kms_status deny_client(struct request *r, struct kms_err *err)
 	return kms_refuse(err, KMS_E_OAUTH_CLIENT, "AADSTS7000215: Invalid client id, client secret or directory, or the secret has expired.");
 }
 
+/* The paths under /adfs, for clients that speak to AD FS (`az login`), name no directory: the principal's own is meant. Client ids are unique
+ * over all directories, so nothing is guessed. */
+static bool names_directory(const struct request *r) { return r->item[0] != '\0'; }
+
 /* The principal and its directory; all wrong combinations look alike. */
 static kms_status find_client(struct request *r, const struct form *f, uint8_t ret_directory[STORE_ID_LEN], struct kms_err *err)
 {
@@ -104,7 +108,7 @@ static kms_status find_client(struct request *r, const struct form *f, uint8_t r
 	struct op *op = &r->op;
 	const char *id_text = form_get(f, "client_id"), *secret = form_get(f, "client_secret");
 	uint8_t id[STORE_ID_LEN] = { 0 }, tenant[STORE_ID_LEN] = { 0 };
-	bool is_known = guid_parse(id_text, strlen(id_text), id) && guid_parse(r->item, strlen(r->item), tenant);
+	bool is_known = guid_parse(id_text, strlen(id_text), id) && (!names_directory(r) || guid_parse(r->item, strlen(r->item), tenant));
 	kms_status status = store_principal(op->store, id, &op->principal, NULL);
 
 	if (status != KMS_OK && status != KMS_E_NOTFOUND)
@@ -119,7 +123,9 @@ static kms_status find_client(struct request *r, const struct form *f, uint8_t r
 			return deny_client(r, err);
 		memcpy(ret_directory, op->vault.directory, STORE_ID_LEN);
 	}
-	return memcmp(ret_directory, tenant, STORE_ID_LEN) == 0 ? KMS_OK : deny_client(r, err); /* allowed: ids are public */
+	if (names_directory(r) && memcmp(ret_directory, tenant, STORE_ID_LEN) != 0) /* allowed: ids are public */
+		return deny_client(r, err);
+	return KMS_OK;
 }
 
 /* The token depends on the principal as it was found: the fence withholds it if it was disabled meanwhile. */
@@ -180,20 +186,17 @@ kms_status api_token(struct request *r, struct kms_err *err)
 
 /* ---- discovery ---- */
 
-kms_status api_discovery(struct request *r, struct kms_err *err)
+/* `version`: what stands before the names of the endpoints, "/v2.0" or nothing. */
+static kms_status reply_discovery(struct request *r, const char *directory, const char *version, struct kms_err *err)
 {
 	char base[KMS_URL_MAX], url[KMS_URL_MAX + PATH_PARAM_MAX];
-	uint8_t tenant[GUID_LEN];
-	char tid[GUID_TEXT_LEN + 1], issuer[sizeof(url) + 64], authorize[sizeof(url) + 64], token[sizeof(url) + 64], jwks[sizeof(url) + 64];
+	char issuer[sizeof(url) + 64], authorize[sizeof(url) + 64], token[sizeof(url) + 64], jwks[sizeof(url) + 64];
 
-	if (!guid_parse(r->item, strlen(r->item), tenant))
-		return kms_refuse(err, KMS_E_NOTFOUND, "There is no such directory.");
-	guid_format(tenant, tid);
 	kms_url(r->op.kms, NULL, base);
-	(void)snprintf(url, sizeof(url), "%s/%s", base, tid);
-	(void)snprintf(issuer, sizeof(issuer), "%s/v2.0", url);
-	(void)snprintf(authorize, sizeof(authorize), "%s/oauth2/v2.0/authorize", url);
-	(void)snprintf(token, sizeof(token), "%s/oauth2/v2.0/token", url);
+	(void)snprintf(url, sizeof(url), "%s/%s", base, directory);
+	(void)snprintf(issuer, sizeof(issuer), "%s%s", url, version);
+	(void)snprintf(authorize, sizeof(authorize), "%s/oauth2%s/authorize", url, version);
+	(void)snprintf(token, sizeof(token), "%s/oauth2%s/token", url, version);
 	(void)snprintf(jwks, sizeof(jwks), "%s/discovery/v2.0/keys", url);
 	return reply_json(r, 200, json_pack("{s:s,s:s,s:s,s:s,s:[s],s:[s],s:[s],s:[s]}", "issuer", issuer, "authorization_endpoint", authorize,
 	                                    "token_endpoint", token, "jwks_uri", jwks, "token_endpoint_auth_methods_supported",
@@ -201,7 +204,25 @@ kms_status api_discovery(struct request *r, struct kms_err *err)
 	                                    "id_token_signing_alg_values_supported", "ES256"), err);
 }
 
+kms_status api_discovery(struct request *r, struct kms_err *err)
+{
+	uint8_t tenant[GUID_LEN];
+	char tid[GUID_TEXT_LEN + 1];
+
+	if (!names_directory(r))
+		return reply_discovery(r, "adfs", "", err);
+	if (!guid_parse(r->item, strlen(r->item), tenant))
+		return kms_refuse(err, KMS_E_NOTFOUND, "There is no such directory.");
+	guid_format(tenant, tid);
+	return reply_discovery(r, tid, "/v2.0", err);
+}
+
 kms_status api_jwks(struct request *r, struct kms_err *err) { return reply_json(r, 200, tokens_jwks(request_tokens(r)), err); }
+
+/* ---- subscriptions ---- */
+
+/* `az login` lists the subscriptions of whoever logs in and stops when nobody answers; there are none here, for anyone. */
+kms_status api_subscriptions(struct request *r, struct kms_err *err) { return reply_json(r, 200, json_pack("{s:[]}", "value"), err); }
 
 /* ---- health ---- */
 

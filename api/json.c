@@ -2,6 +2,7 @@
 #include "api/json.h"
 
 #include <openssl/crypto.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,6 +83,14 @@ static size_t utf8_length(const char *text)
 	return n;
 }
 
+#define PADDING_MAX 2 /* characters */
+#define DECODED_MAX(text_len) ((text_len) * 3 / 4 + 1) /* room that is never none */
+
+static kms_status refuse_size(const struct json_field *f, struct kms_err *err)
+{
+	return kms_refuse(err, KMS_E_INVALID, "%s: must hold %lld to %lld bytes.", f->name, (long long)f->min, (long long)f->max);
+}
+
 static kms_status read_string(const struct json_field *f, const json_t *j, void *at, struct kms_err *err)
 {
 	const char *text = json_string_value(j);
@@ -107,6 +116,19 @@ static kms_status read_int(const struct json_field *f, const json_t *j, void *at
 	return KMS_OK;
 }
 
+#define NAMES_TEXT_MAX 400 /* of a message's 512 bytes */
+
+/* Says which names there are. */
+static kms_status refuse_name(const struct json_field *f, const char *text, struct kms_err *err)
+{
+	char names[NAMES_TEXT_MAX] = "";
+	size_t len = 0;
+
+	for (unsigned i = 0; f->name_at(i) != NULL && len < sizeof(names); i++)
+		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", i > 0 ? ", " : "", f->name_at(i));
+	return kms_refuse(err, KMS_E_INVALID, "%s: unknown or unsupported value '%.64s'; there are: %s.", f->name, text, names);
+}
+
 static kms_status read_enum(const struct json_field *f, const json_t *j, void *at, struct kms_err *err)
 {
 	const char *text = json_string_value(j);
@@ -116,7 +138,7 @@ static kms_status read_enum(const struct json_field *f, const json_t *j, void *a
 		return kms_refuse(err, KMS_E_INVALID, "%s: must be a string.", f->name);
 	value = f->parse(text);
 	if (value == 0)
-		return kms_refuse(err, KMS_E_INVALID, "%s: unknown or unsupported value '%.64s'.", f->name, text);
+		return refuse_name(f, text, err);
 	memcpy(at, &value, sizeof(value));
 	return KMS_OK;
 }
@@ -133,33 +155,94 @@ static kms_status read_set(const struct json_field *f, const json_t *j, void *at
 		const char *text = json_string_value(item);
 		int bit = text != NULL ? f->parse(text) : 0;
 		if (bit == 0)
-			return kms_refuse(err, KMS_E_INVALID, "%s: unknown value '%.64s'.", f->name, text != NULL ? text : "(not a string)");
+			return refuse_name(f, text != NULL ? text : "(not a string)", err);
 		set |= (uint32_t)bit;
 	}
 	memcpy(at, &set, sizeof(set));
 	return KMS_OK;
 }
 
-static kms_status read_secret(const struct json_field *f, const json_t *j, void *at, struct kms_err *err)
+/* The text of bytes that can be min..max long, or NULL. */
+static const char *read_base64_text(const struct json_field *f, const json_t *j, size_t *ret_len, struct kms_err *err)
 {
 	const char *text = json_string_value(j);
-	size_t text_len = json_string_length(j), len = 0;
+
+	*ret_len = json_string_length(j);
+	if (text == NULL)
+		kms_ignore(kms_refuse(err, KMS_E_INVALID, "%s: must be a base64url string.", f->name)); /* the caller sees the NULL */
+	else if (*ret_len > B64URL_LEN((size_t)f->max) + PADDING_MAX)
+		kms_ignore(refuse_size(f, err));
+	else
+		return text;
+	return NULL;
+}
+
+static kms_status read_secret(const struct json_field *f, const json_t *j, void *at, struct kms_err *err)
+{
+	size_t text_len = 0, len = 0;
+	const char *text = read_base64_text(f, j, &text_len, err);
 	SECRET_AUTO *value = NULL;
 
 	if (text == NULL)
-		return kms_refuse(err, KMS_E_INVALID, "%s: must be a base64url string.", f->name);
-	if (text_len == 0 || text_len > B64URL_LEN((size_t)f->max) + 2)
-		return kms_refuse(err, KMS_E_INVALID, "%s: must hold %lld to %lld bytes.", f->name, (long long)f->min, (long long)f->max);
-	value = secret_new(text_len);
+		return KMS_E_INVALID;
+	if (text_len == 0)
+		return refuse_size(f, err);
+	value = secret_new(DECODED_MAX(text_len));
 	if (value == NULL)
 		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "secure heap");
-	if (!b64url_decode(text, text_len, secret_bytes(value), text_len, &len))
+	if (!b64url_decode(text, text_len, secret_bytes(value), DECODED_MAX(text_len), &len))
 		return kms_refuse(err, KMS_E_INVALID, "%s: is not valid base64url.", f->name);
 	if (len < (size_t)f->min || len > (size_t)f->max)
-		return kms_refuse(err, KMS_E_INVALID, "%s: must hold %lld to %lld bytes.", f->name, (long long)f->min, (long long)f->max);
+		return refuse_size(f, err);
 	secret_shrink(value, len);
 	struct secret *owned = KMS_TAKE(value);
 	memcpy(at, &owned, sizeof(owned));
+	return KMS_OK;
+}
+
+static void bytes_clear(struct json_bytes *b)
+{
+	if (b->data != NULL)
+		OPENSSL_cleanse(b->data, b->len);
+	free(b->data);
+	*b = (struct json_bytes){ 0 };
+}
+#define BYTES_AUTO __attribute__((cleanup(bytes_clear))) struct json_bytes
+
+/* The other alphabet of RFC 4648, so that one decoder serves both. */
+static void to_base64url(char *text)
+{
+	for (; *text != '\0'; text++)
+		*text = *text == '+' ? '-' : *text == '/' ? '_' : *text;
+}
+
+static kms_status read_bytes(const struct json_field *f, const json_t *j, void *at, struct kms_err *err)
+{
+	size_t text_len = 0, len = 0;
+	const char *text = read_base64_text(f, j, &text_len, err);
+	BYTES_AUTO value = { 0 };
+	BYTES_AUTO copy = { 0 };
+
+	if (text == NULL)
+		return KMS_E_INVALID;
+	value = (struct json_bytes){ .data = malloc(DECODED_MAX(text_len)), .len = DECODED_MAX(text_len) };
+	if (f->kind == J_BASE64)
+		copy = (struct json_bytes){ .data = (uint8_t *)strdup(text), .len = text_len };
+	if (value.data == NULL || (f->kind == J_BASE64 && copy.data == NULL)) {
+		value.len = copy.len = 0;
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "%s", f->name);
+	}
+	if (copy.data != NULL) {
+		to_base64url((char *)copy.data);
+		text = (const char *)copy.data;
+	}
+	if (text_len > 0 && !b64url_decode(text, text_len, value.data, value.len, &len))
+		return kms_refuse(err, KMS_E_INVALID, "%s: is not valid %s.", f->name, f->kind == J_BASE64 ? "base64" : "base64url");
+	if (len < (size_t)f->min || len > (size_t)f->max)
+		return refuse_size(f, err);
+	value.len = len;
+	memcpy(at, &value, sizeof(value));
+	value = (struct json_bytes){ 0 };
 	return KMS_OK;
 }
 
@@ -192,6 +275,22 @@ static kms_status read_tags(const struct json_field *f, json_t *j, void *at, str
 static kms_status read_members(const struct json_schema *schema, const struct json_field *fields, json_t *object, uint8_t *target,
                                struct kms_err *err);
 
+static kms_status read_list(const struct json_schema *schema, const struct json_field *f, json_t *j, uint8_t *target, struct kms_err *err)
+{
+	size_t i = 0, count = json_array_size(j);
+	json_t *element = NULL;
+
+	if (!json_is_array(j) || count > (size_t)f->max)
+		return kms_refuse(err, KMS_E_INVALID, "%s: must be an array of at most %lld objects.", f->name, (long long)f->max);
+	json_array_foreach(j, i, element) {
+		if (!json_is_object(element))
+			return kms_refuse(err, KMS_E_INVALID, "%s: each element must be an object.", f->name);
+		KMS_TRY(read_members(schema, f->fields, element, target + f->offset + i * f->stride, err));
+	}
+	memcpy(target + f->count, &count, sizeof(count));
+	return KMS_OK;
+}
+
 static kms_status read_value(const struct json_schema *schema, const struct json_field *f, json_t *j, uint8_t *target, struct kms_err *err)
 {
 	void *at = target + f->offset;
@@ -202,7 +301,10 @@ static kms_status read_value(const struct json_schema *schema, const struct json
 	case J_ENUM: return read_enum(f, j, at, err);
 	case J_SET: return read_set(f, j, at, err);
 	case J_SECRET: return read_secret(f, j, at, err);
+	case J_BYTES:
+	case J_BASE64: return read_bytes(f, j, at, err);
 	case J_TAGS: return read_tags(f, j, at, err);
+	case J_LIST: return read_list(schema, f, j, target, err);
 	case J_BOOL: {
 		bool value = json_is_true(j);
 		if (!json_is_boolean(j))
@@ -254,6 +356,68 @@ static kms_status read_members(const struct json_schema *schema, const struct js
 	return KMS_OK;
 }
 
+static void free_erased(char *text)
+{
+	if (text != NULL)
+		OPENSSL_cleanse(text, strlen(text));
+	free(text);
+}
+
+static void clear_secret(uint8_t *at)
+{
+	struct secret *value = NULL;
+
+	memcpy(&value, at, sizeof(value));
+	secret_free(value);
+	memset(at, 0, sizeof(value));
+}
+
+static void clear_members(const struct json_field *fields, uint8_t *target, bool only_secrets)
+{
+	for (const struct json_field *f = fields; f->name != NULL; f++) {
+		uint8_t *at = target + f->offset;
+		struct json_bytes bytes = { 0 };
+		char *text = NULL;
+		switch (f->kind) {
+		case J_SECRET:
+			clear_secret(at);
+			break;
+		case J_BYTES:
+		case J_BASE64:
+			if (!only_secrets)
+				memcpy(&bytes, at, sizeof(bytes));
+			bytes_clear(&bytes);
+			break;
+		case J_TAGS:
+			if (!only_secrets)
+				memcpy(&text, at, sizeof(text));
+			free_erased(text);
+			break;
+		case J_OBJECT:
+			clear_members(f->fields, target, only_secrets);
+			break;
+		case J_LIST:
+			for (size_t i = 0; i < (size_t)f->max; i++)
+				clear_members(f->fields, at + i * f->stride, only_secrets);
+			break;
+		case J_STRING:
+		case J_BOOL:
+		case J_INT:
+		case J_ENUM:
+		case J_SET:
+			break;
+		}
+	}
+}
+
+void json_clear(const struct json_schema *schema, void *target)
+{
+	clear_members(schema->fields, target, false);
+	OPENSSL_cleanse(target, schema->size);
+}
+
+void json_drop_secrets(const struct json_schema *schema, void *target) { clear_members(schema->fields, target, true); }
+
 static void prepare(const struct json_schema *schema, void *target)
 {
 	memset(target, 0, schema->size);
@@ -271,12 +435,11 @@ kms_status json_read(const struct json_schema *schema, const uint8_t *body, size
 		return KMS_OK;
 	j = json_parse_object(body, len);
 	if (j == NULL)
-		return kms_refuse(err, KMS_E_INVALID, "The request body must be one JSON object without duplicate members, at most %d levels deep "
-		                  "and with at most %d members.", JSON_DEPTH_MAX, JSON_MEMBERS_MAX);
+		return kms_refuse(err, KMS_E_INVALID, "Expected one JSON object without duplicate members, at most %d levels deep and with at most "
+		                  "%d members.", JSON_DEPTH_MAX, JSON_MEMBERS_MAX);
 	status = read_members(schema, schema->fields, j, target, err);
 	if (status != KMS_OK) {
-		if (schema->clear != NULL)
-			schema->clear(target);
+		json_clear(schema, target);
 		prepare(schema, target);
 	}
 	return status;
@@ -304,4 +467,41 @@ char *json_text(const json_t *j, size_t *ret_len)
 	text[len] = '\0';
 	*ret_len = len;
 	return text;
+}
+
+/* ---- answers ---- */
+
+static void drop(json_t **container)
+{
+	json_decref(*container);
+	*container = NULL;
+}
+
+void json_put(json_t **object, const char *name, json_t *value)
+{
+	if (*object == NULL)
+		json_decref(value);
+	else if (value == NULL || json_object_set_new(*object, name, value) != 0)
+		drop(object);
+}
+
+void json_add(json_t **array, json_t *value)
+{
+	if (*array == NULL)
+		json_decref(value);
+	else if (value == NULL || json_array_append_new(*array, value) != 0)
+		drop(array);
+}
+
+json_t *json_base64url(const void *bytes, size_t len)
+{
+	char *text = malloc(B64URL_LEN(len) + 1);
+	json_t *j = NULL;
+
+	if (text == NULL)
+		return NULL;
+	b64url_encode(bytes, len, text);
+	j = json_stringn(text, B64URL_LEN(len));
+	free_erased(text);
+	return j;
 }

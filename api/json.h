@@ -19,12 +19,21 @@ enum json_kind {
 	J_INT,    /* int64_t, min..max */
 	J_ENUM,   /* int, through parse(); unknown names are refused */
 	J_SET,    /* uint32_t: array of names, each through parse() giving one bit; empty is refused when min > 0 */
-	J_SECRET, /* struct secret *, from base64url; min..max bytes; owned by the struct's clear function */
+	J_SECRET, /* struct secret *, from base64url; min..max bytes, min at least 1; owned */
+	J_BYTES,  /* struct json_bytes, from base64url; min..max bytes; owned */
+	J_BASE64, /* the same, from base64url or base64 */
 	J_OBJECT, /* nested fields of the same struct */
-	J_TAGS,   /* char *, malloc()ed: an object of strings to strings, as compact text; owned likewise */
+	J_LIST,   /* array of at most max objects: the fields are those of one element of `stride` bytes; their number goes to the size_t at `count` */
+	J_TAGS,   /* char *, malloc()ed: an object of strings to strings, as compact text; owned */
 };
 
 #define J_NO_FLAG SIZE_MAX
+
+/* What a member owns; absent = NULL. Present but empty has data and length 0. */
+struct json_bytes {
+	uint8_t *data; /* malloc()ed, erased when released */
+	size_t len;
+};
 
 struct json_field {
 	const char *name;
@@ -32,18 +41,22 @@ struct json_field {
 	size_t offset;
 	size_t flag; /* offset of a bool set when the member is there, or J_NO_FLAG */
 	bool required;
-	int64_t min, max;               /* characters, value, or bytes */
+	int64_t min, max;               /* characters, value, bytes, or elements */
 	int (*parse)(const char *text); /* J_ENUM, J_SET: 0 = unknown */
-	const struct json_field *fields; /* J_OBJECT; ended by a NULL name */
+	const char *(*name_at)(unsigned i); /* J_ENUM, J_SET: the names that parse() knows, NULL after the last; for messages and the API's description */
+	const struct json_field *fields; /* J_OBJECT, J_LIST; ended by a NULL name */
+	size_t stride, count;            /* J_LIST */
+	bool is_nullable;                /* in answers, for the API's description only: null stands for none */
 };
 
 struct json_schema {
+	const char *name;                /* in the API's description */
 	const struct json_field *fields; /* ended by a NULL name */
 	size_t size;                     /* of the struct */
+	size_t body_max;                 /* bytes of the whole body; 0 = the usual limit */
 	bool is_strict;                  /* unknown members are refused (our own dialects) or ignored (Key Vault) */
 	bool may_be_empty;               /* no body at all is an empty object */
 	void (*init)(void *target);      /* defaults; NULL = zeroes */
-	void (*clear)(void *target);     /* releases what members own; NULL = nothing to release */
 };
 
 #define JSON_DEPTH_MAX 16
@@ -55,13 +68,26 @@ struct json_schema {
 void json_setup(void);
 /**
  * Parse and validate a body. Duplicate members, trailing text, wrong types and what exceeds depth or number are refused; null = absent.
- * @param target  schema->size bytes; filled only if all is valid, otherwise left as init() made it
+ * @param target  schema->size bytes; filled only if all is valid, otherwise left as init() made it; release it with json_clear()
  * @return KMS_OK | KMS_E_INVALID (message names the member) | KMS_E_NOMEM
  */
 KMS_MUST_CHECK kms_status json_read(const struct json_schema *schema, const uint8_t *body, size_t len, void *target, struct kms_err *err);
+/** Erase and release what the members of a struct own. */
+void json_clear(const struct json_schema *schema, void *target);
+/** Of what the members own, only the secrets; json_clear() is still due. */
+void json_drop_secrets(const struct json_schema *schema, void *target);
 /** Strict parse of a whole document (an object), for tokens. NULL when it is not one. The caller owns it. */
 json_t *json_parse_object(const uint8_t *text, size_t len);
 /** Compact text of an object, malloc()ed (not jansson's allocator); NULL without memory. */
 char *json_text(const json_t *j, size_t *ret_len);
+
+/* Answers are built step by step: a step that fails makes the whole NULL, and all further steps do nothing. */
+
+/** Set a member; takes the value in every case. */
+void json_put(json_t **object, const char *name, json_t *value);
+/** Append to an array; takes the value in every case. */
+void json_add(json_t **array, json_t *value);
+/** Base64url text of bytes, of which no copy is left behind. */
+json_t *json_base64url(const void *bytes, size_t len);
 
 #endif

@@ -40,21 +40,42 @@ void reply_empty(struct request *r, int status)
 	r->content_type = NULL;
 }
 
-static json_t *error_object(kms_status status, const char *message)
+/* Messages quote callers, cut to a length that may end within a character, or are no text at all; JSON takes UTF-8 only. */
+static void make_utf8(const char *message, char *ret_text, size_t cap)
+{
+	size_t left = strlen(message), n = 0;
+
+	while (left > 0) {
+		size_t len = utf8_char_len(message, left), taken = len > 0 ? len : 1;
+		if (n + taken >= cap)
+			break;
+		memcpy(ret_text + n, len > 0 ? message : "?", taken);
+		n += taken;
+		message += taken;
+		left -= taken;
+	}
+	ret_text[n] = '\0';
+}
+
+static json_t *error_object(kms_status status, const char *any_message)
 {
 	const char *inner = kms_status_inner(status);
+	char message[sizeof(((struct kms_err *)0)->message)];
 
+	make_utf8(any_message, message, sizeof(message));
 	if (inner == NULL)
 		return json_pack("{s:{s:s,s:s}}", "error", "code", kms_status_code(status), "message", message);
 	return json_pack("{s:{s:s,s:s,s:{s:s}}}", "error", "code", kms_status_code(status), "message", message, "innererror", "code", inner);
 }
 
 /* RFC 6749 section 5.2. */
-static json_t *oauth_error(const struct request *r, kms_status status, const char *message)
+static json_t *oauth_error(const struct request *r, kms_status status, const char *any_message)
 {
+	char message[sizeof(((struct kms_err *)0)->message)];
 	bool is_ours = status >= KMS_E_OAUTH_REQUEST && status <= KMS_E_OAUTH_SCOPE;
 	const char *code = is_ours ? kms_status_code(status) : kms_status_http(status) < 500 ? "invalid_request" : "temporarily_unavailable";
 
+	make_utf8(any_message, message, sizeof(message));
 	return json_pack("{s:s,s:s,s:s}", "error", code, "error_description", message, "trace_id", r->id);
 }
 
@@ -84,13 +105,11 @@ static void add(struct header_list *l, const char *name, const char *value)
 
 static void add_allow(const struct request *r, struct header_list *l, char *text, size_t cap)
 {
-	static const char *const NAMES[] = { [HTTP_GET] = "GET", [HTTP_POST] = "POST", [HTTP_PUT] = "PUT", [HTTP_PATCH] = "PATCH",
-		                             [HTTP_DELETE] = "DELETE" };
 	size_t len = 0;
 
-	for (unsigned m = 0; m < KMS_ARRAY_LEN(NAMES); m++)
-		if ((r->allowed & 1U << m) != 0 && NAMES[m] != NULL)
-			len += (size_t)snprintf(text + len, cap - len, "%s%s", len > 0 ? ", " : "", NAMES[m]);
+	for (unsigned m = 0; m < HTTP_OTHER; m++)
+		if ((r->allowed & 1U << m) != 0)
+			len += (size_t)snprintf(text + len, cap - len, "%s%s", len > 0 ? ", " : "", http_method_name((enum http_method)m));
 	add(l, "Allow", text);
 }
 

@@ -1,6 +1,5 @@
 /* api/request.c - a request's life: admitted and authenticated on an HTTP thread, worked on in a lane, written, and only then answered. */
 #include <arpa/inet.h>
-#include <openssl/crypto.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +20,8 @@ struct api {
 	struct worker *lanes[LANE_COUNT];
 	struct tokens *tokens;
 	struct vault_names *names;
+	char *openapi; /* owned; never changes */
+	size_t openapi_len;
 	atomic_bool is_stopping;
 	atomic_uint shares[LANE_COUNT][SHARES]; /* requests of each directory in each lane, until they are answered */
 	struct housekeeping {
@@ -34,6 +35,11 @@ struct api {
 
 struct kms *request_kms(struct request *r) { return r->api->cfg.kms; }
 struct tokens *request_tokens(struct request *r) { return r->api->tokens; }
+const char *request_openapi(const struct request *r, size_t *ret_len)
+{
+	*ret_len = r->api->openapi_len;
+	return r->api->openapi;
+}
 void request_vault_url(const struct request *r, char ret_url[KMS_URL_MAX]) { kms_url(r->api->cfg.kms, r->op.vault.name, ret_url); }
 
 /* ---- admission, on an HTTP thread ---- */
@@ -108,6 +114,9 @@ static void admit(void *arg, struct http_request *http, struct http_admission *r
 		return;
 	router_match(r, http->method, http->path);
 	r->verdict = admit_caller(r);
+	/* Only who was authenticated may fill more than the usual. */
+	if (r->verdict == KMS_OK && r->route != NULL && r->route->body != NULL && r->route->body->body_max != 0)
+		ret_admission->body_max = r->route->body->body_max;
 }
 
 static void admit_remote(void *arg, struct http_request *http, struct http_admission *ret) { admit(arg, http, ret, false); }
@@ -356,8 +365,12 @@ static kms_status read_body(struct request *r, struct kms_err *err)
 {
 	const struct json_schema *schema = r->route->body;
 
-	if (schema == NULL || r->has_body)
+	if (schema == NULL)
 		return KMS_OK;
+	if (r->has_body) { /* decided anew: the secrets of the first time are gone */
+		json_clear(schema, &r->body);
+		r->has_body = false;
+	}
 	if (r->http->body_len > 0 && !has_content_type(r, "application/json"))
 		return kms_refuse(err, KMS_E_MEDIA, "%s", kms_status_text(KMS_E_MEDIA));
 	KMS_TRY(json_read(schema, r->http->body, r->http->body_len, &r->body, err));
@@ -415,6 +428,9 @@ static void run(struct job *job, void *thread_state)
 		return;
 	}
 	status = perform(r, &err);
+	/* What waits for the disk, or for a slow reader, holds no secret: the secure heap is small, and everybody's. */
+	if (r->has_body)
+		json_drop_secrets(r->route->body, &r->body);
 	finish(r, status, &err);
 }
 
@@ -489,11 +505,10 @@ static void end(void *arg, struct http_request *http)
 		return;
 	if (r->share != NULL)
 		atomic_fetch_sub(r->share, 1);
-	if (r->has_body && r->route->body->clear != NULL)
-		r->route->body->clear(&r->body);
+	if (r->has_body)
+		json_clear(r->route->body, &r->body);
 	if (r->op.kms != NULL)
 		op_clear(&r->op);
-	OPENSSL_cleanse(&r->body, sizeof(r->body));
 	free(r);
 	http->app = NULL;
 }
@@ -507,7 +522,8 @@ struct http_app api_app(struct api *api, bool is_local)
 
 static const uint64_t SETTLED_IN[LANE_COUNT] = {
 	[LANE_CONTROL] = RECOVER_TYPE(EVENT_ROLE_GRANT) | RECOVER_TYPE(EVENT_ROLE_REVOKE),
-	[LANE_KEYGEN] = RECOVER_TYPE(EVENT_KEY_CREATE) | RECOVER_TYPE(EVENT_KEY_ROTATE),
+	[LANE_KEYGEN] = RECOVER_TYPE(EVENT_KEY_CREATE) | RECOVER_TYPE(EVENT_KEY_ROTATE) | RECOVER_TYPE(EVENT_KEY_IMPORT) |
+	                RECOVER_TYPE(EVENT_KEY_BACKUP) | RECOVER_TYPE(EVENT_KEY_RESTORE),
 	[LANE_DESTROY] = RECOVER_TYPE(EVENT_KEY_PURGE) | RECOVER_TYPE(EVENT_TENANT_SHRED) | RECOVER_TYPE(EVENT_TENANT_CREATE),
 };
 
@@ -585,6 +601,9 @@ static kms_status start_parts(struct api *api, struct kms_err *err)
 	struct store *store = NULL;
 	kms_status status = KMS_OK;
 
+	api->openapi = openapi_make(api->cfg.kms, &api->openapi_len);
+	if (api->openapi == NULL)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "the API's description");
 	KMS_TRY(tokens_new(api->cfg.kms, &api->tokens, err));
 	KMS_TRY(api->cfg.open_store(api->cfg.arg, &store, err));
 	status = vault_names_new(store, &api->names, err);
@@ -636,6 +655,7 @@ void api_free(struct api *api)
 	api_stop(api);
 	tokens_free(api->tokens);
 	vault_names_free(api->names);
+	free(api->openapi);
 	free(api);
 }
 

@@ -167,18 +167,40 @@ const char *query_get(const struct request *r, const char *name)
 
 /* keyvault-keys.md section 1: from 7.0 to the newest stable, previews up to there included. */
 static const char *const API_VERSIONS[] = {
-	"7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6-preview.1", "7.6-preview.2", "7.6",
+	"7.0", "7.1", "7.2-preview", "7.2", "7.3-preview", "7.3", "7.4-preview.1", "7.4", "7.5-preview.1", "7.5", "7.6-preview.1",
+	"7.6-preview.2", "7.6",
 	"2025-06-01-preview", "2025-07-01", "2026-01-01-preview", "2026-03-01-preview", "2026-04-01",
 };
 
-kms_status router_api_version(const struct request *r, struct kms_err *err)
+const char *api_version_at(unsigned i) { return i < KMS_ARRAY_LEN(API_VERSIONS) ? API_VERSIONS[i] : NULL; }
+
+/* Its place in the table; past the end when it is not there. */
+static size_t version_rank(const char *version)
+{
+	size_t i = 0;
+
+	while (i < KMS_ARRAY_LEN(API_VERSIONS) && strcasecmp(version, API_VERSIONS[i]) != 0)
+		i++;
+	return i;
+}
+
+kms_status router_api_version(struct request *r, struct kms_err *err)
 {
 	const char *version = query_get(r, "api-version");
 
 	if (version == NULL || *version == '\0')
 		return kms_refuse(err, KMS_E_INVALID, "The query parameter api-version is required.");
-	for (size_t i = 0; i < KMS_ARRAY_LEN(API_VERSIONS); i++)
-		if (strcasecmp(version, API_VERSIONS[i]) == 0)
-			return KMS_OK;
+	r->api_version = version_rank(version);
+	if (r->api_version < KMS_ARRAY_LEN(API_VERSIONS))
+		return KMS_OK;
 	return kms_refuse(err, KMS_E_INVALID, "The api-version '%.32s' is not supported; use 7.0 to 7.6, 2025-07-01 or 2026-04-01.", version);
+}
+
+bool api_version_since(const struct request *r, const char *version) { return r->api_version >= version_rank(version); }
+
+const char *http_method_name(enum http_method method)
+{
+	static const char *const NAMES[] = { [HTTP_GET] = "GET", [HTTP_HEAD] = "HEAD", [HTTP_POST] = "POST", [HTTP_PUT] = "PUT",
+		                             [HTTP_PATCH] = "PATCH", [HTTP_DELETE] = "DELETE", [HTTP_OPTIONS] = "OPTIONS" };
+	return method < KMS_ARRAY_LEN(NAMES) ? NAMES[method] : "OTHER";
 }

@@ -16,10 +16,25 @@
 #define HSM_ID_LEN 16        /* CKA_ID: random, never reused */
 #define HSM_RSA_MAX 512      /* bytes of a 4096-bit modulus */
 #define HSM_BLOB_MAX 4096    /* a wrapped version: AES-KWP(root, PKCS#8) */
-#define HSM_SIGNATURE_MAX 64 /* P-256 r || s, or Ed25519 */
+#define HSM_POINT_MAX 133    /* 0x04 || x || y of P-521 */
+#define HSM_SIGNATURE_MAX 512 /* RSA-4096; a curve's r || s is at most 132, Ed25519 64, a MAC 64 */
 #define HSM_WRAP_MAX 4096    /* largest caller value that the AES wrap verbs take, bytes */
+#define HSM_DATA_MAX (2 * 1024 * 1024) /* largest input of encrypt, decrypt and HMAC, bytes */
+#define HSM_TRANSFER_MAX 8192 /* largest transfer blob: RSA ciphertext || wrapped PKCS#8 */
+#define HSM_GCM_NONCE_LEN 12
+#define HSM_GCM_TAG_LEN 16
+#define HSM_IV_LEN 16 /* CBC; room for a GCM nonce */
 
-enum hsm_kind { HSM_KIND_RSA = 1, HSM_KIND_AES, HSM_KIND_HMAC, HSM_KIND_P256, HSM_KIND_ED25519 };
+enum hsm_kind {
+	HSM_KIND_RSA = 1,
+	HSM_KIND_AES,
+	HSM_KIND_HMAC, /* generic secret */
+	HSM_KIND_P256,
+	HSM_KIND_ED25519,
+	HSM_KIND_P384,
+	HSM_KIND_P521,
+	HSM_KIND_P256K, /* secp256k1 */
+};
 
 /* What an object is for. Fixes its template (one table, spec/hazards.md row 1k) and its label; each has one purpose. */
 enum hsm_purpose {
@@ -28,18 +43,20 @@ enum hsm_purpose {
 	HSM_FOR_ATTESTATION, /* P-256: signs certificates */
 	HSM_FOR_ROOT,        /* AES-256: wraps and unwraps versions of one vault, nothing else */
 	HSM_FOR_PSEUDONYMS,  /* HMAC, 32 bytes: pseudonyms of one vault or of the installation */
-	HSM_FOR_CALLER,      /* a version that callers use: RSA or AES */
+	HSM_FOR_CALLER,      /* a version that callers use: RSA, a curve, AES or HMAC */
+	HSM_FOR_EXCHANGE,    /* RSA, resident: unwraps keys that are transferred in (BYOK), nothing else */
+	HSM_FOR_BACKUP,      /* AES-256: seals key backups of one epoch, nothing else */
 };
 
-/* Operations that a caller's version may be used for inside the device; derived from key_ops. */
-enum hsm_usage { HSM_USE_DECRYPT = 1 << 0, HSM_USE_SIGN = 1 << 1, HSM_USE_WRAP = 1 << 2 };
+/* Operations that a caller's version may be used for inside the device; derived from key_ops. WRAP: AES key wrap, both directions. */
+enum hsm_usage { HSM_USE_DECRYPT = 1 << 0, HSM_USE_SIGN = 1 << 1, HSM_USE_WRAP = 1 << 2, HSM_USE_ENCRYPT = 1 << 3 };
 
 /* Names one key to the provider. Borrowed for the call. */
 struct hsm_key {
 	uint8_t id[HSM_ID_LEN];
 	enum hsm_purpose purpose;
 	enum hsm_kind kind;
-	uint16_t bits;          /* RSA 2048/3072/4096; AES 128/192/256; otherwise 0 */
+	uint16_t bits;          /* RSA 2048/3072/4096; AES 128/192/256; a caller's HMAC 256/384/512; otherwise 0 */
 	uint32_t usage;         /* enum hsm_usage bits, for HSM_FOR_CALLER */
 	const uint8_t *wrapped; /* NULL: resident, a token object; else the blob, unwrapped under root_id on use and cached */
 	size_t wrapped_len;
@@ -52,13 +69,34 @@ struct hsm_public {
 	size_t n_len;
 	uint8_t e[8];
 	size_t e_len;
-	uint8_t point[65]; /* P-256: 0x04 || x || y (65); Ed25519: 32 bytes */
+	uint8_t point[HSM_POINT_MAX]; /* curves: 0x04 || x || y (65, 97, 133, 65); Ed25519: 32 bytes */
 	size_t point_len;
+};
+
+/* A key that a caller hands over in clear, checked by core (server/core/material.h). All borrowed. */
+struct hsm_material {
+	const struct secret *secret; /* AES, HMAC: the key; curves: the scalar, as long as a coordinate; RSA: d */
+	const struct secret *p, *q, *dp, *dq, *qi; /* RSA */
+	struct hsm_public pub;                     /* RSA: n, e; curves: the point */
+};
+
+/* What the device says of a key (PKCS#11 2.40 sections 4.4 to 4.10), for attestation. */
+struct hsm_attributes {
+	bool is_token, is_private, is_sensitive, is_always_sensitive, is_extractable, is_never_extractable, is_local, is_modifiable, is_copyable;
+	bool may_encrypt, may_decrypt, may_sign, may_wrap, may_unwrap, may_derive;
 };
 
 /* The order of the values is the order of the names in `holdfast hsm info`. */
 enum hsm_rsa_alg { HSM_RSA_OAEP_SHA1, HSM_RSA_OAEP_SHA256, HSM_RSA_PKCS1_V15 };
 enum hsm_aes_alg { HSM_AES_KW /* RFC 3394 */, HSM_AES_KWP /* RFC 5649 */ };
+enum hsm_cipher { HSM_CIPHER_GCM /* 96-bit nonce, 128-bit tag */, HSM_CIPHER_CBC /* no padding */, HSM_CIPHER_CBC_PAD /* PKCS #7 */ };
+enum hsm_sign_alg {
+	HSM_SIGN_ECDSA,     /* input: a digest of 32, 48 or 64 bytes; r || s, each as long as a coordinate */
+	HSM_SIGN_EDDSA,     /* input: the message */
+	HSM_SIGN_RSA_PKCS1, /* input: what the padding takes: a DigestInfo, or any bytes (RSNULL), at most modulus - 11 */
+	HSM_SIGN_PSS_SHA256, HSM_SIGN_PSS_SHA384, HSM_SIGN_PSS_SHA512, /* input: the digest; MGF1 with the same hash, salt as long as the digest */
+	HSM_SIGN_HMAC_SHA256, HSM_SIGN_HMAC_SHA384, HSM_SIGN_HMAC_SHA512, /* input: the message */
+};
 
 enum hsm_feature {
 	HSM_CAN_ED25519 = 1 << 0,
@@ -66,8 +104,21 @@ enum hsm_feature {
 	HSM_CAN_RSA = 1 << 2, /* generate, wrap under a root, load, raw decrypt */
 	HSM_CAN_AES_KW = 1 << 3,
 	HSM_CAN_AES_KWP = 1 << 4, /* unwrap in the device, wrap from AES-ECB blocks */
-	HSM_CAN_HMAC = 1 << 5,
+	HSM_CAN_HMAC = 1 << 5,    /* HMAC-SHA-256 with a resident key */
+	HSM_CAN_RSA_PKCS1 = 1 << 6,
+	HSM_CAN_RSA_PSS = 1 << 7,
+	HSM_CAN_AES_GCM = 1 << 8,
+	HSM_CAN_AES_CBC = 1 << 9, /* with and without padding */
+	HSM_CAN_P384 = 1 << 10,
+	HSM_CAN_P521 = 1 << 11,
+	HSM_CAN_P256K = 1 << 12,
+	HSM_CAN_WRAPPED_EC = 1 << 13,     /* a curve's private half round-trips under a root */
+	HSM_CAN_WRAPPED_SECRET = 1 << 14, /* so does a secret, as AES key and as HMAC key; SHA-384 and SHA-512 included */
+	HSM_CAN_TRANSFER = 1 << 15,       /* OAEP unwrap of an AES key, KWP unwrap under it */
 };
+#define HSM_FEATURE_COUNT 16
+/** "RSA-PSS signatures", by bit number 0..HSM_FEATURE_COUNT-1; for people and `holdfast hsm info`. */
+const char *hsm_feature_name(unsigned bit);
 
 struct hsm_info {
 	char manufacturer[33], model[17], serial[17], label[33], library[33], firmware[16];
@@ -99,10 +150,19 @@ struct hsm_ops {
 	kms_status (*keys_gone)(struct hsm *h, const uint8_t (*ids)[HSM_ID_LEN], size_t count, const uint8_t witness_id[HSM_ID_LEN],
 	                        bool *ret_gone, struct kms_err *err);
 	kms_status (*keys_list)(struct hsm *h, hsm_object_fn each, void *arg, struct kms_err *err);
-	kms_status (*sign)(struct hsm *h, const struct hsm_key *key, const uint8_t *input, size_t input_len,
-	                   uint8_t ret_signature[HSM_SIGNATURE_MAX], struct kms_err *err);
-	kms_status (*hmac)(struct hsm *h, const struct hsm_key *key, const uint8_t *input, size_t input_len, uint8_t ret_mac[32],
-	                   struct kms_err *err);
+	kms_status (*key_import)(struct hsm *h, const struct hsm_key *key, const struct hsm_material *material, uint8_t *ret_blob,
+	                         size_t *ret_blob_len, struct kms_err *err);
+	kms_status (*key_transfer)(struct hsm *h, const struct hsm_key *exchange, const struct hsm_key *key, const uint8_t *transfer,
+	                           size_t transfer_len, struct hsm_public *ret_public, struct kms_err *err);
+	kms_status (*key_attributes)(struct hsm *h, const struct hsm_key *key, struct hsm_attributes *ret_attributes, struct kms_err *err);
+	kms_status (*sign)(struct hsm *h, const struct hsm_key *key, enum hsm_sign_alg alg, const uint8_t *input, size_t input_len,
+	                   uint8_t ret_signature[HSM_SIGNATURE_MAX], size_t *ret_len, struct kms_err *err);
+	kms_status (*encrypt)(struct hsm *h, const struct hsm_key *key, enum hsm_cipher cipher, uint8_t iv[HSM_IV_LEN], const uint8_t *aad,
+	                      size_t aad_len, const uint8_t *plain, size_t plain_len, uint8_t *ret_cipher, size_t cap, size_t *ret_len,
+	                      uint8_t ret_tag[HSM_GCM_TAG_LEN], struct kms_err *err);
+	kms_status (*decrypt)(struct hsm *h, const struct hsm_key *key, enum hsm_cipher cipher, const uint8_t *iv, const uint8_t *aad,
+	                      size_t aad_len, const uint8_t *input, size_t input_len, const uint8_t *tag, uint8_t *ret_plain, size_t cap,
+	                      size_t *ret_len, struct kms_err *err);
 	kms_status (*rsa_decrypt)(struct hsm *h, const struct hsm_key *key, enum hsm_rsa_alg alg, const uint8_t *n, size_t n_len,
 	                          const uint8_t *cipher, size_t cipher_len, struct secret **ret_plain, struct kms_err *err);
 	kms_status (*aes_wrap)(struct hsm *h, const struct hsm_key *key, enum hsm_aes_alg alg, const struct secret *plain,
@@ -113,6 +173,7 @@ struct hsm_ops {
 
 struct hsm {
 	const struct hsm_ops *ops;
+	uint32_t features; /* enum hsm_feature; set by the provider before it hands the handle out. The verbs refuse what is missing. */
 };
 
 /*
@@ -133,9 +194,34 @@ KMS_MUST_CHECK kms_status hsm_random(struct hsm *h, struct secret *fill, struct 
 /** Make a resident (token) object or pair under key->id; key->wrapped must be NULL. ret_public may be NULL. On return the object is on
  *  stable storage (a file-backed token's directory is synced). Slow for RSA. KMS_E_CONFLICT when the id exists. */
 KMS_MUST_CHECK kms_status hsm_key_generate(struct hsm *h, const struct hsm_key *key, struct hsm_public *ret_public, struct kms_err *err);
-/** Make an RSA pair as a session object, wrap its private half under key->root_id (AES-KWP over PKCS#8), destroy it. */
+/** Make a pair (RSA, a curve) or a secret (AES, HMAC: `oct`) as a session object, wrap it under key->root_id (AES-KWP over PKCS#8, or over the
+ *  secret's bytes), destroy it. The blob is handed out only after it was loaded back and did what the public half, or the original, demands. */
 KMS_MUST_CHECK kms_status hsm_key_generate_wrapped(struct hsm *h, const struct hsm_key *key, struct hsm_public *ret_public,
                                                    uint8_t ret_blob[HSM_BLOB_MAX], size_t *ret_blob_len, struct kms_err *err);
+/**
+ * Take a caller's key in: as a token object when ret_blob is NULL, else as a session object that is wrapped under key->root_id and destroyed.
+ * The token object gets the template of a generated one. Tried by use against the public half (AES, HMAC: against software) before it
+ * returns; what fails leaves nothing behind.
+ * @param material  consistent: core has checked it  @param ret_blob  HSM_BLOB_MAX bytes of room, or NULL
+ * @return KMS_OK | KMS_E_CONFLICT (the id exists) | KMS_E_INVALID (the device refuses the material, or it does not do what it should)
+ */
+KMS_MUST_CHECK kms_status hsm_key_import(struct hsm *h, const struct hsm_key *key, const struct hsm_material *material, uint8_t *ret_blob,
+                                         size_t *ret_blob_len, struct kms_err *err);
+/**
+ * Take in a key that another HSM wrapped for `exchange` (CKM_RSA_AES_KEY_WRAP with SHA-1, keyvault-keys.md section 13): RSA-OAEP ciphertext of an AES-256 key ||
+ * AES-KWP of the PKCS#8 text or of the secret. Composed of two unwraps inside the device; becomes a token object with the template of a generated
+ * one. Its size or curve is checked, its public half is read or, for a curve, computed from signatures (SEC 1 section 4.1.6), and it is tried by use;
+ * what is wrong is destroyed.
+ * @param exchange  HSM_FOR_EXCHANGE  @param key  resident, HSM_FOR_CALLER; for RSA, AES and HMAC `bits` 0 = as it comes; see ret_public
+ * @param ret_public  RSA, curves: the public half; AES, HMAC: n_len = length of the secret in bytes, nothing else
+ * @return KMS_OK | KMS_E_CRYPTO (one and the same for everything that does not unwrap) | KMS_E_INVALID (unwrapped, but not such a key) |
+ *  KMS_E_CONFLICT (the id exists)
+ */
+KMS_MUST_CHECK kms_status hsm_key_transfer(struct hsm *h, const struct hsm_key *exchange, const struct hsm_key *key, const uint8_t *transfer,
+                                           size_t transfer_len, struct hsm_public *ret_public, struct kms_err *err);
+/** What the device says of the private or secret object (a wrapped version is loaded for it). */
+KMS_MUST_CHECK kms_status hsm_key_attributes(struct hsm *h, const struct hsm_key *key, struct hsm_attributes *ret_attributes,
+                                             struct kms_err *err);
 /** Public half of a resident pair. KMS_E_NOTFOUND when there is none. */
 KMS_MUST_CHECK kms_status hsm_key_public(struct hsm *h, const struct hsm_key *key, struct hsm_public *ret_public, struct kms_err *err);
 /** Destroy every token object with this id. Absence is success, but believed only if the log key is found by the same kind of search. */
@@ -151,13 +237,29 @@ KMS_MUST_CHECK kms_status hsm_keys_gone(struct hsm *h, const uint8_t (*ids)[HSM_
                                         const uint8_t witness_id[HSM_ID_LEN], bool *ret_gone, struct kms_err *err);
 /** Enumerate the private and secret token objects once (linear; for start-up). Objects whose label is not ours come with is_ours=false. */
 KMS_MUST_CHECK kms_status hsm_keys_list(struct hsm *h, hsm_object_fn each, void *arg, struct kms_err *err);
-/** P-256: `input` is a 32-byte digest, signature r || s (64). Ed25519: `input` is the message, signature 64. Each signature is verified in
- *  software before it is returned (fault attacks). */
-KMS_MUST_CHECK kms_status hsm_sign(struct hsm *h, const struct hsm_key *key, const uint8_t *input, size_t input_len,
-                                   uint8_t ret_signature[HSM_SIGNATURE_MAX], struct kms_err *err);
-/** HMAC-SHA-256 under an HMAC key. */
-KMS_MUST_CHECK kms_status hsm_hmac(struct hsm *h, const struct hsm_key *key, const uint8_t *input, size_t input_len, uint8_t ret_mac[32],
-                                   struct kms_err *err);
+/**
+ * Sign, or make a MAC. A caller's version needs HSM_USE_SIGN. Signatures of the installation's keys are verified in software before they
+ * are returned (fault attacks); those of callers' versions by core, which has the public half.
+ * @param ret_len  the modulus, twice a coordinate, 64 (Ed25519), or the hash
+ * @return KMS_OK | KMS_E_INVALID (algorithm, key and length of the input do not fit)
+ */
+KMS_MUST_CHECK kms_status hsm_sign(struct hsm *h, const struct hsm_key *key, enum hsm_sign_alg alg, const uint8_t *input, size_t input_len,
+                                   uint8_t ret_signature[HSM_SIGNATURE_MAX], size_t *ret_len, struct kms_err *err);
+/**
+ * Encrypt under an AES key (HSM_USE_ENCRYPT, or HSM_FOR_BACKUP with GCM). A GCM nonce is made here, of the device's generator: no caller can choose one.
+ * @param iv      CBC: 16 bytes given; GCM: 12 bytes written
+ * @param plain   1..HSM_DATA_MAX bytes; HSM_CIPHER_CBC: a multiple of 16
+ * @param cap     at least plain_len (GCM, CBC), rounded up to the next 16, always one more (CBC_PAD)
+ * @param ret_tag GCM only; may be NULL otherwise
+ */
+KMS_MUST_CHECK kms_status hsm_encrypt(struct hsm *h, const struct hsm_key *key, enum hsm_cipher cipher, uint8_t iv[HSM_IV_LEN],
+                                      const uint8_t *aad, size_t aad_len, const uint8_t *plain, size_t plain_len, uint8_t *ret_cipher,
+                                      size_t cap, size_t *ret_len, uint8_t ret_tag[HSM_GCM_TAG_LEN], struct kms_err *err);
+/** The reverse. ret_plain (erased again on failure) has room for cap >= input_len bytes. KMS_E_CRYPTO, one and the same, for every bad input; an empty
+ *  plaintext is KMS_OK with *ret_len 0. @param tag  GCM: 16 bytes */
+KMS_MUST_CHECK kms_status hsm_decrypt(struct hsm *h, const struct hsm_key *key, enum hsm_cipher cipher, const uint8_t *iv, const uint8_t *aad,
+                                      size_t aad_len, const uint8_t *input, size_t input_len, const uint8_t *tag, uint8_t *ret_plain,
+                                      size_t cap, size_t *ret_len, struct kms_err *err);
 /** RSA decryption: c < n and length checked on the host, the private operation in the device, unpadding in constant time.
  *  @param n  the public modulus  @param cipher  exactly n_len bytes, else KMS_E_CRYPTO
  *  @return KMS_OK (ret_plain owned by the caller; never NULL: an empty plaintext is KMS_E_CRYPTO too) | KMS_E_CRYPTO: one and the same for every bad ciphertext */

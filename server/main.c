@@ -13,6 +13,7 @@
 #include "hsm/pkcs11/pkcs11.h"
 #include "server/base/log.h"
 #include "server/config.h"
+#include "server/core/attestation.h"
 #include "server/daemon.h"
 #include "server/reserve.h"
 #include "storage/sqlite/sqlite.h"
@@ -34,6 +35,7 @@ struct server {
 	struct store *writer_store;
 	struct kms kms;
 	struct local_actor locals[LOCAL_ACTORS_MAX];
+	char attestation_certificate[ATTESTATION_CERT_MAX];
 	struct api *api;
 	struct http_server *http, *local;
 	pthread_t monitor_thread;
@@ -247,6 +249,8 @@ static kms_status start(struct server *s, struct kms_err *err)
 	KMS_TRY(installation_open(s->writer_store, s->kms.hsm, c->log.origin, &s->kms.inst, err));
 	memcpy(log_key.id, s->kms.inst.log_key, HSM_ID_LEN);
 	hsm_pkcs11_set_log_key(s->kms.hsm, &log_key);
+	KMS_TRY(attestation_certificate(s->kms.hsm, &s->kms.inst, c->domain, s->attestation_certificate, err));
+	s->kms.attestation_certificate = s->attestation_certificate;
 	KMS_TRY(open_locals(s, err));
 	KMS_TRY(open_log(s, err));
 	KMS_TRY(api_start(&api_cfg, &s->api, err));
@@ -270,6 +274,7 @@ static void stop(struct server *s)
 		reserve_release(s->config->storage.database);
 	writer_stop(s->kms.writer);
 	api_free(s->api);
+	installation_clear(&s->kms.inst);
 	store_close(s->writer_store);
 	hsm_close(s->kms.hsm);
 }

@@ -8,7 +8,7 @@
 
 void store_version_clear(struct store_version *v)
 {
-	free(v->n);
+	free(v->pub);
 	free(v->wrapped);
 	free(v->tags);
 	*v = (struct store_version){ 0 };
@@ -112,6 +112,11 @@ kms_status store_versions(struct store *s, const uint8_t key_id[STORE_ID_LEN], u
 	if (after_ordinal > INT64_MAX)
 		return bug(err, "ordinal out of range");
 	return s->ops->versions(s, key_id, after_ordinal, with_tags, ret, page(cap), ret_count, err);
+}
+
+kms_status store_policy(struct store *s, const uint8_t key_id[STORE_ID_LEN], struct store_policy *ret, struct kms_err *err)
+{
+	return s->ops->policy(s, key_id, ret, err);
 }
 
 kms_status store_objects(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t *after_obj, uint8_t (*ret)[STORE_ID_LEN],

@@ -16,7 +16,8 @@
 #define STORE_HASH_LEN 32
 #define STORE_VAULT_NAME_MAX 24
 #define STORE_KEY_NAME_MAX 127
-#define STORE_MODULUS_MAX 512
+#define STORE_PUBLIC_MAX 512 /* modulus of RSA-4096; a point has at most 133 */
+#define STORE_DURATION_MAX 31 /* characters of an ISO 8601 duration */
 #define STORE_BLOB_MAX 4096
 #define STORE_TAGS_MAX (128 * 1024) /* 15 tags of 256 + 256 characters, escaped at the worst */
 #define STORE_LEAF_MAX 8192
@@ -85,6 +86,7 @@ struct store_version {
 	uint8_t obj[STORE_ID_LEN]; /* HSM object id */
 	uint64_t ordinal;          /* 1.. within the key; the highest is the latest */
 	uint8_t kty;               /* core's enum key_type */
+	uint8_t crv;               /* core's enum key_curve; 0 = none */
 	uint16_t bits;
 	uint32_t ops; /* core's key_ops bits */
 	bool is_enabled;
@@ -92,8 +94,9 @@ struct store_version {
 	int64_t nbf_s, exp_s;
 	int64_t created_s, updated_s;
 	uint64_t epoch;
-	uint8_t *n; /* owned; RSA modulus; NULL for symmetric keys */
-	size_t n_len;
+	uint64_t encryptions; /* made under it with a random nonce (GCM), or being made: never fewer than that */
+	uint8_t *pub; /* owned; RSA modulus, or 0x04 || x || y; NULL for symmetric keys */
+	size_t pub_len;
 	uint8_t e[8];
 	size_t e_len;
 	uint8_t *wrapped; /* owned; NULL when resident */
@@ -102,6 +105,15 @@ struct store_version {
 };
 void store_version_clear(struct store_version *v);
 #define STORE_VERSION_AUTO __attribute__((cleanup(store_version_clear))) struct store_version
+
+/* A key's rotation policy; texts are ISO 8601 durations as given, empty = none. A key without a row has core's default. */
+struct store_policy {
+	uint8_t key_id[STORE_ID_LEN];
+	char rotate_after_create[STORE_DURATION_MAX + 1], rotate_before_expiry[STORE_DURATION_MAX + 1];
+	char notify_before_expiry[STORE_DURATION_MAX + 1];
+	char expiry_time[STORE_DURATION_MAX + 1];
+	int64_t created_s, updated_s;
+};
 
 /* What a result depends on: released only if all of it is unchanged. An all-zero id = does not depend on it. */
 struct store_fence {
@@ -112,19 +124,21 @@ struct store_fence {
 enum store_change_kind {
 	STORE_VAULT_ADD = 1,     /* vault (epoch is set to 1) */
 	STORE_VAULT_SET_STATE,   /* vault_id, state; raises its epoch */
-	STORE_VAULT_ERASE,       /* vault_id: wrapped blobs and public halves of all its versions and its canary erased, keys kept as rows */
+	STORE_VAULT_ERASE,       /* vault_id: its canary, blobs, public halves, tags and policies erased; keys and versions kept as rows */
 	STORE_PRINCIPAL_ADD,     /* principal */
 	STORE_PRINCIPAL_SET,     /* principal: id, is_enabled, secret_hash, secret_expires_s; raises its epoch */
 	STORE_ROLE_ADD,          /* assignment; raises the principal's epoch; KMS_E_CONFLICT when it exists */
 	STORE_ROLE_REMOVE,       /* assignment; the same; KMS_E_NOTFOUND when there is none */
 	STORE_KEY_ADD,           /* key; KMS_E_FENCED when the name is taken, by a deleted key too */
-	STORE_VERSION_ADD,       /* version; its ordinal is set to the next; raises the key's epoch */
+	STORE_VERSION_ADD,       /* version; its ordinal is set to the next; raises the key's epoch; KMS_E_FENCED when its id exists */
+	STORE_VERSION_ENCRYPTS,  /* encryption: counts one more; KMS_E_FENCED when `limit` is reached. No epoch is raised */
+	STORE_POLICY_SET,        /* policy: replaces that of a living key, but for its created_s; raises the key's epoch */
 	STORE_VERSION_SET,       /* version: id, ops, is_enabled, revoked, nbf_s, exp_s, updated_s, and tags when set_tags; raises its epoch */
 	STORE_KEY_DELETE,        /* key: id, deleted_s, purge_s; raises its epoch */
 	STORE_KEY_RECOVER,       /* key: id; raises its epoch */
 	STORE_KEY_SET_PURGING,   /* key: id; raises its epoch */
 	STORE_KEY_REVOKE,        /* revocation; raises the epoch of the key and of each version it touches; KMS_E_NOTFOUND when there is none */
-	STORE_KEY_PURGE,         /* key: id: its versions and itself removed */
+	STORE_KEY_PURGE,         /* key: id: its versions, its policy and itself removed */
 	STORE_INTENT_OPEN,       /* intent (its seq is set to that of this unit's leaf) */
 	STORE_INTENT_CLOSE,      /* intent.seq */
 	STORE_META_PUT,          /* meta */
@@ -146,6 +160,11 @@ struct store_revocation {
 	int64_t updated_s;
 };
 
+struct store_encryption {
+	uint8_t version_id[STORE_ID_LEN];
+	uint64_t limit;
+};
+
 #define STORE_META_NAME_MAX 32
 #define STORE_META_VALUE_MAX 256
 struct store_meta {
@@ -165,6 +184,8 @@ struct store_change {
 		struct store_key key;
 		struct store_version version;
 		struct store_revocation revocation;
+		struct store_encryption encryption;
+		struct store_policy policy;
 		struct store_intent intent;
 		struct store_meta meta;
 	};
@@ -207,6 +228,7 @@ struct store_ops {
 	                      struct store_version *ret, struct kms_err *err);
 	kms_status (*versions)(struct store *s, const uint8_t key_id[STORE_ID_LEN], uint64_t after_ordinal, bool with_tags,
 	                       struct store_version *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+	kms_status (*policy)(struct store *s, const uint8_t key_id[STORE_ID_LEN], struct store_policy *ret, struct kms_err *err);
 	kms_status (*objects)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after_obj[STORE_ID_LEN],
 	                      uint8_t (*ret)[STORE_ID_LEN], size_t cap, size_t *ret_count, struct kms_err *err);
 	kms_status (*object_count)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], size_t *ret_count, struct kms_err *err);
@@ -262,6 +284,8 @@ KMS_MUST_CHECK kms_status store_version(struct store *s, const uint8_t key_id[ST
 /** Versions ordered by ordinal, from after_ordinal + 1. The caller clears each. */
 KMS_MUST_CHECK kms_status store_versions(struct store *s, const uint8_t key_id[STORE_ID_LEN], uint64_t after_ordinal, bool with_tags,
                                          struct store_version *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+/** A key's rotation policy; KMS_E_NOTFOUND when none was ever set. */
+KMS_MUST_CHECK kms_status store_policy(struct store *s, const uint8_t key_id[STORE_ID_LEN], struct store_policy *ret, struct kms_err *err);
 /** HSM object ids of all RESIDENT versions of a vault (keys deleted or not), ordered by id. */
 KMS_MUST_CHECK kms_status store_objects(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t *after_obj,
                                         uint8_t (*ret)[STORE_ID_LEN], size_t cap, size_t *ret_count, struct kms_err *err);

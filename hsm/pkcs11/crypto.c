@@ -1,10 +1,9 @@
-/* hsm/pkcs11/crypto.c - use of keys. Guards two rules: no bad input of a caller looks different from another, or like an outage (rows 1j, 1m);
- * no session with a doubtful state goes back to the pool (row 1e). */
+/* hsm/pkcs11/crypto.c - RSA decryption and AES key wrap; sign.c and cipher.c have the rest of the use of keys. All guard two rules: no bad input of
+ * a caller looks different from another, or like an outage (rows 1j, 1m); no session with a doubtful state goes back to the pool (row 1e). */
 #include <openssl/crypto.h>
 #include <string.h>
 
 #include "hsm/pkcs11/provider.h"
-#include "hsm/pkcs11/sigcheck.h"
 #include "hsm/pkcs11/unpad.h"
 
 #define HALF 8       /* RFC 3394 semiblock */
@@ -12,87 +11,17 @@
 #define KW_ROUNDS 6  /* RFC 3394 section 2.2.1 */
 #define KW_LEAST 24  /* wrapped: two semiblocks and the integrity block; 8-byte payloads are refused */
 #define KWP_LEAST 16 /* wrapped: one AES block */
-#define MAC_LEN 32
 
 /* The one refusal of a caller's bytes: same status, same text, same place for all, so that nothing can be learned from it. */
-static kms_status refuse_bytes(struct kms_err *err)
+kms_status p11_refuse_bytes(struct kms_err *err)
 {
 	return kms_fail(err, KMS_E_CRYPTO, KMS_SRC_SELF, 0, "the value does not decrypt under this key and algorithm");
 }
 
 /* A call on a caller's bytes failed: is it the bytes, or the device? */
-static kms_status fail_on_bytes(struct kms_err *err, CK_RV rv, const char *call)
+kms_status p11_fail_on_bytes(struct kms_err *err, CK_RV rv, const char *call)
 {
-	return p11_rv_is_device(rv) ? p11_fail(err, rv, call) : refuse_bytes(err);
-}
-
-kms_status p11_use_sign(struct p11_hsm *p, struct p11_session *s, CK_OBJECT_HANDLE key, CK_MECHANISM_TYPE mechanism, const uint8_t *input,
-                        size_t input_len, uint8_t *ret_out, size_t out_len, CK_RV *ret_rv, struct kms_err *err)
-{
-	CK_MECHANISM m = { mechanism, NULL, 0 };
-	CK_ULONG len = out_len;
-	union { /* C_Sign reads through a pointer to non-const */
-		const uint8_t *in;
-		uint8_t *out;
-	} bytes = { .in = input };
-
-	*ret_rv = P11_CALL(&p->token.gate, C_SignInit, s->handle, &m, key);
-	if (*ret_rv == CKR_OK)
-		*ret_rv = P11_CALL(&p->token.gate, C_Sign, s->handle, bytes.out, input_len, ret_out, &len);
-	if (*ret_rv != CKR_OK) {
-		s->is_broken = true;
-		return p11_fail(err, *ret_rv, "C_Sign");
-	}
-	if (len != out_len)
-		return kms_fail(err, KMS_E_DEVICE, KMS_SRC_PKCS11, 0, "signature of %lu bytes, %zu expected", len, out_len);
-	return KMS_OK;
-}
-
-kms_status p11_sign(struct hsm *h, const struct hsm_key *key, const uint8_t *input, size_t input_len,
-                    uint8_t ret_signature[HSM_SIGNATURE_MAX], struct kms_err *err)
-{
-	const CK_MECHANISM_TYPE mechanism = key->kind == HSM_KIND_P256 ? CKM_ECDSA : CKM_EDDSA;
-	struct p11_hsm *p = p11_of(h);
-	uint8_t signature[HSM_SIGNATURE_MAX];
-	kms_status status;
-	CK_RV rv;
-
-	P11_ENTER(p, err);
-	P11_SESSION_AUTO session = { 0 };
-	P11_LEASE_AUTO lease = { 0 };
-	KMS_TRY(p11_lease_take(p, key, &lease, err));
-	KMS_TRY(p11_pool_take(p->pool, &session, err));
-	status = p11_use_sign(p, &session, lease.entry->handle, mechanism, input, input_len, signature, sizeof(signature), &rv, err);
-	if (status != KMS_OK) {
-		p11_lease_failed(&lease, rv);
-		return status;
-	}
-	if (!sigcheck_verify(lease.entry->verifier, key->kind, input, input_len, signature))
-		return kms_fail(err, KMS_E_DEVICE, KMS_SRC_SELF, 0, "the device made a wrong signature; it is withheld");
-	memcpy(ret_signature, signature, sizeof(signature));
-	return KMS_OK;
-}
-
-kms_status p11_hmac(struct hsm *h, const struct hsm_key *key, const uint8_t *input, size_t input_len, uint8_t ret_mac[32],
-                    struct kms_err *err)
-{
-	struct p11_hsm *p = p11_of(h);
-	uint8_t mac[MAC_LEN];
-	kms_status status;
-	CK_RV rv;
-
-	P11_ENTER(p, err);
-	P11_SESSION_AUTO session = { 0 };
-	P11_LEASE_AUTO lease = { 0 };
-	KMS_TRY(p11_lease_take(p, key, &lease, err));
-	KMS_TRY(p11_pool_take(p->pool, &session, err));
-	status = p11_use_sign(p, &session, lease.entry->handle, CKM_SHA256_HMAC, input, input_len, mac, sizeof(mac), &rv, err);
-	if (status != KMS_OK) {
-		p11_lease_failed(&lease, rv);
-		return status;
-	}
-	memcpy(ret_mac, mac, sizeof(mac));
-	return KMS_OK;
+	return p11_rv_is_device(rv) ? p11_fail(err, rv, call) : p11_refuse_bytes(err);
 }
 
 kms_status p11_use_rsa_raw(struct p11_hsm *p, struct p11_session *s, CK_OBJECT_HANDLE key, const uint8_t *cipher, size_t n_len,
@@ -100,18 +29,16 @@ kms_status p11_use_rsa_raw(struct p11_hsm *p, struct p11_session *s, CK_OBJECT_H
 {
 	CK_MECHANISM m = { CKM_RSA_X_509, NULL, 0 };
 	CK_ULONG len = secret_len(ret_block);
-	uint8_t input[HSM_RSA_MAX];
 
-	memcpy(input, cipher, n_len);
 	*ret_rv = P11_CALL(&p->token.gate, C_DecryptInit, s->handle, &m, key);
 	if (*ret_rv != CKR_OK) {
 		s->is_broken = true;
 		return p11_fail(err, *ret_rv, "C_DecryptInit"); /* has not seen the caller's bytes yet */
 	}
-	*ret_rv = P11_CALL(&p->token.gate, C_Decrypt, s->handle, input, n_len, secret_bytes(ret_block), &len);
+	*ret_rv = P11_CALL(&p->token.gate, C_Decrypt, s->handle, p11_in(cipher), n_len, secret_bytes(ret_block), &len);
 	if (*ret_rv != CKR_OK) {
 		s->is_broken = true;
-		return fail_on_bytes(err, *ret_rv, "C_Decrypt");
+		return p11_fail_on_bytes(err, *ret_rv, "C_Decrypt");
 	}
 	if (len != n_len)
 		return kms_fail(err, KMS_E_DEVICE, KMS_SRC_PKCS11, 0, "raw RSA gave %lu bytes, %zu expected", len, n_len);
@@ -147,7 +74,7 @@ kms_status p11_rsa_decrypt(struct hsm *h, const struct hsm_key *key, enum hsm_rs
 
 	P11_ENTER(p, err);
 	if (cipher_len != n_len || !is_below(cipher, n, n_len))
-		return refuse_bytes(err);
+		return p11_refuse_bytes(err);
 	block = secret_new(n_len);
 	if (block == NULL)
 		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "secure heap: RSA block");
@@ -168,7 +95,7 @@ kms_status p11_rsa_decrypt(struct hsm *h, const struct hsm_key *key, enum hsm_rs
 	case UNPAD_BAD:
 		break;
 	}
-	return refuse_bytes(err);
+	return p11_refuse_bytes(err);
 }
 
 static void store_be32(uint8_t *out, uint32_t v)
@@ -262,14 +189,10 @@ static kms_status wrap_exact(struct p11_hsm *p, struct p11_session *s, CK_OBJECT
 	CK_MECHANISM m = { CKM_AES_KEY_WRAP, NULL, 0 };
 	CK_OBJECT_HANDLE payload = CK_INVALID_HANDLE;
 	CK_ULONG len = cap;
-	union { /* C_CreateObject reads through a pointer to non-const */
-		const uint8_t *in;
-		uint8_t *out;
-	} value = { .in = secret_data(plain) };
 	struct p11_template t;
 
 	p11_template_payload(&t);
-	p11_template_add(&t, CKA_VALUE, value.out, secret_len(plain));
+	p11_template_add(&t, CKA_VALUE, p11_in(secret_data(plain)), secret_len(plain));
 	*ret_rv = P11_CALL(&p->token.gate, C_CreateObject, s->handle, t.attrs, t.count, &payload);
 	if (*ret_rv != CKR_OK)
 		return p11_fail(err, *ret_rv, "C_CreateObject");
@@ -314,22 +237,20 @@ kms_status p11_use_unwrap(struct p11_hsm *p, struct p11_session *s, CK_OBJECT_HA
 {
 	CK_MECHANISM m = { alg == HSM_AES_KW ? CKM_AES_KEY_WRAP : CKM_AES_KEY_WRAP_PAD, NULL, 0 };
 	CK_OBJECT_HANDLE payload = CK_INVALID_HANDLE;
-	uint8_t input[HSM_WRAP_MAX + HALF];
 	SECRET_AUTO *plain = NULL;
 	struct p11_template t;
 	CK_ATTRIBUTE value = { CKA_VALUE, NULL, 0 };
 
 	*ret_rv = CKR_OK;
-	if (wrapped_len < (alg == HSM_AES_KW ? KW_LEAST : KWP_LEAST) || wrapped_len > sizeof(input) || wrapped_len % HALF != 0)
-		return refuse_bytes(err);
+	if (wrapped_len < (alg == HSM_AES_KW ? KW_LEAST : KWP_LEAST) || wrapped_len > HSM_WRAP_MAX + HALF || wrapped_len % HALF != 0)
+		return p11_refuse_bytes(err);
 	plain = secret_new(wrapped_len - HALF);
 	if (plain == NULL)
 		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "secure heap: key unwrap");
-	memcpy(input, wrapped, wrapped_len);
 	p11_template_payload(&t);
-	*ret_rv = P11_CALL(&p->token.gate, C_UnwrapKey, s->handle, &m, key, input, wrapped_len, t.attrs, t.count, &payload);
+	*ret_rv = P11_CALL(&p->token.gate, C_UnwrapKey, s->handle, &m, key, p11_in(wrapped), wrapped_len, t.attrs, t.count, &payload);
 	if (*ret_rv != CKR_OK)
-		return fail_on_bytes(err, *ret_rv, "C_UnwrapKey");
+		return p11_fail_on_bytes(err, *ret_rv, "C_UnwrapKey");
 	value.pValue = secret_bytes(plain);
 	value.ulValueLen = secret_len(plain);
 	*ret_rv = P11_CALL(&p->token.gate, C_GetAttributeValue, s->handle, payload, &value, 1);
@@ -337,7 +258,7 @@ kms_status p11_use_unwrap(struct p11_hsm *p, struct p11_session *s, CK_OBJECT_HA
 	if (*ret_rv != CKR_OK)
 		return p11_fail(err, *ret_rv, "C_GetAttributeValue");
 	if (value.ulValueLen == 0 || value.ulValueLen > secret_len(plain))
-		return refuse_bytes(err);
+		return p11_refuse_bytes(err);
 	secret_shrink(plain, value.ulValueLen);
 	*ret_plain = KMS_TAKE(plain);
 	return KMS_OK;

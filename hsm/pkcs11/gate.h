@@ -44,6 +44,17 @@ kms_status p11_status(CK_RV rv);
 /** True when the code blames the device or us, so that it must not be taken for an answer about a caller's bytes (row 1m). */
 bool p11_rv_is_device(CK_RV rv);
 
+/* PKCS#11 reads its inputs through pointers to non-const; nothing writes through what this returns. */
+static inline void *p11_in(const void *bytes)
+{
+	union {
+		const void *in;
+		void *out;
+	} p = { .in = bytes };
+
+	return p.out;
+}
+
 /* Record the failure of a call and return its status. */
 #define p11_fail(err, rv, call) kms_fail(err, p11_status(rv), KMS_SRC_PKCS11, rv, "%s: %s", call, p11_rv_name(rv))
 

@@ -9,8 +9,8 @@
 #define OBJECTS_OF_ID_MAX 16    /* a pair is two; orphans of failed creations may add some */
 #define OBJECTS_LIST_MAX 131072 /* design: resident keys by the thousand */
 #define DER_OCTET_STRING 0x04
-#define POINT_P256_LEN 65
-#define POINT_ED25519_LEN 32
+#define DER_LONG_FORM 0x81 /* one more byte of length follows: P-521 */
+#define DER_SHORT_MAX 127
 #define LABEL_MAX 64
 
 static const CK_OBJECT_CLASS PUBLIC_KEY = CKO_PUBLIC_KEY;
@@ -19,7 +19,14 @@ static const CK_OBJECT_CLASS SECRET_KEY = CKO_SECRET_KEY;
 
 static bool is_pair(enum hsm_kind kind)
 {
-	return kind == HSM_KIND_RSA || kind == HSM_KIND_P256 || kind == HSM_KIND_ED25519;
+	return kind == HSM_KIND_RSA || p11_curve(kind) != NULL;
+}
+
+/* The public half of the installation's curve keys stays in the token, the only place of their points. An RSA private key holds its modulus,
+ * and the public halves of callers' versions are in the database: one token object less for each. */
+static bool keeps_public(const struct hsm_key *key)
+{
+	return p11_curve(key->kind) != NULL && key->purpose != HSM_FOR_CALLER;
 }
 
 kms_status p11_witness_locked(struct p11_hsm *p, struct p11_session *session, CK_OBJECT_HANDLE *ret_log_key, struct kms_err *err)
@@ -55,8 +62,10 @@ kms_status p11_witness_locked(struct p11_hsm *p, struct p11_session *session, CK
 /* A point comes as DER OCTET STRING (PKCS#11 2.40), from some devices as the bare bytes. */
 static bool point_parse(const uint8_t *bytes, size_t len, size_t want, struct hsm_public *ret_public)
 {
-	if (len == want + 2 && bytes[0] == DER_OCTET_STRING && bytes[1] == want)
+	if (want <= DER_SHORT_MAX && len == want + 2 && bytes[0] == DER_OCTET_STRING && bytes[1] == want)
 		bytes += 2;
+	else if (want > DER_SHORT_MAX && len == want + 3 && bytes[0] == DER_OCTET_STRING && bytes[1] == DER_LONG_FORM && bytes[2] == want)
+		bytes += 3;
 	else if (len != want)
 		return false;
 	memcpy(ret_public->point, bytes, want);
@@ -68,10 +77,11 @@ kms_status p11_public_read(struct p11_hsm *p, struct p11_session *session, CK_OB
                            struct hsm_public *ret_public, struct kms_err *err)
 {
 	struct hsm_public pub = { 0 };
-	uint8_t point[POINT_P256_LEN + 2], n[HSM_RSA_MAX + 1];
+	uint8_t point[HSM_POINT_MAX + 3], n[HSM_RSA_MAX + 1];
 	CK_ATTRIBUTE ec[] = { { CKA_EC_POINT, point, sizeof(point) } };
 	CK_ATTRIBUTE rsa[] = { { CKA_MODULUS, n, sizeof(n) }, { CKA_PUBLIC_EXPONENT, pub.e, sizeof(pub.e) } };
-	const bool is_rsa = kind == HSM_KIND_RSA;
+	const struct p11_curve *curve = p11_curve(kind);
+	const bool is_rsa = curve == NULL;
 	size_t skip = 0;
 	CK_RV rv;
 
@@ -91,7 +101,7 @@ kms_status p11_public_read(struct p11_hsm *p, struct p11_session *session, CK_OB
 		memmove(pub.e, pub.e + skip, pub.e_len - skip);
 		pub.e_len -= skip;
 		memset(pub.e + pub.e_len, 0, sizeof(pub.e) - pub.e_len);
-	} else if (!point_parse(point, ec[0].ulValueLen, kind == HSM_KIND_P256 ? POINT_P256_LEN : POINT_ED25519_LEN, &pub)) {
+	} else if (!point_parse(point, ec[0].ulValueLen, curve->point_len, &pub)) {
 		return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_PKCS11, 0, "public point of %lu bytes", ec[0].ulValueLen);
 	}
 	*ret_public = pub;
@@ -135,7 +145,7 @@ kms_status p11_resident_find(struct p11_hsm *p, const struct hsm_key *key, struc
 		return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_PKCS11, 0, "several \"%s\" objects with one id", p11_label(key->purpose));
 	p11_template_key(&expected, key, P11_RESIDENT);
 	KMS_TRY(p11_template_verify(&p->token.gate, session.handle, found[0], &expected, err));
-	if (key->kind == HSM_KIND_P256 || key->kind == HSM_KIND_ED25519) {
+	if (keeps_public(key)) { /* what it signs is verified before it is released */
 		KMS_TRY(find_public_locked(p, &session, key, &pub, err));
 		verifier = sigcheck_key(key->kind, &pub);
 		if (verifier == NULL)
@@ -202,11 +212,10 @@ kms_status p11_key_destroy(struct hsm *h, const uint8_t id[HSM_ID_LEN], struct k
 	return p11_sync_dir(p->cfg.token_dir, began_s, err);
 }
 
-/* C_GenerateKey or C_GenerateKeyPair, and the public half if there is one. */
-static kms_status generate_locked(struct p11_hsm *p, struct p11_session *session, const struct hsm_key *key, struct hsm_public *ret_public,
-                                  struct kms_err *err)
+/* C_GenerateKey or C_GenerateKeyPair, and the public half if there is one. `arg` is the struct hsm_public for it. */
+static kms_status generate_locked(struct p11_hsm *p, struct p11_session *session, const struct hsm_key *key, void *arg, struct kms_err *err)
 {
-	const bool keeps_public = key->kind != HSM_KIND_RSA; /* an RSA private key holds its modulus: one token object less */
+	struct hsm_public *ret_public = arg;
 	struct p11_template private, public;
 	CK_OBJECT_HANDLE made = CK_INVALID_HANDLE, made_public = CK_INVALID_HANDLE;
 	kms_status status;
@@ -220,22 +229,21 @@ static kms_status generate_locked(struct p11_hsm *p, struct p11_session *session
 		memset(ret_public, 0, sizeof(*ret_public));
 		return p11_template_verify(&p->token.gate, session->handle, made, &private, err);
 	}
-	p11_template_public(&public, key, keeps_public);
+	p11_template_public(&public, key, keeps_public(key));
 	rv = P11_CALL(&p->token.gate, C_GenerateKeyPair, session->handle, &public.generate, public.attrs, public.count, private.attrs,
 	              private.count, &made_public, &made);
 	if (rv != CKR_OK)
 		return p11_fail(err, rv, "C_GenerateKeyPair");
 	status = p11_template_verify(&p->token.gate, session->handle, made, &private, err);
 	if (status == KMS_OK)
-		status = p11_public_read(p, session, keeps_public ? made_public : made, key->kind, ret_public, err);
-	if (!keeps_public)
+		status = p11_public_read(p, session, made_public, key->kind, ret_public, err);
+	if (!keeps_public(key))
 		p11_discard(p, session, made_public);
 	return status;
 }
 
 /* ret_began: something may have been made, so that a failure has to be cleaned up. */
-static kms_status generate_new(struct p11_hsm *p, const struct hsm_key *key, struct hsm_public *ret_public, bool *ret_began,
-                               struct kms_err *err)
+static kms_status make_new(struct p11_hsm *p, const struct hsm_key *key, p11_make_fn make, void *arg, bool *ret_began, struct kms_err *err)
 {
 	P11_SESSION_AUTO session = { 0 };
 	CK_OBJECT_HANDLE found;
@@ -248,7 +256,7 @@ static kms_status generate_new(struct p11_hsm *p, const struct hsm_key *key, str
 	if (count != 0)
 		return kms_fail(err, KMS_E_CONFLICT, KMS_SRC_SELF, 0, "an object with this id exists");
 	*ret_began = true;
-	return generate_locked(p, &session, key, ret_public, err);
+	return make(p, &session, key, arg, err);
 }
 
 /* A failed creation can leave an object behind (row 1d). What cannot be cleaned up now, the sweep at start finds. */
@@ -264,23 +272,30 @@ static void clean_up(struct p11_hsm *p, const uint8_t id[HSM_ID_LEN])
 		session.is_broken = true;
 }
 
-kms_status p11_key_generate(struct hsm *h, const struct hsm_key *key, struct hsm_public *ret_public, struct kms_err *err)
+kms_status p11_resident_make(struct p11_hsm *p, const struct hsm_key *key, p11_make_fn make, void *arg, struct kms_err *err)
 {
-	struct p11_hsm *p = p11_of(h);
 	const int64_t began_s = (int64_t)time(NULL);
-	struct hsm_public pub;
 	kms_status status;
 	bool began;
 
-	P11_ENTER(p, err);
-	status = generate_new(p, key, &pub, &began, err);
+	status = make_new(p, key, make, arg, &began, err);
 	if (status == KMS_OK)
 		status = p11_sync_dir(p->cfg.token_dir, began_s, err);
-	if (status == KMS_OK && ret_public != NULL)
-		*ret_public = pub;
-	else if (status != KMS_OK && began)
+	if (status != KMS_OK && began)
 		clean_up(p, key->id);
 	return status;
+}
+
+kms_status p11_key_generate(struct hsm *h, const struct hsm_key *key, struct hsm_public *ret_public, struct kms_err *err)
+{
+	struct p11_hsm *p = p11_of(h);
+	struct hsm_public pub;
+
+	P11_ENTER(p, err);
+	KMS_TRY(p11_resident_make(p, key, generate_locked, &pub, err));
+	if (ret_public != NULL)
+		*ret_public = pub;
+	return KMS_OK;
 }
 
 struct listed {

@@ -104,7 +104,6 @@ static void note_start(struct p11_hsm *p)
 	               (unsigned)t->firmwareVersion.minor);
 	info.epoch = p->epoch;
 	(void)pthread_mutex_lock(&p->state_lock);
-	info.features = p->info.features;
 	p->info = info;
 	(void)pthread_mutex_unlock(&p->state_lock);
 }
@@ -193,6 +192,7 @@ static void p11_info(struct hsm *h, struct hsm_info *ret_info)
 	(void)pthread_mutex_lock(&p->state_lock);
 	*ret_info = p->info;
 	(void)pthread_mutex_unlock(&p->state_lock);
+	ret_info->features = h->features;
 	ret_info->is_available = atomic_load(&p->is_available);
 	ret_info->silent_ms = now_ms() - atomic_load(&p->answered_ms);
 	ret_info->cached_keys = p11_cache_loaded_count(p->cache);
@@ -255,8 +255,12 @@ static const struct hsm_ops P11_OPS = {
 	.key_evict = p11_key_evict,
 	.keys_gone = p11_keys_gone,
 	.keys_list = p11_keys_list,
+	.key_import = p11_key_import,
+	.key_transfer = p11_key_transfer,
+	.key_attributes = p11_key_attributes,
 	.sign = p11_sign,
-	.hmac = p11_hmac,
+	.encrypt = p11_encrypt,
+	.decrypt = p11_decrypt,
 	.rsa_decrypt = p11_rsa_decrypt,
 	.aes_wrap = p11_aes_wrap,
 	.aes_unwrap = p11_aes_unwrap,
@@ -279,8 +283,6 @@ static void locks_init(struct p11_hsm *p)
 
 static kms_status start(struct p11_hsm *p, const struct p11_config *cfg, struct kms_err *err)
 {
-	uint32_t features;
-
 	if (!config_copy(cfg, &p->cfg))
 		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "configuration");
 	memcpy(p->log_key_id, cfg->log_key_id, HSM_ID_LEN);
@@ -289,10 +291,7 @@ static kms_status start(struct p11_hsm *p, const struct p11_config *cfg, struct 
 	KMS_TRY(p11_cache_new(cfg->cache_keys, p11_loaded_destroy, p, &p->cache, err));
 	KMS_TRY(p11_token_start(&p->token, err));
 	note_start(p);
-	KMS_TRY(p11_probe_features(p, &features, err));
-	(void)pthread_mutex_lock(&p->state_lock);
-	p->info.features = features;
-	(void)pthread_mutex_unlock(&p->state_lock);
+	KMS_TRY(p11_probe_features(p, &p->base.features, err));
 	KMS_TRY(p11_probe_alive(p, err));
 	p->probed_ms = now_ms();
 	atomic_store(&p->answered_ms, p->probed_ms);

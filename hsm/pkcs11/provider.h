@@ -6,6 +6,7 @@
 
 #include "hsm/pkcs11/cache.h"
 #include "hsm/pkcs11/pool.h"
+#include "hsm/pkcs11/sigcheck.h"
 #include "hsm/pkcs11/template.h"
 #include "hsm/pkcs11/token.h"
 
@@ -64,6 +65,10 @@ KMS_MUST_CHECK kms_status p11_witness_locked(struct p11_hsm *p, struct p11_sessi
 /** Read the public half from an object that holds it: a public key, or an RSA private key. */
 KMS_MUST_CHECK kms_status p11_public_read(struct p11_hsm *p, struct p11_session *session, CK_OBJECT_HANDLE object, enum hsm_kind kind,
                                           struct hsm_public *ret_public, struct kms_err *err);
+/** Makes the objects of a key in this session; called under the objects lock. */
+typedef kms_status (*p11_make_fn)(struct p11_hsm *p, struct p11_session *session, const struct hsm_key *key, void *arg, struct kms_err *err);
+/** Make token objects under a new id: a failure leaves nothing behind, success is on stable storage. @return as `make` | KMS_E_CONFLICT */
+KMS_MUST_CHECK kms_status p11_resident_make(struct p11_hsm *p, const struct hsm_key *key, p11_make_fn make, void *arg, struct kms_err *err);
 kms_status p11_key_generate(struct hsm *h, const struct hsm_key *key, struct hsm_public *ret_public, struct kms_err *err);
 kms_status p11_key_public(struct hsm *h, const struct hsm_key *key, struct hsm_public *ret_public, struct kms_err *err);
 kms_status p11_key_destroy(struct hsm *h, const uint8_t id[HSM_ID_LEN], struct kms_err *err);
@@ -82,10 +87,22 @@ void p11_lease_failed(struct p11_lease *lease, CK_RV rv);
 /** For the cache: destroy a loaded version. `arg` is the struct p11_hsm. */
 bool p11_loaded_destroy(void *arg, unsigned long handle);
 
-/* crypto.c - use of keys; the inner forms work on a handle and serve the probe of features too. */
-KMS_MUST_CHECK kms_status p11_use_sign(struct p11_hsm *p, struct p11_session *s, CK_OBJECT_HANDLE key, CK_MECHANISM_TYPE mechanism,
-                                       const uint8_t *input, size_t input_len, uint8_t *ret_out, size_t out_len, CK_RV *ret_rv,
-                                       struct kms_err *err);
+/* sign.c, cipher.c, crypto.c - use of keys; the inner forms work on a handle and serve the trials of new keys and of the device too. */
+/** The one refusal of a caller's bytes: same status, same text, same place for all, so that nothing can be learned from it. */
+kms_status p11_refuse_bytes(struct kms_err *err);
+/** A call on a caller's bytes failed: is it the bytes, or the device? */
+kms_status p11_fail_on_bytes(struct kms_err *err, CK_RV rv, const char *call);
+KMS_MUST_CHECK kms_status p11_use_sign(struct p11_hsm *p, struct p11_session *s, CK_OBJECT_HANDLE object, const struct hsm_key *key,
+                                       enum hsm_sign_alg alg, const uint8_t *input, size_t input_len,
+                                       uint8_t ret_signature[HSM_SIGNATURE_MAX], size_t *ret_len, CK_RV *ret_rv, struct kms_err *err);
+/** See hsm_encrypt(); ret_cipher has room for what hsm.c demands. */
+KMS_MUST_CHECK kms_status p11_use_encrypt(struct p11_hsm *p, struct p11_session *s, CK_OBJECT_HANDLE key, enum hsm_cipher cipher,
+                                          uint8_t iv[HSM_IV_LEN], const uint8_t *aad, size_t aad_len, const uint8_t *plain, size_t plain_len,
+                                          uint8_t *ret_cipher, size_t *ret_len, uint8_t ret_tag[HSM_GCM_TAG_LEN], CK_RV *ret_rv,
+                                          struct kms_err *err);
+KMS_MUST_CHECK kms_status p11_use_decrypt(struct p11_hsm *p, struct p11_session *s, CK_OBJECT_HANDLE key, enum hsm_cipher cipher,
+                                          const uint8_t *iv, const uint8_t *aad, size_t aad_len, const uint8_t *input, size_t input_len,
+                                          const uint8_t *tag, uint8_t *ret_plain, size_t *ret_len, CK_RV *ret_rv, struct kms_err *err);
 /** One private RSA operation on one block; ret_block has n_len bytes. KMS_E_CRYPTO when the device refuses the block. */
 KMS_MUST_CHECK kms_status p11_use_rsa_raw(struct p11_hsm *p, struct p11_session *s, CK_OBJECT_HANDLE key, const uint8_t *cipher,
                                           size_t n_len, struct secret *ret_block, CK_RV *ret_rv, struct kms_err *err);
@@ -95,26 +112,65 @@ KMS_MUST_CHECK kms_status p11_use_wrap(struct p11_hsm *p, struct p11_session *s,
 KMS_MUST_CHECK kms_status p11_use_unwrap(struct p11_hsm *p, struct p11_session *s, CK_OBJECT_HANDLE key, enum hsm_aes_alg alg,
                                          const uint8_t *wrapped, size_t wrapped_len, struct secret **ret_plain, CK_RV *ret_rv,
                                          struct kms_err *err);
-kms_status p11_sign(struct hsm *h, const struct hsm_key *key, const uint8_t *input, size_t input_len,
-                    uint8_t ret_signature[HSM_SIGNATURE_MAX], struct kms_err *err);
-kms_status p11_hmac(struct hsm *h, const struct hsm_key *key, const uint8_t *input, size_t input_len, uint8_t ret_mac[32],
-                    struct kms_err *err);
+kms_status p11_sign(struct hsm *h, const struct hsm_key *key, enum hsm_sign_alg alg, const uint8_t *input, size_t input_len,
+                    uint8_t ret_signature[HSM_SIGNATURE_MAX], size_t *ret_len, struct kms_err *err);
+kms_status p11_encrypt(struct hsm *h, const struct hsm_key *key, enum hsm_cipher cipher, uint8_t iv[HSM_IV_LEN], const uint8_t *aad,
+                       size_t aad_len, const uint8_t *plain, size_t plain_len, uint8_t *ret_cipher, size_t cap, size_t *ret_len,
+                       uint8_t ret_tag[HSM_GCM_TAG_LEN], struct kms_err *err);
+kms_status p11_decrypt(struct hsm *h, const struct hsm_key *key, enum hsm_cipher cipher, const uint8_t *iv, const uint8_t *aad, size_t aad_len,
+                       const uint8_t *input, size_t input_len, const uint8_t *tag, uint8_t *ret_plain, size_t cap, size_t *ret_len,
+                       struct kms_err *err);
 kms_status p11_rsa_decrypt(struct hsm *h, const struct hsm_key *key, enum hsm_rsa_alg alg, const uint8_t *n, size_t n_len,
                            const uint8_t *cipher, size_t cipher_len, struct secret **ret_plain, struct kms_err *err);
 kms_status p11_aes_wrap(struct hsm *h, const struct hsm_key *key, enum hsm_aes_alg alg, const struct secret *plain, uint8_t *ret_wrapped,
                         size_t cap, size_t *ret_len, struct kms_err *err);
 kms_status p11_aes_unwrap(struct hsm *h, const struct hsm_key *key, enum hsm_aes_alg alg, const uint8_t *wrapped, size_t wrapped_len,
                           struct secret **ret_plain, struct kms_err *err);
+/** Destroy a session object that this session made; when the device refuses, the session's end will do it. */
+void p11_discard(struct p11_hsm *p, struct p11_session *s, CK_OBJECT_HANDLE object);
+
+/* trial.c - every new key is tried before anybody gets to know of it. */
+#define P11_PRINT_LEN 32
+/* What a key has to live up to: the public half of a pair, or the print of a secret. */
+struct p11_proof {
+	struct hsm_public pub;
+	uint8_t print[P11_PRINT_LEN];
+};
+/** What a loaded version of this kind has to be allowed for its trial. */
+enum hsm_usage p11_trial_usage(enum hsm_kind kind);
+/** One block under an AES key, one MAC under an HMAC key: equal for equal secrets. Compared, erased, never shown to anybody. */
+KMS_MUST_CHECK kms_status p11_print_make(struct p11_hsm *p, struct p11_session *s, CK_OBJECT_HANDLE object, const struct hsm_key *key,
+                                         uint8_t ret_print[P11_PRINT_LEN], struct kms_err *err);
+/** The same in software, of a secret that a caller handed over. False when OpenSSL fails. */
+bool p11_print_of(const struct secret *secret, enum hsm_kind kind, uint8_t ret_print[P11_PRINT_LEN]);
+/** Does the object do what the proof demands? The answer is *ret_good; a status other than KMS_OK is the device's. */
+KMS_MUST_CHECK kms_status p11_trial(struct p11_hsm *p, struct p11_session *s, CK_OBJECT_HANDLE object, const struct hsm_key *key,
+                                    const struct p11_proof *proof, bool *ret_good, struct kms_err *err);
+/** Sign a text of our own, hashed as the curve wants it. `nth` makes different texts. */
+KMS_MUST_CHECK kms_status p11_trial_sign(struct p11_hsm *p, struct p11_session *s, CK_OBJECT_HANDLE object, const struct hsm_key *key,
+                                         unsigned nth, struct sigcheck_signed *ret, uint8_t ret_digest[64], struct kms_err *err);
 
 /* wrapped.c - making wrapped versions. */
-/** Pair, wrap under a root's handle, load back, compare: all in one session, which owns every object made. */
+/** Generate, wrap under a root's handle, load back, compare: all in one session, which owns every object made. ret_public: pairs. */
 KMS_MUST_CHECK kms_status p11_wrapped_make(struct p11_hsm *p, struct p11_session *s, const struct hsm_key *key, CK_OBJECT_HANDLE root,
                                            struct hsm_public *ret_public, uint8_t ret_blob[HSM_BLOB_MAX], size_t *ret_blob_len,
                                            struct kms_err *err);
+/** Wrap a newborn, destroy it, load the blob back and try it. *ret_good as p11_trial(); the blob is written only if it is. */
+KMS_MUST_CHECK kms_status p11_wrapped_finish(struct p11_hsm *p, struct p11_session *s, const struct hsm_key *key, CK_OBJECT_HANDLE root,
+                                             CK_OBJECT_HANDLE newborn, const struct p11_proof *proof, uint8_t ret_blob[HSM_BLOB_MAX],
+                                             size_t *ret_blob_len, bool *ret_good, struct kms_err *err);
 kms_status p11_key_generate_wrapped(struct hsm *h, const struct hsm_key *key, struct hsm_public *ret_public, uint8_t ret_blob[HSM_BLOB_MAX],
                                     size_t *ret_blob_len, struct kms_err *err);
-/** Destroy a session object that this session made; when the device refuses, the session's end will do it. */
-void p11_discard(struct p11_hsm *p, struct p11_session *s, CK_OBJECT_HANDLE object);
+
+/* import.c, transfer.c, attributes.c */
+kms_status p11_key_import(struct hsm *h, const struct hsm_key *key, const struct hsm_material *material, uint8_t *ret_blob,
+                          size_t *ret_blob_len, struct kms_err *err);
+kms_status p11_key_transfer(struct hsm *h, const struct hsm_key *exchange, const struct hsm_key *key, const uint8_t *transfer,
+                            size_t transfer_len, struct hsm_public *ret_public, struct kms_err *err);
+/** The first half of a transfer: the AES key of an RSA-OAEP ciphertext as a session object that unwraps and nothing else. */
+KMS_MUST_CHECK kms_status p11_transport_open(struct p11_hsm *p, struct p11_session *s, CK_OBJECT_HANDLE exchange, const uint8_t *cipher,
+                                             size_t cipher_len, CK_OBJECT_HANDLE *ret_transport, CK_RV *ret_rv, struct kms_err *err);
+kms_status p11_key_attributes(struct hsm *h, const struct hsm_key *key, struct hsm_attributes *ret_attributes, struct kms_err *err);
 
 /* look.c */
 kms_status p11_keys_gone(struct hsm *h, const uint8_t (*ids)[HSM_ID_LEN], size_t count, const uint8_t witness_id[HSM_ID_LEN],

@@ -14,6 +14,7 @@
 	X(KMS_E_NOROUTE, "BadParameter", NULL, 400, "Operation not specified or unknown.")                                                  \
 	X(KMS_E_UNSUPPORTED, "BadParameter", NULL, 400, "This server or its key device does not support the requested operation.")          \
 	X(KMS_E_CRYPTO, "BadParameter", NULL, 400, "The operation failed: the value does not belong to this key and algorithm, or is damaged.") \
+	X(KMS_E_BACKUP, "Malformed backup blob", NULL, 400, "Backup blob contains invalid or corrupt version.")                             \
 	X(KMS_E_UNAUTHENTICATED, "Unauthorized", NULL, 401, "AKV10000: Request is missing a Bearer or PoP token.")                          \
 	X(KMS_E_FORBIDDEN, "Forbidden", "ForbiddenByRbac", 403, "Caller is not authorized to perform action on resource.")                  \
 	X(KMS_E_POLICY, "Forbidden", "ForbiddenByPolicy", 403, "A policy of the vault refuses this operation.")                             \

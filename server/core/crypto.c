@@ -1,78 +1,28 @@
-/* server/core/crypto.c - wrap and unwrap; private and secret keys stay in the device, only RSA public operations run on the host. */
+/* server/core/crypto.c - use of managed keys. Private and secret keys stay in the device; what takes only the public half runs here. */
 #include "server/core/crypto.h"
 
-#include <openssl/core_names.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/param_build.h>
-#include <openssl/rsa.h>
+#include <openssl/crypto.h>
 #include <string.h>
 
 #include "server/core/keyring.h"
+#include "server/core/public.h"
 
-static void pkey_free_at(EVP_PKEY **p) { EVP_PKEY_free(*p); }
-static void pctx_free_at(EVP_PKEY_CTX **p) { EVP_PKEY_CTX_free(*p); }
-static void bn_free_at(BIGNUM **p) { BN_free(*p); }
-static void bld_free_at(OSSL_PARAM_BLD **p) { OSSL_PARAM_BLD_free(*p); }
-static void params_free_at(OSSL_PARAM **p) { OSSL_PARAM_free(*p); }
-#define OWNED(free_fn) __attribute__((cleanup(free_fn)))
+#define AES_BLOCK 16
+#define KW_BLOCK 8 /* RFC 3394: what a key is wrapped in, and what wrapping adds */
+#define KW_LEAST 16
 
-static kms_status openssl_failed(const char *what, struct kms_err *err)
+void crypto_output_clear(struct crypto_output *out)
 {
-	return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_OPENSSL, ERR_get_error(), "%s", what);
+	secret_free(out->value);
+	*out = (struct crypto_output){ 0 };
 }
 
-static EVP_PKEY *rsa_public(const struct store_version *v)
+static kms_status no_memory(struct kms_err *err)
 {
-	OWNED(bn_free_at) BIGNUM *n = BN_bin2bn(v->n, (int)v->n_len, NULL);
-	OWNED(bn_free_at) BIGNUM *e = BN_bin2bn(v->e, (int)v->e_len, NULL);
-	OWNED(bld_free_at) OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
-	OWNED(params_free_at) OSSL_PARAM *params = NULL;
-	OWNED(pctx_free_at) EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
-	EVP_PKEY *pkey = NULL;
-
-	if (n == NULL || e == NULL || bld == NULL || ctx == NULL || !OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_N, n) ||
-	    !OSSL_PARAM_BLD_push_BN(bld, OSSL_PKEY_PARAM_RSA_E, e))
-		return NULL;
-	params = OSSL_PARAM_BLD_to_param(bld);
-	if (params == NULL || EVP_PKEY_fromdata_init(ctx) <= 0 || EVP_PKEY_fromdata(ctx, &pkey, EVP_PKEY_PUBLIC_KEY, params) <= 0)
-		return NULL;
-	return pkey;
+	return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "secure heap");
 }
 
-/* Longest plaintext of an RSA padding: RFC 8017 sections 7.1.1 and 7.2.1. */
-static size_t rsa_room(enum hsm_rsa_alg alg, size_t modulus_len)
-{
-	switch (alg) {
-	case HSM_RSA_OAEP_SHA1: return modulus_len - 2 * 20 - 2;
-	case HSM_RSA_OAEP_SHA256: return modulus_len - 2 * 32 - 2;
-	case HSM_RSA_PKCS1_V15: return modulus_len - 11;
-	}
-	return 0;
-}
-
-static kms_status rsa_wrap(const struct store_version *v, const struct key_alg_info *alg, const struct secret *plain, uint8_t *ret_wrapped,
-                           size_t *ret_len, struct kms_err *err)
-{
-	OWNED(pkey_free_at) EVP_PKEY *pkey = NULL;
-	OWNED(pctx_free_at) EVP_PKEY_CTX *ctx = NULL;
-	size_t len = CRYPTO_WRAPPED_MAX;
-	bool is_oaep = alg->rsa != HSM_RSA_PKCS1_V15;
-	const EVP_MD *md = alg->rsa == HSM_RSA_OAEP_SHA256 ? EVP_sha256() : EVP_sha1();
-
-	if (secret_len(plain) > rsa_room(alg->rsa, v->n_len))
-		return kms_refuse(err, KMS_E_INVALID, "value: at most %zu bytes fit %s with this key.", rsa_room(alg->rsa, v->n_len), alg->name);
-	pkey = rsa_public(v);
-	if (pkey == NULL || (ctx = EVP_PKEY_CTX_new_from_pkey(NULL, pkey, NULL)) == NULL || EVP_PKEY_encrypt_init(ctx) <= 0 ||
-	    EVP_PKEY_CTX_set_rsa_padding(ctx, is_oaep ? RSA_PKCS1_OAEP_PADDING : RSA_PKCS1_PADDING) <= 0)
-		return openssl_failed("RSA public key", err);
-	if (is_oaep && (EVP_PKEY_CTX_set_rsa_oaep_md(ctx, md) <= 0 || EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, md) <= 0))
-		return openssl_failed("OAEP parameters", err);
-	if (EVP_PKEY_encrypt(ctx, ret_wrapped, &len, secret_data(plain), secret_len(plain)) <= 0)
-		return openssl_failed("EVP_PKEY_encrypt", err);
-	*ret_len = len;
-	return KMS_OK;
-}
+/* ---- what fits ---- */
 
 /* Find the version, check state and algorithm in the order of keyvault-keys.md 9.1. */
 static kms_status prepare(struct op *op, const char *name, const uint8_t *version, enum key_op use, enum key_alg alg, struct kms_err *err)
@@ -83,46 +33,281 @@ static kms_status prepare(struct op *op, const char *name, const uint8_t *versio
 		op->write.event.alg = info->name;
 	KMS_TRY(keyring_find(op, name, version, false, err));
 	KMS_TRY(key_usable(&op->version, use, clock_wall_s(op->kms->clock), err));
-	KMS_TRY(key_alg_fits(&op->version, alg, err));
+	KMS_TRY(key_alg_fits(&op->version, alg, use, err));
 	if (alg == ALG_RSA1_5 && !op->vault.allows_rsa1_5)
-		return kms_refuse(err, KMS_E_INVALID, "Algorithm RSA1_5 is not allowed in this vault.");
+		return kms_refuse(err, KMS_E_INVALID, "alg: RSA1_5 is not allowed in this vault.");
 	return KMS_OK;
 }
 
-kms_status crypto_wrap(struct op *op, const char *name, const uint8_t *version, enum key_alg alg, const struct secret *plain,
-                       uint8_t *ret_wrapped, size_t *ret_len, struct kms_err *err)
+/* A member that has one right length: 0 = it does not belong there. Ignoring it would let a caller believe that it was used. */
+static kms_status check_member(const char *member, size_t len, size_t expected, const char *alg, struct kms_err *err)
 {
-	const struct key_alg_info *info = key_alg_info(alg);
-	struct hsm_info device = { 0 };
-	struct hsm_key key = { 0 };
-
-	KMS_TRY(prepare(op, name, version, KEY_OP_WRAP, alg, err));
-	if (info->kind == HSM_KIND_RSA) {
-		/* The public half would do, but data wrapped while the device is away could turn out to be lost for ever. */
-		hsm_info(op->kms->hsm, &device);
-		if (!device.is_available)
-			return kms_fail(err, KMS_E_DEVICE, KMS_SRC_SELF, 0, "device is away");
-		return rsa_wrap(&op->version, info, plain, ret_wrapped, ret_len, err);
-	}
-	if (secret_len(plain) > HSM_WRAP_MAX)
-		return kms_refuse(err, KMS_E_INVALID, "value: at most %d bytes can be wrapped.", HSM_WRAP_MAX);
-	if (info->aes == HSM_AES_KW && (secret_len(plain) < 16 || secret_len(plain) % 8 != 0))
-		return kms_refuse(err, KMS_E_INVALID, "value: %s takes 16 bytes or more, in multiples of 8.", info->name);
-	key_to_hsm(&op->version, &op->vault, &key);
-	return hsm_aes_wrap(op->kms->hsm, &key, info->aes, plain, ret_wrapped, CRYPTO_WRAPPED_MAX, ret_len, err);
+	if (len == expected)
+		return KMS_OK;
+	if (expected == 0)
+		return kms_refuse(err, KMS_E_INVALID, "%s: %s takes none.", member, alg);
+	return kms_refuse(err, KMS_E_INVALID, "%s: %s takes exactly %zu bytes.", member, alg, expected);
 }
 
-kms_status crypto_unwrap(struct op *op, const char *name, const uint8_t *version, enum key_alg alg, const uint8_t *wrapped,
-                         size_t wrapped_len, struct secret **ret_plain, struct kms_err *err)
+static kms_status check_cipher(const struct key_alg_info *alg, enum key_op use, const struct crypto_input *in, struct kms_err *err)
 {
-	const struct key_alg_info *info = key_alg_info(alg);
+	size_t len = secret_len(in->value);
+	bool is_padded = alg->cipher == HSM_CIPHER_CBC_PAD && use == KEY_OP_ENCRYPT;
+
+	if (alg->cipher == HSM_CIPHER_GCM) {
+		/* The nonce is made here: one chosen by a caller could come twice, and then the key's authentication is lost for ever. */
+		if (use == KEY_OP_ENCRYPT && in->iv_len != 0)
+			return kms_refuse(err, KMS_E_INVALID, "iv: %s encryption takes none; the service makes it.", alg->name);
+		KMS_TRY(check_member("iv", in->iv_len, use == KEY_OP_ENCRYPT ? 0 : HSM_GCM_NONCE_LEN, alg->name, err));
+		KMS_TRY(check_member("tag", in->tag_len, use == KEY_OP_ENCRYPT ? 0 : HSM_GCM_TAG_LEN, alg->name, err));
+		if (in->aad_len > CRYPTO_AAD_MAX)
+			return kms_refuse(err, KMS_E_INVALID, "aad: at most %zu bytes.", CRYPTO_AAD_MAX);
+		return KMS_OK;
+	}
+	KMS_TRY(check_member("iv", in->iv_len, HSM_IV_LEN, alg->name, err));
+	KMS_TRY(check_member("tag", in->tag_len, 0, alg->name, err));
+	KMS_TRY(check_member("aad", in->aad_len, 0, alg->name, err));
+	if (is_padded && len == CRYPTO_VALUE_MAX) /* its ciphertext would be too long to be given back */
+		return kms_refuse(err, KMS_E_INVALID, "value: %s encrypts at most %zu bytes.", alg->name, CRYPTO_VALUE_MAX - 1);
+	if (!is_padded && len % AES_BLOCK != 0)
+		return kms_refuse(err, KMS_E_INVALID, "value: %s takes a multiple of %d bytes.", alg->name, AES_BLOCK);
+	return KMS_OK;
+}
+
+static kms_status check_digest(const struct key_alg_info *alg, size_t modulus_len, const char *member, size_t len, struct kms_err *err)
+{
+	const size_t room = public_room(HSM_RSA_PKCS1_V15, modulus_len); /* the padding of signatures has the same size */
+
+	if (alg->digest_len != 0 && len != alg->digest_len)
+		return kms_refuse(err, KMS_E_INVALID, "%s: %s signs a digest of exactly %zu bytes.", member, alg->name, alg->digest_len);
+	if (len == 0 || len > CRYPTO_VALUE_MAX)
+		return kms_refuse(err, KMS_E_INVALID, "%s: must have 1 to %zu bytes.", member, CRYPTO_VALUE_MAX);
+	if (alg->family == FAMILY_RSA && alg->digest_len == 0 && len > room)
+		return kms_refuse(err, KMS_E_INVALID, "%s: at most %zu bytes fit %s with this key.", member, room, alg->name);
+	return KMS_OK;
+}
+
+static kms_status check_wrap(const struct key_alg_info *alg, enum key_op use, size_t len, struct kms_err *err)
+{
+	if (use == KEY_OP_UNWRAP)
+		return KMS_OK; /* what is no wrapped key for its length is refused by the device, like any other that does not unwrap */
+	if (len > HSM_WRAP_MAX)
+		return kms_refuse(err, KMS_E_INVALID, "value: at most %d bytes can be wrapped.", HSM_WRAP_MAX);
+	if (alg->aes == HSM_AES_KW && (len < KW_LEAST || len % KW_BLOCK != 0))
+		return kms_refuse(err, KMS_E_INVALID, "value: %s takes %d bytes or more, in multiples of %d.", alg->name, KW_LEAST,
+		                  KW_BLOCK);
+	return KMS_OK;
+}
+
+static bool is_cipher(const struct key_alg_info *alg)
+{
+	return alg->family == FAMILY_OCT && (alg->ops & KEY_OP_ENCRYPT) != 0;
+}
+
+/* Everything about the input that can be said without the key's secret half. */
+static kms_status check_input(const struct store_version *v, enum key_op use, const struct crypto_input *in, struct kms_err *err)
+{
+	const struct key_alg_info *alg = key_alg_info(in->alg);
+
+	if (in->value == NULL || secret_len(in->value) > CRYPTO_VALUE_MAX)
+		return kms_refuse(err, KMS_E_INVALID, "value: must have 1 to %zu bytes.", CRYPTO_VALUE_MAX);
+	if (is_cipher(alg))
+		return check_cipher(alg, use, in, err);
+	KMS_TRY(check_member("iv", in->iv_len, 0, alg->name, err));
+	KMS_TRY(check_member("tag", in->tag_len, 0, alg->name, err));
+	KMS_TRY(check_member("aad", in->aad_len, 0, alg->name, err));
+	if (use == KEY_OP_SIGN)
+		return check_digest(alg, v->pub_len, "value", secret_len(in->value), err);
+	if (alg->family == FAMILY_OCT)
+		return check_wrap(alg, use, secret_len(in->value), err);
+	if ((use == KEY_OP_ENCRYPT || use == KEY_OP_WRAP) && secret_len(in->value) > public_room(alg->rsa, v->pub_len))
+		return kms_refuse(err, KMS_E_INVALID, "value: at most %zu bytes fit %s with this key.", public_room(alg->rsa, v->pub_len),
+		                  alg->name);
+	return KMS_OK;
+}
+
+/* ---- what is done ---- */
+
+static kms_status rsa_encrypt(struct op *op, const struct crypto_input *in, struct crypto_output *out, struct kms_err *err)
+{
+	struct hsm_info device = { 0 };
+	size_t len = 0;
+
+	/* The public half would do, but what is encrypted while the device is away could turn out to be lost for ever. */
+	hsm_info(op->kms->hsm, &device);
+	if (!device.is_available)
+		return kms_fail(err, KMS_E_DEVICE, KMS_SRC_SELF, 0, "device is away");
+	out->value = secret_new(op->version.pub_len);
+	if (out->value == NULL)
+		return no_memory(err);
+	return public_encrypt(&op->version, key_alg_info(in->alg)->rsa, in->value, secret_bytes(out->value), &len, err);
+}
+
+/* SP 800-38D section 8.3: count first; the writer counts again in the transaction that releases the result, and is exact. */
+static kms_status count_encryption(struct op *op, struct kms_err *err)
+{
+	struct store_change *c = NULL;
+
+	if (op->version.encryptions >= CRYPTO_GCM_USES_MAX)
+		return kms_refuse(err, KMS_E_POLICY,
+		                  "This key version has encrypted as often as AES-GCM allows; rotate the key. It still decrypts.");
+	c = op_change(op, STORE_VERSION_ENCRYPTS);
+	memcpy(c->encryption.version_id, op->version.id, STORE_ID_LEN);
+	c->encryption.limit = CRYPTO_GCM_USES_MAX;
+	return KMS_OK;
+}
+
+static kms_status aes_encrypt(struct op *op, const struct hsm_key *key, const struct crypto_input *in, struct crypto_output *out,
+                              struct kms_err *err)
+{
+	enum hsm_cipher cipher = key_alg_info(in->alg)->cipher;
+	size_t plain_len = secret_len(in->value), len = 0;
+	size_t cap = cipher == HSM_CIPHER_CBC_PAD ? plain_len / AES_BLOCK * AES_BLOCK + AES_BLOCK : plain_len;
+
+	if (cipher == HSM_CIPHER_GCM)
+		KMS_TRY(count_encryption(op, err));
+	else
+		memcpy(out->iv, in->iv, HSM_IV_LEN);
+	out->value = secret_new(cap);
+	if (out->value == NULL)
+		return no_memory(err);
+	KMS_TRY(hsm_encrypt(op->kms->hsm, key, cipher, out->iv, in->aad, in->aad_len, secret_data(in->value), plain_len,
+	                    secret_bytes(out->value), cap, &len, out->tag, err));
+	secret_shrink(out->value, len);
+	out->iv_len = cipher == HSM_CIPHER_GCM ? HSM_GCM_NONCE_LEN : HSM_IV_LEN;
+	out->tag_len = cipher == HSM_CIPHER_GCM ? HSM_GCM_TAG_LEN : 0;
+	return KMS_OK;
+}
+
+static kms_status aes_decrypt(struct op *op, const struct hsm_key *key, const struct crypto_input *in, struct crypto_output *out,
+                              struct kms_err *err)
+{
+	size_t cap = secret_len(in->value), len = 0;
+
+	out->value = secret_new(cap);
+	if (out->value == NULL)
+		return no_memory(err);
+	KMS_TRY(hsm_decrypt(op->kms->hsm, key, key_alg_info(in->alg)->cipher, in->iv, in->aad, in->aad_len, secret_data(in->value), cap,
+	                    in->tag, secret_bytes(out->value), cap, &len, err));
+	secret_shrink(out->value, len);
+	if (len == 0)
+		secret_free(KMS_TAKE(out->value));
+	return KMS_OK;
+}
+
+static kms_status aes_wrap(struct op *op, const struct hsm_key *key, const struct crypto_input *in, struct crypto_output *out,
+                           struct kms_err *err)
+{
+	size_t cap = (secret_len(in->value) + KW_BLOCK - 1) / KW_BLOCK * KW_BLOCK + KW_BLOCK, len = 0;
+
+	out->value = secret_new(cap);
+	if (out->value == NULL)
+		return no_memory(err);
+	KMS_TRY(hsm_aes_wrap(op->kms->hsm, key, key_alg_info(in->alg)->aes, in->value, secret_bytes(out->value), cap, &len, err));
+	secret_shrink(out->value, len);
+	return KMS_OK;
+}
+
+static kms_status make_signature(struct op *op, const struct hsm_key *key, enum key_alg alg, const uint8_t *value, size_t value_len,
+                                 uint8_t ret_signature[HSM_SIGNATURE_MAX], size_t *ret_len, struct kms_err *err)
+{
+	enum hsm_sign_alg how = key_alg_info(alg)->sign;
+	uint8_t input[HSM_RSA_MAX];
+	size_t input_len = 0;
+
+	if (how != HSM_SIGN_RSA_PKCS1)
+		return hsm_sign(op->kms->hsm, key, how, value, value_len, ret_signature, ret_len, err);
+	public_pkcs1_input(alg, value, value_len, input, &input_len);
+	return hsm_sign(op->kms->hsm, key, how, input, input_len, ret_signature, ret_len, err);
+}
+
+static kms_status sign(struct op *op, const struct hsm_key *key, const struct crypto_input *in, struct crypto_output *out,
+                       struct kms_err *err)
+{
+	const struct key_alg_info *alg = key_alg_info(in->alg);
+	const uint8_t *value = secret_data(in->value);
+	ERASE_AUTO(uint8_t, signature, HSM_SIGNATURE_MAX);
+	size_t len = 0;
+	bool is_valid = false;
+
+	KMS_TRY(make_signature(op, key, in->alg, value, secret_len(in->value), signature, &len, err));
+	if (alg->family != FAMILY_OCT) {
+		/* One wrong RSA-CRT signature gives the key away (Boneh, DeMillo, Lipton 1997), so a faulty one is never shown. */
+		KMS_TRY(public_verify(&op->version, in->alg, value, secret_len(in->value), signature, len, &is_valid, err));
+		if (!is_valid)
+			return kms_fail(err, KMS_E_DEVICE, KMS_SRC_SELF, 0, "the device made a wrong %s signature; it is withheld", alg->name);
+	}
+	out->value = secret_from(signature, len);
+	return out->value != NULL ? KMS_OK : no_memory(err);
+}
+
+static kms_status use_key(struct op *op, enum key_op use, const struct crypto_input *in, struct crypto_output *out, struct kms_err *err)
+{
+	const struct key_alg_info *alg = key_alg_info(in->alg);
 	struct hsm_key key = { 0 };
 
-	KMS_TRY(prepare(op, name, version, KEY_OP_UNWRAP, alg, err));
-	key_to_hsm(&op->version, &op->vault, &key);
-	if (info->kind == HSM_KIND_RSA)
-		return hsm_rsa_decrypt(op->kms->hsm, &key, info->rsa, op->version.n, op->version.n_len, wrapped, wrapped_len, ret_plain, err);
-	if (wrapped_len > CRYPTO_WRAPPED_MAX)
-		return kms_refuse(err, KMS_E_CRYPTO, "%s", kms_status_text(KMS_E_CRYPTO));
-	return hsm_aes_unwrap(op->kms->hsm, &key, info->aes, wrapped, wrapped_len, ret_plain, err);
+	key_to_hsm(&op->version, &op->vault, in->alg, &key);
+	if (use == KEY_OP_SIGN)
+		return sign(op, &key, in, out, err);
+	if (alg->family == FAMILY_RSA && (use == KEY_OP_ENCRYPT || use == KEY_OP_WRAP))
+		return rsa_encrypt(op, in, out, err);
+	if (alg->family == FAMILY_RSA)
+		return hsm_rsa_decrypt(op->kms->hsm, &key, alg->rsa, op->version.pub, op->version.pub_len, secret_data(in->value),
+		                       secret_len(in->value), &out->value, err);
+	if (is_cipher(alg))
+		return use == KEY_OP_ENCRYPT ? aes_encrypt(op, &key, in, out, err) : aes_decrypt(op, &key, in, out, err);
+	if (use == KEY_OP_WRAP)
+		return aes_wrap(op, &key, in, out, err);
+	return hsm_aes_unwrap(op->kms->hsm, &key, alg->aes, secret_data(in->value), secret_len(in->value), &out->value, err);
+}
+
+kms_status crypto_use(struct op *op, const char *name, const uint8_t *version, enum key_op use, const struct crypto_input *in,
+                      struct crypto_output *ret_out, struct kms_err *err)
+{
+	CRYPTO_OUTPUT_AUTO out = { 0 };
+
+	KMS_TRY(prepare(op, name, version, use, in->alg, err));
+	KMS_TRY(check_input(&op->version, use, in, err));
+	KMS_TRY(use_key(op, use, in, &out, err));
+	*ret_out = out;
+	out.value = NULL;
+	return KMS_OK;
+}
+
+static kms_status verify_mac(struct op *op, enum key_alg alg, const uint8_t *value, size_t value_len, const uint8_t *mac, size_t mac_len,
+                             bool *ret_is_valid, struct kms_err *err)
+{
+	ERASE_AUTO(uint8_t, expected, HSM_SIGNATURE_MAX);
+	struct hsm_key key = { 0 };
+	size_t len = 0;
+
+	key_to_hsm(&op->version, &op->vault, alg, &key);
+	KMS_TRY(make_signature(op, &key, alg, value, value_len, expected, &len, err));
+	*ret_is_valid = mac_len == len && CRYPTO_memcmp(mac, expected, len) == 0;
+	return KMS_OK;
+}
+
+kms_status crypto_verify(struct op *op, const char *name, const uint8_t *version, enum key_alg alg, const uint8_t *digest,
+                         size_t digest_len, const uint8_t *signature, size_t signature_len, bool *ret_is_valid, struct kms_err *err)
+{
+	KMS_TRY(prepare(op, name, version, KEY_OP_VERIFY, alg, err));
+	KMS_TRY(check_digest(key_alg_info(alg), op->version.pub_len, "digest", digest_len, err));
+	if (key_alg_info(alg)->family == FAMILY_OCT)
+		return verify_mac(op, alg, digest, digest_len, signature, signature_len, ret_is_valid, err);
+	return public_verify(&op->version, alg, digest, digest_len, signature, signature_len, ret_is_valid, err);
+}
+
+kms_status crypto_random(struct op *op, size_t count, struct secret **ret_bytes, struct kms_err *err)
+{
+	SECRET_AUTO *bytes = NULL;
+
+	KMS_TRY(op_need_living_vault(op, err));
+	if (count == 0 || count > CRYPTO_RANDOM_MAX)
+		return kms_refuse(err, KMS_E_INVALID, "count: must be 1 to %d.", CRYPTO_RANDOM_MAX);
+	bytes = secret_new(count);
+	if (bytes == NULL)
+		return no_memory(err);
+	KMS_TRY(hsm_random(op->kms->hsm, bytes, err));
+	*ret_bytes = KMS_TAKE(bytes);
+	return KMS_OK;
 }

@@ -15,6 +15,7 @@
 #define EVENT_DET_NAME_MAX 28 /* so that the suffix _b64 still makes a name of 32 */
 #define EVENT_DET_MAX 8
 
+/* Open intents keep the number in the database: new types are added at the end. */
 #define EVENT_TYPE_MAP(X)                                                                                                            \
 	X(EVENT_LOG_INIT, "log.init") X(EVENT_LOG_GAP, "log.gap") X(EVENT_LOG_CLOCK, "log.clock")                                    \
 	X(EVENT_NODE_START, "node.start") X(EVENT_NODE_STOP, "node.stop") X(EVENT_NODE_CONFIG, "node.config")                        \
@@ -26,7 +27,10 @@
 	X(EVENT_KEY_RECOVER, "key.recover") X(EVENT_KEY_PURGE, "key.purge") X(EVENT_KEY_DESTROY, "key.destroy")                      \
 	X(EVENT_KEY_WRAP, "key.wrap") X(EVENT_KEY_UNWRAP, "key.unwrap") X(EVENT_KEY_ORPHAN_REMOVED, "key.orphan_removed")            \
 	X(EVENT_ROLE_GRANT, "authz.role_grant") X(EVENT_ROLE_REVOKE, "authz.role_revoke") X(EVENT_LOGIN, "authz.login")              \
-	X(EVENT_PRINCIPAL, "authz.policy") X(EVENT_DENIED, "authz.denied") X(EVENT_AUDIT_READ, "audit.read")
+	X(EVENT_PRINCIPAL, "authz.policy") X(EVENT_DENIED, "authz.denied") X(EVENT_AUDIT_READ, "audit.read")                         \
+	X(EVENT_KEY_IMPORT, "key.import") X(EVENT_KEY_BACKUP, "key.backup") X(EVENT_KEY_RESTORE, "key.restore")                      \
+	X(EVENT_KEY_EXPORT, "key.export") X(EVENT_KEY_ENCRYPT, "key.encrypt") X(EVENT_KEY_DECRYPT, "key.decrypt")                    \
+	X(EVENT_KEY_SIGN, "key.sign") X(EVENT_KEY_VERIFY, "key.verify") X(EVENT_KEY_RANDOM, "key.random")
 
 enum event_type {
 	EVENT_NONE = 0, /* a route that writes no leaf (health) */

@@ -6,19 +6,33 @@
 #define HOLDFAST_CORE_KEYRING_H
 
 #include "server/core/key.h"
+#include "server/core/material.h"
 #include "server/core/op.h"
 
 #define KEYRING_PAGE_MAX 25
 #define KEYRING_RESIDENT_MAX 5000 /* resident versions of one vault */
 
 struct key_create {
-	enum key_type type;
-	uint16_t bits;  /* 0 = the type's default */
+	enum key_type type;  /* as the wire names it; key_ops choose the variant */
+	uint16_t bits;       /* 0 = the type's default; curves: 0 */
+	enum key_curve crv;  /* curves: CURVE_NONE = P-256 */
 	bool has_ops;
 	uint32_t ops;
 	bool is_enabled;
 	int64_t nbf_s, exp_s; /* STORE_NO_TIME = none */
 	char *tags;           /* JSON object text, borrowed; NULL = none */
+};
+
+/* A key from outside: its members in clear, or wrapped by another HSM for one of the vault's exchange keys. */
+struct key_import {
+	struct jwk jwk; /* in clear, when transfer is NULL; else type and curve only */
+	bool to_hsm;    /* store it resident: the type gets its -HSM form */
+	/* BYOK (keyvault-keys.md section 13) */
+	const uint8_t *transfer; /* the transfer blob's ciphertext */
+	size_t transfer_len;
+	char exchange_name[STORE_KEY_NAME_MAX + 1]; /* its kid, parsed; of this vault */
+	uint8_t exchange_version[STORE_ID_LEN];
+	struct key_create as; /* operations, attributes, tags; type, bits and crv are not read */
 };
 
 struct key_update {
@@ -42,7 +56,15 @@ void key_rows_clear(struct key_row *rows, size_t count);
 /** A new key, or a new version of a living one. Blocks on the device for as long as it takes to make the key.
  *  @return KMS_OK | KMS_E_INVALID | KMS_E_DELETED, KMS_E_BEING_DELETED | KMS_E_UNSUPPORTED, KMS_E_DEVICE | KMS_E_VAULT_SHREDDED */
 KMS_MUST_CHECK kms_status keyring_create(struct op *op, const char *name, const struct key_create *req, struct kms_err *err);
-/** A new version like the latest one: type, size, operations and tags carry over. */
+/**
+ * A key, or a new version of a living one, from material of the caller. Clear material is checked first (material.h). A transfer needs a
+ * resident target type; without key_ops its secret is an AES key. An exchange key is made here, never imported.
+ * @return as keyring_create() | KMS_E_INVALID, KMS_E_CRYPTO (the material) | of the exchange key: KMS_E_KEY_NOTFOUND, KMS_E_KEY_DISABLED,
+ *         KMS_E_KEY_OP
+ */
+KMS_MUST_CHECK kms_status keyring_import(struct op *op, const char *name, const struct key_import *req, struct kms_err *err);
+/** A new version like the latest one: type, size, operations and tags carry over; with an expiryTime in the rotation policy it expires then.
+ *  Imported material cannot be rotated into more of its kind, so a rotated key has material of the device's own. */
 KMS_MUST_CHECK kms_status keyring_rotate(struct op *op, const char *name, struct kms_err *err);
 KMS_MUST_CHECK kms_status keyring_get(struct op *op, const char *name, const uint8_t *version, struct kms_err *err);
 /** @return KMS_OK | KMS_E_KEY_REVOKED (enabling a revoked version) | KMS_E_INVALID */
@@ -62,6 +84,15 @@ KMS_MUST_CHECK kms_status keyring_list(struct op *op, bool deleted, const char *
 /** A page of versions after an ordinal (0 = from the start). */
 KMS_MUST_CHECK kms_status keyring_list_versions(struct op *op, const char *name, uint64_t after, struct key_row *rows, size_t cap,
                                                 size_t *ret_count, struct kms_err *err);
+
+/** The key's rotation policy: op->key is found, the policy or the default one returned. */
+KMS_MUST_CHECK kms_status keyring_get_rotation(struct op *op, const char *name, struct store_policy *ret_policy, struct kms_err *err);
+/**
+ * Replace it (keyvault-keys.md 11.2, the vault's rules). Empty durations = no such action; one without a notify action gets the default one.
+ * @param policy  durations as given; on KMS_OK completed as it is stored
+ * @return KMS_OK | KMS_E_INVALID (the message names the member and the rule)
+ */
+KMS_MUST_CHECK kms_status keyring_set_rotation(struct op *op, const char *name, struct store_policy *policy, struct kms_err *err);
 
 /** Find a living key and one of its versions; both enter the fence and the event. For keyring and crypto. */
 KMS_MUST_CHECK kms_status keyring_find(struct op *op, const char *name, const uint8_t *version, bool with_tags, struct kms_err *err);

@@ -8,6 +8,9 @@
 
 #define HTTPS_PORT 443
 #define PSEUDONYM_INPUT_MAX 512
+#define PAGE_KEY_LEN 32
+/* No pseudonym's input can be this text: each has a NUL between issuer and subject. */
+#define PAGE_KEY_INPUT "holdfast page key 1"
 
 void kms_url(const struct kms *kms, const char *vault, char ret_url[KMS_URL_MAX])
 {
@@ -23,36 +26,55 @@ kms_status pseudonym(struct hsm *hsm, const uint8_t key_id[HSM_ID_LEN], const ch
 {
 	struct hsm_key key = { .purpose = HSM_FOR_PSEUDONYMS, .kind = HSM_KIND_HMAC };
 	char input[PSEUDONYM_INPUT_MAX];
-	uint8_t mac[32];
+	uint8_t mac[HSM_SIGNATURE_MAX];
+	size_t mac_len;
 	int len = snprintf(input, sizeof(input), "%s%c%s", issuer, '\0', subject);
 
 	if (len < 0 || (size_t)len >= sizeof(input))
 		return kms_fail(err, KMS_E_INVALID, KMS_SRC_SELF, 0, "subject of %d bytes", len);
 	memcpy(key.id, key_id, HSM_ID_LEN);
-	KMS_TRY(hsm_hmac(hsm, &key, (const uint8_t *)input, (size_t)len, mac, err));
+	KMS_TRY(hsm_sign(hsm, &key, HSM_SIGN_HMAC_SHA256, (const uint8_t *)input, (size_t)len, mac, &mac_len, err));
 	memcpy(ret_pid, mac, 16);
 	return KMS_OK;
 }
 
-/* The installation's keys: where each id is kept, and what it is. */
+/* The installation's keys: where each id is kept, what it is, and the level of an installation since which there is one. */
 struct own_key {
 	const char *meta;
 	enum hsm_purpose purpose;
 	enum hsm_kind kind;
+	uint16_t bits;
+	unsigned since;
+	size_t id_offset, public_offset; /* in struct installation; 0 = its public half is not kept */
 };
+#define KEEPS(member) offsetof(struct installation, member)
 static const struct own_key OWN_KEYS[] = {
-	{ "log_key", HSM_FOR_LOG, HSM_KIND_ED25519 },
-	{ "token_key", HSM_FOR_TOKENS, HSM_KIND_P256 },
-	{ "attestation_key", HSM_FOR_ATTESTATION, HSM_KIND_P256 },
-	{ "pseudonym_key", HSM_FOR_PSEUDONYMS, HSM_KIND_HMAC },
+	{ "log_key", HSM_FOR_LOG, HSM_KIND_ED25519, 0, 1, KEEPS(log_key), 0 },
+	{ "token_key", HSM_FOR_TOKENS, HSM_KIND_P256, 0, 1, KEEPS(token_key), KEEPS(token_public) },
+	{ "attestation_key", HSM_FOR_ATTESTATION, HSM_KIND_P256, 0, 1, KEEPS(attestation_key), KEEPS(attestation_public) },
+	{ "pseudonym_key", HSM_FOR_PSEUDONYMS, HSM_KIND_HMAC, 0, 1, KEEPS(pseudonym_key), 0 },
+	{ "backup_key", HSM_FOR_BACKUP, HSM_KIND_AES, 256, 2, KEEPS(backup_key), 0 },
 };
+#undef KEEPS
 #define OWN_KEY_COUNT KMS_ARRAY_LEN(OWN_KEYS)
 #define META_DIRECTORY "directory"
-#define META_COMPLETE "installed"
+#define META_COMPLETE "installed" /* the level that is complete; absent while the first one is being made */
 #define META_ORIGIN "log_origin"
+#define META_CREATED "created"
+#define LEVEL_ONE_TEXT "yes" /* what level 1 wrote */
+#define LEVEL_NOW 2          /* raised with each own key that is added */
+#define RECORDS_MAX (OWN_KEY_COUNT + 3)
 
-static void put_meta(struct store_change *c, const char *name, const void *value, size_t len)
+/* Records to be written together. */
+struct records {
+	struct store_change changes[RECORDS_MAX];
+	size_t count;
+};
+
+static void put_meta(struct records *r, const char *name, const void *value, size_t len)
 {
+	struct store_change *c = &r->changes[r->count++];
+
 	memset(c, 0, sizeof(*c));
 	c->kind = STORE_META_PUT;
 	(void)snprintf(c->meta.name, sizeof(c->meta.name), "%s", name);
@@ -60,12 +82,24 @@ static void put_meta(struct store_change *c, const char *name, const void *value
 	c->meta.value_len = len;
 }
 
-static kms_status write_meta(struct store *store, const struct store_change *changes, size_t count, struct kms_err *err)
+static kms_status put_new_id(struct records *r, const char *name, struct kms_err *err)
+{
+	uint8_t id[STORE_ID_LEN];
+
+	if (!guid_random(id))
+		return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_OPENSSL, 0, "random generator");
+	put_meta(r, name, id, sizeof(id));
+	return KMS_OK;
+}
+
+static kms_status write_records(struct store *store, const struct records *r, struct kms_err *err)
 {
 	kms_status status = KMS_OK;
 
+	if (r->count == 0)
+		return KMS_OK;
 	KMS_TRY(store_begin(store, err));
-	status = store_apply(store, changes, count, 0, err);
+	status = store_apply(store, r->changes, r->count, 0, err);
 	if (status != KMS_OK) {
 		store_rollback(store);
 		return status;
@@ -73,61 +107,136 @@ static kms_status write_meta(struct store *store, const struct store_change *cha
 	return store_commit(store, err);
 }
 
-static kms_status read_id(struct store *store, const char *name, uint8_t ret_id[STORE_ID_LEN], struct kms_err *err)
+/* KMS_E_NOTFOUND is an answer, without a word in err. @param len  exactly; 0 = any */
+static kms_status read_record(struct store *store, const char *name, size_t len, struct store_meta *ret, struct kms_err *err)
 {
-	struct store_meta meta = { 0 };
-	kms_status status = store_meta(store, name, &meta, NULL);
+	kms_status status = store_meta(store, name, ret, NULL);
 
 	if (status == KMS_E_NOTFOUND)
 		return status;
-	if (status != KMS_OK || meta.value_len != STORE_ID_LEN)
+	if (status != KMS_OK || (len != 0 && ret->value_len != len))
 		return kms_fail(err, KMS_E_STORE, KMS_SRC_SELF, 0, "installation record %s is damaged", name);
-	memcpy(ret_id, meta.value, STORE_ID_LEN);
 	return KMS_OK;
 }
 
-/* First start: choose all ids and write them down before anything is made. */
-static kms_status plan_installation(struct store *store, const char *origin, struct kms_err *err)
+static kms_status must_read(struct store *store, const char *name, size_t len, struct store_meta *ret, struct kms_err *err)
 {
-	struct store_change changes[OWN_KEY_COUNT + 2];
-	uint8_t id[STORE_ID_LEN];
+	kms_status status = read_record(store, name, len, ret, err);
 
-	for (size_t i = 0; i <= OWN_KEY_COUNT; i++) {
-		if (!guid_random(id))
-			return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_OPENSSL, 0, "random generator");
-		put_meta(&changes[i], i < OWN_KEY_COUNT ? OWN_KEYS[i].meta : META_DIRECTORY, id, sizeof(id));
+	return status == KMS_E_NOTFOUND ? kms_fail(err, KMS_E_STORE, KMS_SRC_SELF, 0, "installation record %s is missing", name) : status;
+}
+
+/* The level whose keys are all made; 0 = none yet. */
+static kms_status read_level(struct store *store, unsigned *ret_level, struct kms_err *err)
+{
+	struct store_meta meta = { 0 };
+	kms_status status = read_record(store, META_COMPLETE, 0, &meta, err);
+
+	*ret_level = 0;
+	if (status == KMS_E_NOTFOUND)
+		return KMS_OK;
+	if (status != KMS_OK)
+		return status;
+	if (meta.value_len == strlen(LEVEL_ONE_TEXT) && memcmp(meta.value, LEVEL_ONE_TEXT, meta.value_len) == 0) /* allowed: public */
+		*ret_level = 1;
+	else if (meta.value_len == 1 && meta.value[0] >= '2' && meta.value[0] <= '0' + LEVEL_NOW)
+		*ret_level = (unsigned)(meta.value[0] - '0');
+	else
+		return kms_fail(err, KMS_E_STORE, KMS_SRC_SELF, 0, "installation record %s is damaged, or of a newer holdfastd", META_COMPLETE);
+	return KMS_OK;
+}
+
+static void put_u64(uint8_t ret[8], uint64_t n)
+{
+	for (int i = 7; i >= 0; i--, n >>= 8)
+		ret[i] = (uint8_t)n;
+}
+
+static uint64_t get_u64(const uint8_t bytes[8])
+{
+	uint64_t n = 0;
+
+	for (int i = 0; i < 8; i++)
+		n = n << 8 | bytes[i];
+	return n;
+}
+
+/* The first start: the first leaf's, where an older version did not write it down. */
+static kms_status put_created(struct store *store, struct records *r, struct kms_err *err)
+{
+	struct store_event first = { 0 };
+	uint8_t value[8];
+	kms_status status = store_event(store, 0, &first, NULL);
+	int64_t created_s = status == KMS_OK ? first.ts_us / 1000000 : clock_wall_s(&CLOCK_SYSTEM);
+
+	store_event_clear(&first);
+	if (status != KMS_OK && status != KMS_E_NOTFOUND)
+		return kms_fail(err, status, KMS_SRC_SELF, 0, "the log's first leaf");
+	put_u64(value, (uint64_t)created_s);
+	put_meta(r, META_CREATED, value, sizeof(value));
+	return KMS_OK;
+}
+
+/* Choose what is not there yet and write it down before anything is made: all of it on the first start, what was added since on an older
+ * installation. A key that its level should have is not replaced. */
+static kms_status plan_installation(struct store *store, const char *origin, unsigned level, struct kms_err *err)
+{
+	struct records plan = { 0 };
+	struct store_meta found = { 0 };
+	kms_status status = read_record(store, META_DIRECTORY, STORE_ID_LEN, &found, err);
+
+	if (status == KMS_E_NOTFOUND && level == 0) {
+		KMS_TRY(put_new_id(&plan, META_DIRECTORY, err));
+		put_meta(&plan, META_ORIGIN, origin, strlen(origin));
+	} else if (status != KMS_E_NOTFOUND && status != KMS_OK) {
+		return status;
 	}
-	put_meta(&changes[OWN_KEY_COUNT + 1], META_ORIGIN, origin, strlen(origin));
-	return write_meta(store, changes, KMS_ARRAY_LEN(changes), err);
+	for (size_t i = 0; i < OWN_KEY_COUNT; i++) {
+		status = OWN_KEYS[i].since > level ? read_record(store, OWN_KEYS[i].meta, STORE_ID_LEN, &found, err) : KMS_OK;
+		if (status == KMS_E_NOTFOUND)
+			status = put_new_id(&plan, OWN_KEYS[i].meta, err);
+		if (status != KMS_OK)
+			return status;
+	}
+	status = read_record(store, META_CREATED, sizeof(uint64_t), &found, err);
+	if (status == KMS_E_NOTFOUND)
+		status = put_created(store, &plan, err);
+	if (status != KMS_OK)
+		return status;
+	return write_records(store, &plan, err);
 }
 
 /* A log has one origin for ever: proofs and receipts name it (audit-log.md section 2). */
 static kms_status check_origin(struct store *store, const char *origin, struct kms_err *err)
 {
 	struct store_meta meta = { 0 };
-	kms_status status = store_meta(store, META_ORIGIN, &meta, NULL);
 
-	if (status != KMS_OK)
-		return kms_fail(err, KMS_E_STORE, KMS_SRC_SELF, 0, "installation record %s is missing", META_ORIGIN);
+	KMS_TRY(must_read(store, META_ORIGIN, 0, &meta, err));
 	if (meta.value_len == strlen(origin) && memcmp(meta.value, origin, meta.value_len) == 0) /* allowed: public */
 		return KMS_OK;
 	return kms_fail(err, KMS_E_AUDIT, KMS_SRC_SELF, 0, "this database's log is '%.*s', never another: set log.origin to that", (int)meta.value_len,
 	                (const char *)meta.value);
 }
 
+/* Is it in the device, and as it was made? Pairs answer with their public half. */
+static kms_status look_for(struct hsm *hsm, const struct hsm_key *key, struct hsm_public *ret_public, struct kms_err *err)
+{
+	struct hsm_attributes found = { 0 };
+
+	if (key->kind == HSM_KIND_HMAC || key->kind == HSM_KIND_AES)
+		return hsm_key_attributes(hsm, key, &found, err);
+	return hsm_key_public(hsm, key, ret_public, err);
+}
+
 static kms_status open_own_key(struct hsm *hsm, const struct own_key *own, const uint8_t id[STORE_ID_LEN], bool may_make,
                                struct hsm_public *ret_public, struct kms_err *err)
 {
-	struct hsm_key key = { .purpose = own->purpose, .kind = own->kind };
+	struct hsm_key key = { .purpose = own->purpose, .kind = own->kind, .bits = own->bits };
 	struct kms_err missing = { 0 };
-	uint8_t mac[32];
 	kms_status status = KMS_OK;
 
 	memcpy(key.id, id, HSM_ID_LEN);
-	if (own->kind == HSM_KIND_HMAC)
-		status = hsm_hmac(hsm, &key, id, STORE_ID_LEN, mac, &missing);
-	else
-		status = hsm_key_public(hsm, &key, ret_public, &missing);
+	status = look_for(hsm, &key, ret_public, &missing);
 	if (status == KMS_OK)
 		return KMS_OK;
 	if (status != KMS_E_NOTFOUND) {
@@ -140,35 +249,63 @@ static kms_status open_own_key(struct hsm *hsm, const struct own_key *own, const
 	return hsm_key_generate(hsm, &key, ret_public, err);
 }
 
+static kms_status open_own_keys(struct store *store, struct hsm *hsm, unsigned level, struct installation *inst, struct kms_err *err)
+{
+	for (size_t i = 0; i < OWN_KEY_COUNT; i++) {
+		const struct own_key *own = &OWN_KEYS[i];
+		struct hsm_public pub = { 0 };
+		struct store_meta id = { 0 };
+
+		KMS_TRY(must_read(store, own->meta, STORE_ID_LEN, &id, err));
+		KMS_TRY(open_own_key(hsm, own, id.value, own->since > level, &pub, err));
+		memcpy((uint8_t *)inst + own->id_offset, id.value, STORE_ID_LEN);
+		if (own->public_offset != 0)
+			memcpy((uint8_t *)inst + own->public_offset, &pub, sizeof(pub));
+	}
+	return KMS_OK;
+}
+
+static kms_status derive_page_key(struct hsm *hsm, struct installation *inst, struct kms_err *err)
+{
+	struct hsm_key key = { .purpose = HSM_FOR_PSEUDONYMS, .kind = HSM_KIND_HMAC };
+	ERASE_AUTO(uint8_t, mac, HSM_SIGNATURE_MAX);
+	size_t len = 0;
+
+	memcpy(key.id, inst->pseudonym_key, HSM_ID_LEN);
+	KMS_TRY(hsm_sign(hsm, &key, HSM_SIGN_HMAC_SHA256, (const uint8_t *)PAGE_KEY_INPUT, strlen(PAGE_KEY_INPUT), mac, &len, err));
+	inst->page_key = len == PAGE_KEY_LEN ? secret_from(mac, len) : NULL;
+	if (inst->page_key == NULL)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "page key");
+	return KMS_OK;
+}
+
+void installation_clear(struct installation *inst)
+{
+	secret_free(inst->page_key);
+	inst->page_key = NULL;
+}
+
 kms_status installation_open(struct store *store, struct hsm *hsm, const char *origin, struct installation *ret_inst, struct kms_err *err)
 {
+	static const char level_now[] = { '0' + LEVEL_NOW };
 	struct installation inst = { 0 };
-	uint8_t *ids[OWN_KEY_COUNT] = { inst.log_key, inst.token_key, inst.attestation_key, inst.pseudonym_key };
-	struct hsm_public pub = { 0 };
-	struct store_meta complete = { 0 };
-	struct store_change done;
-	kms_status status = read_id(store, META_DIRECTORY, inst.directory, err);
-	bool is_complete = false;
+	struct store_meta meta = { 0 };
+	struct records done = { 0 };
+	unsigned level = 0;
 
-	if (status == KMS_E_NOTFOUND) {
-		KMS_TRY(plan_installation(store, origin, err));
-		status = read_id(store, META_DIRECTORY, inst.directory, err);
-	}
-	if (status != KMS_OK)
-		return status;
+	KMS_TRY(read_level(store, &level, err));
+	KMS_TRY(plan_installation(store, origin, level, err));
 	KMS_TRY(check_origin(store, origin, err));
-	is_complete = store_meta(store, META_COMPLETE, &complete, NULL) == KMS_OK;
-	for (size_t i = 0; i < OWN_KEY_COUNT; i++) {
-		if (read_id(store, OWN_KEYS[i].meta, ids[i], err) != KMS_OK)
-			return kms_fail(err, KMS_E_STORE, KMS_SRC_SELF, 0, "installation record %s is missing", OWN_KEYS[i].meta);
-		KMS_TRY(open_own_key(hsm, &OWN_KEYS[i], ids[i], !is_complete, &pub, err));
-		if (OWN_KEYS[i].purpose == HSM_FOR_TOKENS)
-			inst.token_public = pub;
+	KMS_TRY(must_read(store, META_DIRECTORY, STORE_ID_LEN, &meta, err));
+	memcpy(inst.directory, meta.value, STORE_ID_LEN);
+	KMS_TRY(must_read(store, META_CREATED, sizeof(uint64_t), &meta, err));
+	inst.created_s = (int64_t)get_u64(meta.value);
+	KMS_TRY(open_own_keys(store, hsm, level, &inst, err));
+	if (level < LEVEL_NOW) {
+		put_meta(&done, META_COMPLETE, level_now, sizeof(level_now));
+		KMS_TRY(write_records(store, &done, err));
 	}
-	if (!is_complete) {
-		put_meta(&done, META_COMPLETE, "yes", 3);
-		KMS_TRY(write_meta(store, &done, 1, err));
-	}
+	KMS_TRY(derive_page_key(hsm, &inst, err));
 	*ret_inst = inst;
 	return KMS_OK;
 }

@@ -18,10 +18,15 @@
 
 /* The installation's own keys and directory; made once, at the first start. */
 struct installation {
-	uint8_t log_key[HSM_ID_LEN], token_key[HSM_ID_LEN], attestation_key[HSM_ID_LEN], pseudonym_key[HSM_ID_LEN];
+	uint8_t log_key[HSM_ID_LEN], token_key[HSM_ID_LEN], attestation_key[HSM_ID_LEN], pseudonym_key[HSM_ID_LEN], backup_key[HSM_ID_LEN];
 	uint8_t directory[STORE_ID_LEN];
-	struct hsm_public token_public;
+	struct hsm_public token_public, attestation_public;
+	int64_t created_s; /* of the installation: its first start */
+	/* Authenticates $skiptokens; derived in the device from pseudonym_key, so that every node and every start has the same. Owned. */
+	struct secret *page_key;
 };
+/** Release what it owns. */
+void installation_clear(struct installation *inst);
 
 /* A user id that may use the local socket, with its pseudonym (made at start, so that revocation needs no device). */
 struct local_actor {
@@ -38,6 +43,7 @@ struct kms {
 	char domain[KMS_DOMAIN_MAX + 1];
 	uint16_t public_port;
 	const char *site, *origin, *node; /* borrowed from the configuration */
+	const char *attestation_certificate; /* PEM; borrowed */
 	const struct local_actor *locals;
 	size_t local_count;
 	uint32_t token_life_s;
@@ -47,9 +53,10 @@ struct kms {
 void kms_url(const struct kms *kms, const char *vault, char ret_url[KMS_URL_MAX]);
 
 /**
- * Load the installation's keys, or make them on the first start: ids are written first, keys afterwards, so that a crash in between is
- * finished by the next start. Call before writer_start(), with the writer's connection.
- * @return KMS_OK | KMS_E_STORE | KMS_E_DEVICE | KMS_E_AUDIT (a key that had been made is missing from the device, or the
+ * Load the installation's keys, or make them: all of them on the first start, those that were added since on the first start of a newer holdfastd. Ids are
+ * written first, keys afterwards, so that a crash in between is finished by the next start. Call before writer_start(), with the writer's connection.
+ * @param ret_inst  owned by the caller: installation_clear()
+ * @return KMS_OK | KMS_E_STORE (also: records of a newer holdfastd) | KMS_E_DEVICE | KMS_E_AUDIT (a key that had been made is missing from the device, or the
  *         log has another origin: detail says which)
  */
 KMS_MUST_CHECK kms_status installation_open(struct store *store, struct hsm *hsm, const char *origin, struct installation *ret_inst, struct kms_err *err);

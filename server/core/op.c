@@ -129,6 +129,8 @@ void op_clear(struct op *op)
 
 	store_version_clear(&op->version);
 	free(op->det);
+	free(op->many);
+	free(op->kept);
 	memset(op, 0, sizeof(*op));
 	op->kms = kms;
 	op->store = store;
@@ -197,13 +199,26 @@ kms_status op_need_living_vault(const struct op *op, struct kms_err *err)
 	return kms_refuse(err, KMS_E_VAULT_SHREDDED, "%s", kms_status_text(KMS_E_VAULT_SHREDDED));
 }
 
+kms_status op_expect_changes(struct op *op, size_t count, struct kms_err *err)
+{
+	assert(op->many == NULL && op->write.change_count == 0);
+	op->many = calloc(count + 1, sizeof(*op->many));
+	if (op->many == NULL)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "%zu changes", count);
+	op->many_cap = count + 1;
+	return KMS_OK;
+}
+
 struct store_change *op_change(struct op *op, enum store_change_kind kind)
 {
-	assert(op->write.change_count < OP_CHANGES_MAX);
-	struct store_change *c = &op->changes[op->write.change_count++];
+	struct store_change *all = op->many != NULL ? op->many : op->few;
+	struct store_change *c = &all[op->write.change_count];
+
+	assert(op->write.change_count < (op->many != NULL ? op->many_cap : OP_CHANGES_FEW));
 	memset(c, 0, sizeof(*c));
 	c->kind = kind;
-	op->write.changes = op->changes;
+	op->write.changes = all;
+	op->write.change_count++;
 	return c;
 }
 

@@ -8,7 +8,7 @@
 #include "server/core/kms.h"
 #include "server/core/policy.h"
 
-#define OP_CHANGES_MAX 3
+#define OP_CHANGES_FEW 3 /* enough for all but a restore */
 
 /* Who was authenticated, before anything was looked up. */
 struct caller {
@@ -34,7 +34,10 @@ struct op {
 
 	/* What will be written. */
 	struct write write;
-	struct store_change changes[OP_CHANGES_MAX];
+	struct store_change few[OP_CHANGES_FEW];
+	struct store_change *many; /* owned; instead of `few` after op_expect_changes() */
+	size_t many_cap;
+	uint8_t *kept;             /* owned: what the changes of a restore point into; NULL = nothing */
 	struct event_det *det; /* owned; EVENT_DET_MAX of them, made when the first is added: most operations have none */
 	bool has_intent; /* the intent leaf is durable: an outcome must follow */
 	bool is_irreversible; /* a destruction has begun: if it cannot be finished now its intent stays open, and it is finished later */
@@ -52,7 +55,6 @@ struct op {
 /** Release what the op owns, so that it can be opened again. */
 void op_clear(struct op *op);
 
-
 /**
  * Look up vault and principal and collect the permissions. Everything found goes into the fence and the event.
  * @param vault_name  NULL = an operation of the installation
@@ -65,7 +67,10 @@ KMS_MUST_CHECK kms_status op_open_system(struct op *op, const uint8_t vault_id[S
 KMS_MUST_CHECK kms_status op_authorise(struct op *op, enum permission perm, struct kms_err *err);
 /** The vault's keys exist. @return KMS_OK | KMS_E_VAULT_SHREDDED (its root is destroyed, or is being destroyed) */
 KMS_MUST_CHECK kms_status op_need_living_vault(const struct op *op, struct kms_err *err);
-/** The next change of this op, zeroed, with its kind. At most OP_CHANGES_MAX. */
+/** Make room for `count` changes and the one that closes an intent; before the first of them. Only for more than OP_CHANGES_FEW.
+ *  @return KMS_OK | KMS_E_NOMEM */
+KMS_MUST_CHECK kms_status op_expect_changes(struct op *op, size_t count, struct kms_err *err);
+/** The next change of this op, zeroed, with its kind; never NULL. */
 struct store_change *op_change(struct op *op, enum store_change_kind kind);
 /** Add one member to the event's `det`. */
 void op_det_text(struct op *op, const char *name, const char *text);

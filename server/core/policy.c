@@ -11,10 +11,15 @@ static const char *const ACTIONS[PERM_COUNT] = {
 };
 _Static_assert(PERM_COUNT <= 64, "permissions are one bit each");
 
-#define KEY_USE (PERM_BIT(PERM_KEY_READ) | PERM_BIT(PERM_KEY_WRAP) | PERM_BIT(PERM_KEY_UNWRAP))
-#define KEY_ALL                                                                                                                      \
-	(KEY_USE | PERM_BIT(PERM_KEY_CREATE) | PERM_BIT(PERM_KEY_UPDATE) | PERM_BIT(PERM_KEY_DELETE) | PERM_BIT(PERM_KEY_RECOVER) | \
-	 PERM_BIT(PERM_KEY_PURGE) | PERM_BIT(PERM_KEY_ROTATE))
+#define KEY_SERVICE (PERM_BIT(PERM_KEY_READ) | PERM_BIT(PERM_KEY_WRAP) | PERM_BIT(PERM_KEY_UNWRAP))
+#define KEY_USE                                                                                                                             \
+	(KEY_SERVICE | PERM_BIT(PERM_KEY_UPDATE) | PERM_BIT(PERM_KEY_BACKUP) | PERM_BIT(PERM_KEY_ENCRYPT) | PERM_BIT(PERM_KEY_DECRYPT) |    \
+	 PERM_BIT(PERM_KEY_SIGN) | PERM_BIT(PERM_KEY_VERIFY))
+/* All of keys/ and keyrotationpolicies/. */
+#define KEY_ALL                                                                                                                             \
+	(KEY_USE | PERM_BIT(PERM_KEY_CREATE) | PERM_BIT(PERM_KEY_IMPORT) | PERM_BIT(PERM_KEY_DELETE) | PERM_BIT(PERM_KEY_RECOVER) |         \
+	 PERM_BIT(PERM_KEY_PURGE) | PERM_BIT(PERM_KEY_ROTATE) | PERM_BIT(PERM_KEY_RESTORE) | PERM_BIT(PERM_KEY_RELEASE) |                   \
+	 PERM_BIT(PERM_KEY_RANDOM) | PERM_BIT(PERM_ROTATION_READ) | PERM_BIT(PERM_ROTATION_WRITE))
 #define VAULT_ADMIN                                                                                                           \
 	(PERM_BIT(PERM_KEY_REVOKE) | PERM_BIT(PERM_VAULT_READ) | PERM_BIT(PERM_PRINCIPAL_READ) | PERM_BIT(PERM_PRINCIPAL_WRITE) | \
 	 PERM_BIT(PERM_ROLE_WRITE))
@@ -23,11 +28,11 @@ static const struct role_info ROLES[ROLE_COUNT] = {
 	[ROLE_ADMINISTRATOR] = { "Key Vault Administrator", "administrator", "00482a5a-887f-4fb3-b363-3b7fe8e74483", KEY_ALL | VAULT_ADMIN, 0 },
 	[ROLE_CRYPTO_OFFICER] = { "Key Vault Crypto Officer", "crypto-officer", "14b46e9e-c2b7-41b4-b07b-48a6ebf60603", KEY_ALL, 0 },
 	[ROLE_CRYPTO_USER] = { "Key Vault Crypto User", "crypto-user", "12338af0-0e69-4776-bea7-57ae8d297424",
-	                       KEY_USE | PERM_BIT(PERM_KEY_UPDATE), 0 },
+	                       KEY_USE, 0 },
 	[ROLE_CRYPTO_SERVICE] = { "Key Vault Crypto Service Encryption User", "crypto-service-encryption-user",
-	                          "e147488a-f6f5-4113-8e2d-b22465e65bf6", KEY_USE, 0 },
+	                          "e147488a-f6f5-4113-8e2d-b22465e65bf6", KEY_SERVICE, 0 },
 	[ROLE_READER] = { "Key Vault Reader", "reader", "21090545-7ca7-4776-b22c-e363652d74d2",
-	                  PERM_BIT(PERM_KEY_READ) | PERM_BIT(PERM_VAULT_READ), 0 },
+	                  PERM_BIT(PERM_KEY_READ) | PERM_BIT(PERM_ROTATION_READ) | PERM_BIT(PERM_VAULT_READ), 0 },
 	[ROLE_AUDITOR] = { "Holdfast Auditor", "auditor", "6f0f2a0e-54a1-4a1c-9d55-6b0f0f2f7c01",
 	                   PERM_BIT(PERM_AUDIT_READ) | PERM_BIT(PERM_VAULT_READ),
 	                   PERM_BIT(PERM_AUDIT_READ) | PERM_BIT(PERM_AUDIT_READ_ALL) | PERM_BIT(PERM_VAULT_READ) | PERM_BIT(PERM_VAULT_LIST) },

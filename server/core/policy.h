@@ -17,6 +17,17 @@
 	X(PERM_KEY_ROTATE, "Microsoft.KeyVault/vaults/keys/rotate/action")           \
 	X(PERM_KEY_WRAP, "Microsoft.KeyVault/vaults/keys/wrap/action")               \
 	X(PERM_KEY_UNWRAP, "Microsoft.KeyVault/vaults/keys/unwrap/action")           \
+	X(PERM_KEY_IMPORT, "Microsoft.KeyVault/vaults/keys/import/action")           \
+	X(PERM_KEY_BACKUP, "Microsoft.KeyVault/vaults/keys/backup/action")           \
+	X(PERM_KEY_RESTORE, "Microsoft.KeyVault/vaults/keys/restore/action")         \
+	X(PERM_KEY_ENCRYPT, "Microsoft.KeyVault/vaults/keys/encrypt/action")         \
+	X(PERM_KEY_DECRYPT, "Microsoft.KeyVault/vaults/keys/decrypt/action")         \
+	X(PERM_KEY_SIGN, "Microsoft.KeyVault/vaults/keys/sign/action")               \
+	X(PERM_KEY_VERIFY, "Microsoft.KeyVault/vaults/keys/verify/action")           \
+	X(PERM_KEY_RELEASE, "Microsoft.KeyVault/vaults/keys/release/action")         \
+	X(PERM_KEY_RANDOM, "Microsoft.KeyVault/vaults/keys/rng/action")              \
+	X(PERM_ROTATION_READ, "Microsoft.KeyVault/vaults/keyrotationpolicies/read")  \
+	X(PERM_ROTATION_WRITE, "Microsoft.KeyVault/vaults/keyrotationpolicies/write") \
 	X(PERM_KEY_REVOKE, "Holdfast/vaults/keys/revoke/action")                     \
 	X(PERM_VAULT_LIST, "Holdfast/vaults/list")                                   \
 	X(PERM_VAULT_READ, "Holdfast/vaults/read")                                   \

@@ -70,9 +70,10 @@ static kms_status settle(struct kms *kms, struct store *store, const struct stor
 {
 	s->result = EVENT_FAILED;
 	s->err = "Interrupted";
-	switch ((enum event_type)i->type) { /* allowed: the other types have nothing in the device */
+	switch ((enum event_type)i->type) { /* allowed: the others have nothing in the device; backups and restored versions are wrapped */
 	case EVENT_KEY_CREATE:
 	case EVENT_KEY_ROTATE:
+	case EVENT_KEY_IMPORT:
 		return undo_create(kms, store, i->obj, err);
 	case EVENT_TENANT_CREATE:
 		KMS_TRY(undo_create(kms, store, i->obj, err));

@@ -24,8 +24,10 @@
 #define DENIED_MAX 256
 #define DENIED_SPARE 32 /* one for each reason, under an empty peer */
 #define RANDOM_PER_LEAF (GUID_LEN + 16)
-/* The store does not tell how long its WAL is. A leaf touches about one page of an index, a commit the pages on the right edges. */
+/* The store does not tell how long its WAL is. A leaf touches about one page of an index, a change about two (its row, its material), a
+ * commit the pages on the right edges. */
 #define PAGES_PER_LEAF 1
+#define PAGES_PER_CHANGE 2
 #define PAGES_PER_COMMIT 4
 #define WAL_PAGES_DEFAULT 1000
 #define WAL_BUSY_FACTOR 4   /* checkpoint even under load beyond this many times wal_pages */
@@ -92,6 +94,7 @@ struct batch {
 	kms_status status[WRITER_BATCH_MAX]; /* shown to submitters only after the commit */
 	bool is_async[WRITER_BATCH_MAX];     /* has done(); one that somebody waits for may be gone once its status is set */
 	size_t count;
+	size_t changes; /* applied, of all units */
 	bool is_first, is_last; /* log.init on an empty log and node.start; node.stop */
 	uint64_t gap;           /* log.gap when not 0 */
 	size_t denied_count;    /* authz.denied for each in writer.flushing */
@@ -246,8 +249,11 @@ static kms_status write_leaves(struct writer *w, struct batch *b, struct kms_err
 		struct event e = { .type = EVENT_LOG_GAP, .count = b->gap };
 		KMS_TRY(append_own(w, &e, err));
 	}
-	for (size_t i = 0; i < b->count; i++)
+	b->changes = 0;
+	for (size_t i = 0; i < b->count; i++) {
 		KMS_TRY(write_unit(w, b->units[i], &b->status[i], err));
+		b->changes += b->status[i] == KMS_OK ? b->units[i]->change_count : 0;
+	}
 	KMS_TRY(append_denied(w, b, err));
 	if (b->is_last) {
 		struct event e = { .type = EVENT_NODE_STOP };
@@ -288,7 +294,7 @@ static kms_status commit_batch(struct writer *w, struct batch *b, struct kms_err
 		status = store_commit(w->store, err);
 	}
 	if (status == KMS_OK) {
-		size_t pages = PAGES_PER_COMMIT + (size_t)(w->edge.size - edge.size) * PAGES_PER_LEAF;
+		size_t pages = PAGES_PER_COMMIT + (size_t)(w->edge.size - edge.size) * PAGES_PER_LEAF + b->changes * PAGES_PER_CHANGE;
 		w->pages_since_checkpoint += pages;
 		w->pages_since_truncate += pages;
 		return KMS_OK;

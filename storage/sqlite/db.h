@@ -11,16 +11,18 @@
 
 enum sq_id {
 	SQ_VAULT_BY_NAME, SQ_VAULT_BY_ID, SQ_VAULTS, SQ_PRINCIPAL, SQ_PRINCIPALS, SQ_ROLES, SQ_KEY, SQ_KEYS, SQ_KEYS_DELETED, SQ_KEYS_DUE,
-	SQ_VERSION, SQ_VERSION_TAGS, SQ_VERSION_LATEST, SQ_VERSION_LATEST_TAGS, SQ_VERSIONS, SQ_VERSIONS_TAGS,
+	SQ_VERSION, SQ_VERSION_TAGS, SQ_VERSION_LATEST, SQ_VERSION_LATEST_TAGS, SQ_VERSIONS, SQ_VERSIONS_TAGS, SQ_POLICY,
 	SQ_OBJECTS, SQ_OBJECT_COUNT, SQ_OBJECT_KNOWN, SQ_INTENTS, SQ_META, SQ_EVENT_COUNT, SQ_EVENT, SQ_NODE, SQ_NODE_LEAF,
 	/* From here on: prepared on the writer's connection only. */
 	SQ_BEGIN, SQ_COMMIT, SQ_SAVEPOINT, SQ_RELEASE, SQ_UNDO, SQ_FENCE, SQ_MATERIAL_ADD,
-	SQ_VAULT_ADD, SQ_VAULT_SET_STATE, SQ_VAULT_ERASE_MATERIAL, SQ_VAULT_ERASE_VERSIONS, SQ_VAULT_ERASE_CANARY,
+	SQ_VAULT_ADD, SQ_VAULT_SET_STATE, SQ_VAULT_ERASE_MATERIAL, SQ_VAULT_ERASE_TAGS, SQ_VAULT_ERASE_VERSIONS,
+	SQ_VAULT_ERASE_POLICIES, SQ_VAULT_ERASE_CANARY,
 	SQ_PRINCIPAL_ADD, SQ_PRINCIPAL_SET, SQ_PRINCIPAL_TOUCH, SQ_ROLE_ADD, SQ_ROLE_REMOVE,
 	SQ_KEY_ADD, SQ_KEY_TOUCH, SQ_KEY_DELETE, SQ_KEY_RECOVER, SQ_KEY_SET_PURGING,
 	SQ_KEY_REVOKE, SQ_KEY_TOUCH_ANY,
-	SQ_KEY_PURGE_MATERIAL, SQ_KEY_PURGE_VERSIONS, SQ_KEY_PURGE,
-	SQ_VERSION_ADD, SQ_VERSION_SET, SQ_VERSION_SET_TAGS, SQ_INTENT_OPEN, SQ_INTENT_CLOSE, SQ_META_PUT, SQ_APPEND, SQ_PUT_NODE,
+	SQ_KEY_PURGE_MATERIAL, SQ_KEY_PURGE_TAGS, SQ_KEY_PURGE_VERSIONS, SQ_KEY_PURGE_POLICY, SQ_KEY_PURGE,
+	SQ_VERSION_ADD, SQ_VERSION_SET, SQ_VERSION_SET_TAGS, SQ_VERSION_ENCRYPTS, SQ_POLICY_SET,
+	SQ_INTENT_OPEN, SQ_INTENT_CLOSE, SQ_META_PUT, SQ_APPEND, SQ_PUT_NODE,
 	SQ_COUNT
 };
 #define SQ_FIRST_WRITE SQ_BEGIN
@@ -128,6 +130,7 @@ kms_status sq_version(struct store *s, const uint8_t key_id[STORE_ID_LEN], const
                       struct store_version *ret, struct kms_err *err);
 kms_status sq_versions(struct store *s, const uint8_t key_id[STORE_ID_LEN], uint64_t after_ordinal, bool with_tags,
                        struct store_version *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+kms_status sq_policy(struct store *s, const uint8_t key_id[STORE_ID_LEN], struct store_policy *ret, struct kms_err *err);
 kms_status sq_objects(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after_obj[STORE_ID_LEN],
                       uint8_t (*ret)[STORE_ID_LEN], size_t cap, size_t *ret_count, struct kms_err *err);
 kms_status sq_object_count(struct store *s, const uint8_t vault_id[STORE_ID_LEN], size_t *ret_count, struct kms_err *err);

@@ -69,6 +69,7 @@ static kms_status take_version(struct sq_query *q, bool with_tags, struct store_
 	sq_take_bytes(q, v.obj, sizeof(v.obj));
 	v.ordinal = sq_take_uint(q, INT64_MAX);
 	v.kty = (uint8_t)sq_take_uint(q, UINT8_MAX);
+	v.crv = (uint8_t)sq_take_uint(q, UINT8_MAX);
 	v.bits = (uint16_t)sq_take_uint(q, UINT16_MAX);
 	v.ops = (uint32_t)sq_take_uint(q, UINT32_MAX);
 	v.is_enabled = sq_take_uint(q, 1) != 0;
@@ -78,8 +79,9 @@ static kms_status take_version(struct sq_query *q, bool with_tags, struct store_
 	v.created_s = sq_take_int(q);
 	v.updated_s = sq_take_int(q);
 	v.epoch = sq_take_uint(q, INT64_MAX);
+	v.encryptions = sq_take_uint(q, INT64_MAX);
 	sq_take_some(q, v.e, sizeof(v.e), &v.e_len);
-	sq_take_copy(q, STORE_MODULUS_MAX, &v.n, &v.n_len);
+	sq_take_copy(q, STORE_PUBLIC_MAX, &v.pub, &v.pub_len);
 	sq_take_copy(q, STORE_BLOB_MAX, &v.wrapped, &v.wrapped_len);
 	if (with_tags)
 		sq_take_text_copy(q, STORE_TAGS_MAX, &v.tags);
@@ -257,6 +259,25 @@ kms_status sq_versions(struct store *s, const uint8_t key_id[STORE_ID_LEN], uint
 		return status;
 	}
 	*ret_count = count;
+	return KMS_OK;
+}
+
+kms_status sq_policy(struct store *s, const uint8_t key_id[STORE_ID_LEN], struct store_policy *ret, struct kms_err *err)
+{
+	SQ_QUERY_AUTO q = sq_start(sq_of(s), SQ_POLICY);
+	struct store_policy p = { 0 };
+
+	sq_put_id(&q, key_id);
+	KMS_TRY(sq_step_one(&q, err));
+	sq_take_bytes(&q, p.key_id, sizeof(p.key_id));
+	sq_take_text(&q, p.rotate_after_create, sizeof(p.rotate_after_create));
+	sq_take_text(&q, p.rotate_before_expiry, sizeof(p.rotate_before_expiry));
+	sq_take_text(&q, p.notify_before_expiry, sizeof(p.notify_before_expiry));
+	sq_take_text(&q, p.expiry_time, sizeof(p.expiry_time));
+	p.created_s = sq_take_int(&q);
+	p.updated_s = sq_take_int(&q);
+	KMS_TRY(sq_taken(&q, err));
+	*ret = p;
 	return KMS_OK;
 }
 

@@ -240,6 +240,7 @@ const struct store_ops SQ_OPS = {
 	.keys_due = sq_keys_due,
 	.version = sq_version,
 	.versions = sq_versions,
+	.policy = sq_policy,
 	.objects = sq_objects,
 	.object_count = sq_object_count,
 	.object_known = sq_object_known,

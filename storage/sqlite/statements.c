@@ -8,12 +8,15 @@
 #define PRINCIPAL_SELECT "SELECT id, vault_id, name, pid, secret_hash, secret_expires_s, is_enabled, created_s, epoch FROM principal "
 #define KEY_SELECT "SELECT id, vault_id, name, created_s, deleted_s, purge_s, is_purging, epoch FROM key "
 #define VERSION_COLUMNS                                                                                                            \
-	"SELECT v.id, v.key_id, v.obj, v.ordinal, v.kty, v.bits, v.ops, v.is_enabled, v.revoked, v.nbf_s, v.exp_s, v.created_s, "  \
-	"v.updated_s, v.epoch, v.e, m.n, m.wrapped"
+	"SELECT v.id, v.key_id, v.obj, v.ordinal, v.kty, v.crv, v.bits, v.ops, v.is_enabled, v.revoked, v.nbf_s, v.exp_s, "        \
+	"v.created_s, v.updated_s, v.epoch, v.encryptions, v.e, m.n, m.wrapped"
 #define VERSION_FROM " FROM version v LEFT JOIN material m ON m.id = v.material "
+#define VERSION_TAGS "LEFT JOIN version_tags t ON t.version_id = v.id "
 #define VERSION_ONE "WHERE v.key_id = ?1 AND v.id = ?2"
 #define VERSION_LAST "WHERE v.key_id = ?1 ORDER BY v.ordinal DESC LIMIT 1"
 #define VERSION_PAGE "WHERE v.key_id = ?1 AND v.ordinal > ?2 ORDER BY v.ordinal LIMIT ?3"
+/* CROSS: from the resident versions of all vaults, which the token bounds, to their keys; not from the keys of the vault. */
+#define RESIDENT "version v INDEXED BY version_resident CROSS JOIN key k ON k.id = v.key_id WHERE v.is_resident AND k.vault_id = ?1"
 #define ZEROED "UPDATE material SET n = zeroblob(length(n)), wrapped = zeroblob(length(wrapped)) WHERE id IN "
 /* An absent id does not count; a row that is gone has no epoch and equals none. */
 #define UNCHANGED(table, id, epoch) "(" id " IS NULL OR (SELECT epoch FROM " table " WHERE id = " id ") IS " epoch ")"
@@ -26,18 +29,20 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	[SQ_PRINCIPALS] = PRINCIPAL_SELECT "WHERE vault_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
 	[SQ_ROLES] = "SELECT principal_id, vault_id, role, created_s FROM assignment WHERE principal_id = ?1 ORDER BY vault_id, role LIMIT ?2",
 	[SQ_KEY] = KEY_SELECT "WHERE vault_id = ?1 AND name = ?2",
-	[SQ_KEYS] = KEY_SELECT "WHERE vault_id = ?1 AND name > ?2 AND deleted_s IS NULL ORDER BY name LIMIT ?3",
-	[SQ_KEYS_DELETED] = KEY_SELECT "WHERE vault_id = ?1 AND name > ?2 AND deleted_s IS NOT NULL ORDER BY name LIMIT ?3",
-	[SQ_KEYS_DUE] = KEY_SELECT "WHERE purge_s <= ?1 AND is_purging = 0 AND (SELECT state FROM vault WHERE vault.id = key.vault_id) = 1 ORDER BY purge_s LIMIT ?2",
+	[SQ_KEYS] = KEY_SELECT "INDEXED BY key_living WHERE vault_id = ?1 AND name > ?2 AND deleted_s IS NULL ORDER BY name LIMIT ?3",
+	[SQ_KEYS_DELETED] = KEY_SELECT "INDEXED BY key_deleted WHERE vault_id = ?1 AND name > ?2 AND deleted_s IS NOT NULL ORDER BY name LIMIT ?3",
+	[SQ_KEYS_DUE] = KEY_SELECT "INDEXED BY key_purge WHERE purge_s <= ?1 AND is_purging = 0 "
+	                "AND (SELECT state FROM vault WHERE vault.id = key.vault_id) = 1 ORDER BY purge_s LIMIT ?2",
 	[SQ_VERSION] = VERSION_COLUMNS VERSION_FROM VERSION_ONE,
-	[SQ_VERSION_TAGS] = VERSION_COLUMNS ", v.tags" VERSION_FROM VERSION_ONE,
+	[SQ_VERSION_TAGS] = VERSION_COLUMNS ", t.tags" VERSION_FROM VERSION_TAGS VERSION_ONE,
 	[SQ_VERSION_LATEST] = VERSION_COLUMNS VERSION_FROM VERSION_LAST,
-	[SQ_VERSION_LATEST_TAGS] = VERSION_COLUMNS ", v.tags" VERSION_FROM VERSION_LAST,
+	[SQ_VERSION_LATEST_TAGS] = VERSION_COLUMNS ", t.tags" VERSION_FROM VERSION_TAGS VERSION_LAST,
 	[SQ_VERSIONS] = VERSION_COLUMNS VERSION_FROM VERSION_PAGE,
-	[SQ_VERSIONS_TAGS] = VERSION_COLUMNS ", v.tags" VERSION_FROM VERSION_PAGE,
-	[SQ_OBJECTS] = "SELECT v.obj FROM key k JOIN version v ON v.key_id = k.id WHERE k.vault_id = ?1 AND v.is_resident AND v.obj > ?2 "
-	               "ORDER BY v.obj LIMIT ?3",
-	[SQ_OBJECT_COUNT] = "SELECT count(*) FROM key k JOIN version v ON v.key_id = k.id WHERE k.vault_id = ?1 AND v.is_resident",
+	[SQ_VERSIONS_TAGS] = VERSION_COLUMNS ", t.tags" VERSION_FROM VERSION_TAGS VERSION_PAGE,
+	[SQ_POLICY] = "SELECT key_id, rotate_after_create, rotate_before_expiry, notify_before_expiry, expiry_time, created_s, updated_s "
+	              "FROM policy WHERE key_id = ?1",
+	[SQ_OBJECTS] = "SELECT v.obj FROM " RESIDENT " AND v.obj > ?2 ORDER BY v.obj LIMIT ?3",
+	[SQ_OBJECT_COUNT] = "SELECT count(*) FROM " RESIDENT,
 	[SQ_OBJECT_KNOWN] = "SELECT EXISTS (SELECT 1 FROM version o JOIN key k ON k.id = o.key_id JOIN vault v ON v.id = k.vault_id "
 	                    "WHERE o.obj = ?1 AND v.state <> ?2) "
 	                    "OR EXISTS (SELECT 1 FROM vault WHERE root_id = ?1 AND state <> ?2) "
@@ -63,8 +68,11 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	[SQ_VAULT_SET_STATE] = "UPDATE vault SET state = ?2, epoch = epoch + 1 WHERE id = ?1",
 	[SQ_VAULT_ERASE_MATERIAL] = ZEROED "(SELECT v.material FROM key k JOIN version v ON v.key_id = k.id WHERE k.vault_id = ?1 "
 	                            "UNION ALL SELECT canary FROM vault WHERE id = ?1)",
-	[SQ_VAULT_ERASE_VERSIONS] = "UPDATE version SET material = NULL, e = x'', tags = NULL "
+	[SQ_VAULT_ERASE_TAGS] = "DELETE FROM version_tags WHERE version_id IN "
+	                        "(SELECT v.id FROM key k JOIN version v ON v.key_id = k.id WHERE k.vault_id = ?1)",
+	[SQ_VAULT_ERASE_VERSIONS] = "UPDATE version SET material = NULL, e = x'' "
 	                            "WHERE key_id IN (SELECT id FROM key WHERE vault_id = ?1)",
+	[SQ_VAULT_ERASE_POLICIES] = "DELETE FROM policy WHERE key_id IN (SELECT id FROM key WHERE vault_id = ?1)",
 	[SQ_VAULT_ERASE_CANARY] = "UPDATE vault SET canary = NULL, canary_hash = zeroblob(32) WHERE id = ?1",
 	[SQ_PRINCIPAL_ADD] = "INSERT INTO principal (id, vault_id, name, pid, secret_hash, secret_expires_s, is_enabled, created_s, epoch) "
 	                     "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1)",
@@ -82,15 +90,24 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	[SQ_KEY_REVOKE] = "UPDATE version SET revoked = ?3, updated_s = ?4, epoch = epoch + 1 WHERE key_id = ?1 AND (?2 IS NULL OR id = ?2)",
 	[SQ_KEY_TOUCH_ANY] = "UPDATE key SET epoch = epoch + 1 WHERE id = ?1",
 	[SQ_KEY_PURGE_MATERIAL] = ZEROED "(SELECT material FROM version WHERE key_id = ?1)",
+	[SQ_KEY_PURGE_TAGS] = "DELETE FROM version_tags WHERE version_id IN (SELECT id FROM version WHERE key_id = ?1)",
 	[SQ_KEY_PURGE_VERSIONS] = "DELETE FROM version WHERE key_id = ?1",
+	[SQ_KEY_PURGE_POLICY] = "DELETE FROM policy WHERE key_id = ?1",
 	[SQ_KEY_PURGE] = "DELETE FROM key WHERE id = ?1",
-	[SQ_VERSION_ADD] = "INSERT INTO version (id, key_id, obj, ordinal, kty, bits, ops, is_enabled, revoked, nbf_s, exp_s, created_s, "
-	                   "updated_s, epoch, e, is_resident, material, tags) VALUES (?1, ?2, ?3, "
+	[SQ_VERSION_ADD] = "INSERT INTO version (id, key_id, obj, ordinal, kty, crv, bits, ops, is_enabled, revoked, nbf_s, exp_s, "
+	                   "created_s, updated_s, epoch, encryptions, e, is_resident, material) VALUES (?1, ?2, ?3, "
 	                   "(SELECT coalesce(max(ordinal), 0) + 1 FROM version WHERE key_id = ?2), "
-	                   "?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1, ?13, ?14, ?15, ?16)",
+	                   "?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 1, ?14, ?15, ?16, ?17)",
 	[SQ_VERSION_SET] = "UPDATE version SET ops = ?2, is_enabled = ?3, revoked = ?4, nbf_s = ?5, exp_s = ?6, updated_s = ?7, "
 	                   "epoch = epoch + 1 WHERE id = ?1",
-	[SQ_VERSION_SET_TAGS] = "UPDATE version SET tags = ?2 WHERE id = ?1",
+	[SQ_VERSION_SET_TAGS] = "INSERT INTO version_tags (version_id, tags) VALUES (?1, ?2) "
+	                        "ON CONFLICT (version_id) DO UPDATE SET tags = excluded.tags",
+	[SQ_VERSION_ENCRYPTS] = "UPDATE version SET encryptions = encryptions + 1 WHERE id = ?1 AND encryptions < ?2",
+	[SQ_POLICY_SET] = "INSERT INTO policy (key_id, rotate_after_create, rotate_before_expiry, notify_before_expiry, expiry_time, "
+	                  "created_s, updated_s) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (key_id) DO UPDATE SET "
+	                  "rotate_after_create = excluded.rotate_after_create, rotate_before_expiry = excluded.rotate_before_expiry, "
+	                  "notify_before_expiry = excluded.notify_before_expiry, expiry_time = excluded.expiry_time, "
+	                  "updated_s = excluded.updated_s",
 	[SQ_INTENT_OPEN] = "INSERT INTO intent (seq, type, vault_id, key_id, obj, key_name) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
 	[SQ_INTENT_CLOSE] = "DELETE FROM intent WHERE seq = ?1",
 	[SQ_META_PUT] = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",

@@ -127,7 +127,9 @@ static kms_status vault_set_state(struct sqlite_store *db, const struct store_va
 static kms_status vault_erase(struct sqlite_store *db, const struct store_vault *v, struct kms_err *err)
 {
 	KMS_TRY(change_of(db, SQ_VAULT_ERASE_MATERIAL, v->id, err));
+	KMS_TRY(change_of(db, SQ_VAULT_ERASE_TAGS, v->id, err));
 	KMS_TRY(change_of(db, SQ_VAULT_ERASE_VERSIONS, v->id, err));
+	KMS_TRY(change_of(db, SQ_VAULT_ERASE_POLICIES, v->id, err));
 	return change_one(db, SQ_VAULT_ERASE_CANARY, v->id, err);
 }
 
@@ -217,8 +219,19 @@ static kms_status key_revoke(struct sqlite_store *db, const struct store_revocat
 static kms_status key_purge(struct sqlite_store *db, const struct store_key *k, struct kms_err *err)
 {
 	KMS_TRY(change_of(db, SQ_KEY_PURGE_MATERIAL, k->id, err));
+	KMS_TRY(change_of(db, SQ_KEY_PURGE_TAGS, k->id, err));
 	KMS_TRY(change_of(db, SQ_KEY_PURGE_VERSIONS, k->id, err));
+	KMS_TRY(change_of(db, SQ_KEY_PURGE_POLICY, k->id, err));
 	return change_one(db, SQ_KEY_PURGE, k->id, err);
+}
+
+static kms_status tags_put(struct sqlite_store *db, const struct store_version *v, struct kms_err *err)
+{
+	SQ_QUERY_AUTO q = sq_start(db, SQ_VERSION_SET_TAGS);
+
+	sq_put_id(&q, v->id);
+	sq_put_text(&q, v->tags);
+	return change(&q, KMS_E_CONFLICT, err);
 }
 
 static kms_status version_add(struct sqlite_store *db, const struct store_version *v, struct kms_err *err)
@@ -226,13 +239,13 @@ static kms_status version_add(struct sqlite_store *db, const struct store_versio
 	SQ_QUERY_AUTO q = sq_start(db, SQ_VERSION_ADD);
 	int64_t material;
 
-	/* First, so that a key that is gone or deleted is told apart from a version that exists. */
 	KMS_TRY(change_one(db, SQ_KEY_TOUCH, v->key_id, err));
-	KMS_TRY(material_add(db, v->n, v->n != NULL ? v->n_len : 0, v->wrapped, v->wrapped != NULL ? v->wrapped_len : 0, &material, err));
+	KMS_TRY(material_add(db, v->pub, v->pub != NULL ? v->pub_len : 0, v->wrapped, v->wrapped != NULL ? v->wrapped_len : 0, &material, err));
 	sq_put_id(&q, v->id);
 	sq_put_id(&q, v->key_id);
 	sq_put_id(&q, v->obj);
 	sq_put_int(&q, v->kty);
+	sq_put_int(&q, v->crv);
 	sq_put_int(&q, v->bits);
 	sq_put_int(&q, v->ops);
 	sq_put_int(&q, v->is_enabled);
@@ -241,17 +254,27 @@ static kms_status version_add(struct sqlite_store *db, const struct store_versio
 	sq_put_time(&q, v->exp_s);
 	sq_put_int(&q, v->created_s);
 	sq_put_int(&q, v->updated_s);
+	sq_put_u64(&q, v->encryptions);
 	sq_put_blob(&q, v->e, v->e_len);
 	sq_put_int(&q, v->wrapped == NULL);
 	put_material(&q, material);
-	sq_put_text(&q, v->tags);
-	return change(&q, KMS_E_CONFLICT, err);
+	KMS_TRY(change(&q, KMS_E_FENCED, err));
+	return v->tags != NULL ? tags_put(db, v, err) : KMS_OK;
+}
+
+/* Epochs stay: what an encryption depends on is not changed by another one. */
+static kms_status version_encrypts(struct sqlite_store *db, const struct store_encryption *n, struct kms_err *err)
+{
+	SQ_QUERY_AUTO q = sq_start(db, SQ_VERSION_ENCRYPTS);
+
+	sq_put_id(&q, n->version_id);
+	sq_put_u64(&q, n->limit < INT64_MAX ? n->limit : INT64_MAX);
+	return change_row(db, &q, KMS_E_FENCED, err);
 }
 
 static kms_status version_set(struct sqlite_store *db, const struct store_version *v, bool set_tags, struct kms_err *err)
 {
 	SQ_QUERY_AUTO set = sq_start(db, SQ_VERSION_SET);
-	SQ_QUERY_AUTO tags = sq_start(db, SQ_VERSION_SET_TAGS);
 
 	sq_put_id(&set, v->id);
 	sq_put_int(&set, v->ops);
@@ -261,11 +284,22 @@ static kms_status version_set(struct sqlite_store *db, const struct store_versio
 	sq_put_time(&set, v->exp_s);
 	sq_put_int(&set, v->updated_s);
 	KMS_TRY(change_row(db, &set, KMS_E_FENCED, err));
-	if (!set_tags)
-		return KMS_OK;
-	sq_put_id(&tags, v->id);
-	sq_put_text(&tags, v->tags);
-	return change_row(db, &tags, KMS_E_FENCED, err);
+	return set_tags ? tags_put(db, v, err) : KMS_OK;
+}
+
+static kms_status policy_set(struct sqlite_store *db, const struct store_policy *p, struct kms_err *err)
+{
+	SQ_QUERY_AUTO q = sq_start(db, SQ_POLICY_SET);
+
+	KMS_TRY(change_one(db, SQ_KEY_TOUCH, p->key_id, err));
+	sq_put_id(&q, p->key_id);
+	sq_put_text(&q, p->rotate_after_create);
+	sq_put_text(&q, p->rotate_before_expiry);
+	sq_put_text(&q, p->notify_before_expiry);
+	sq_put_text(&q, p->expiry_time);
+	sq_put_int(&q, p->created_s);
+	sq_put_int(&q, p->updated_s);
+	return change(&q, KMS_E_CONFLICT, err);
 }
 
 static kms_status intent_open(struct sqlite_store *db, const struct store_intent *i, uint64_t seq, struct kms_err *err)
@@ -310,6 +344,8 @@ static kms_status apply_one(struct sqlite_store *db, const struct store_change *
 	case STORE_ROLE_REMOVE: return role_remove(db, &c->assignment, err);
 	case STORE_KEY_ADD: return key_add(db, &c->key, err);
 	case STORE_VERSION_ADD: return version_add(db, &c->version, err);
+	case STORE_VERSION_ENCRYPTS: return version_encrypts(db, &c->encryption, err);
+	case STORE_POLICY_SET: return policy_set(db, &c->policy, err);
 	case STORE_VERSION_SET: return version_set(db, &c->version, c->set_tags, err);
 	case STORE_KEY_DELETE: return key_delete(db, &c->key, err);
 	case STORE_KEY_RECOVER: return change_one(db, SQ_KEY_RECOVER, c->key.id, err);

@@ -33,15 +33,17 @@ static void assert_version(const struct store_version *got, const struct store_v
 	assert_memory_equal(got->key_id, want->key_id, STORE_ID_LEN);
 	assert_memory_equal(got->obj, want->obj, STORE_ID_LEN);
 	assert_int_equal(got->kty, want->kty);
+	assert_int_equal(got->crv, want->crv);
 	assert_int_equal(got->bits, want->bits);
+	assert_int_equal(got->encryptions, want->encryptions);
 	assert_int_equal(got->ops, want->ops);
 	assert_int_equal(got->is_enabled, want->is_enabled);
 	assert_int_equal(got->revoked, want->revoked);
 	assert_true(got->nbf_s == want->nbf_s && got->exp_s == want->exp_s);
 	assert_true(got->created_s == want->created_s && got->updated_s == want->updated_s);
-	assert_int_equal(got->n_len, want->n_len);
-	if (want->n_len > 0)
-		assert_memory_equal(got->n, want->n, want->n_len);
+	assert_int_equal(got->pub_len, want->pub_len);
+	if (want->pub_len > 0)
+		assert_memory_equal(got->pub, want->pub, want->pub_len);
 	assert_int_equal(got->e_len, want->e_len);
 	assert_memory_equal(got->e, want->e, want->e_len);
 	assert_int_equal(got->wrapped_len, want->wrapped_len);
@@ -58,6 +60,7 @@ static void an_empty_database_answers_not_found_and_empty_pages(void **state)
 	struct store_assignment a;
 	struct store_key k;
 	struct store_version ver;
+	struct store_policy policy;
 	struct store_intent i;
 	struct store_meta m;
 	struct store_event e;
@@ -75,6 +78,7 @@ static void an_empty_database_answers_not_found_and_empty_pages(void **state)
 		assert_int_equal(store_key(s, id, "none", &k, NULL), KMS_E_NOTFOUND);
 		assert_int_equal(store_version(s, id, id, true, &ver, NULL), KMS_E_NOTFOUND);
 		assert_int_equal(store_version(s, id, NULL, true, &ver, NULL), KMS_E_NOTFOUND);
+		assert_int_equal(store_policy(s, id, &policy, NULL), KMS_E_NOTFOUND);
 		assert_int_equal(store_meta(s, "none", &m, NULL), KMS_E_NOTFOUND);
 		assert_int_equal(store_event(s, 0, &e, NULL), KMS_E_NOTFOUND);
 		assert_int_equal(store_event(s, UINT64_MAX, &e, NULL), KMS_E_NOTFOUND);
@@ -373,17 +377,20 @@ static void versions_are_numbered_by_the_store_and_the_last_is_the_latest(void *
 
 	second.wrapped = NULL; /* resident, symmetric, untagged */
 	second.wrapped_len = 0;
-	second.n = NULL;
-	second.n_len = second.e_len = 0;
+	second.pub = NULL;
+	second.pub_len = second.e_len = 0;
 	second.tags = NULL;
 	second.nbf_s = 11;
+	second.crv = UINT8_MAX;
+	second.encryptions = UINT32_MAX + 1ull;
+	second.revoked = 3;
 	second.exp_s = STORE_NO_TIME;
 	add_vault(f, &v);
 	add_key(f, &k);
 	add_key(f, &other);
 	add_version(f, &first);
 	add_version(f, &second);
-	assert_int_equal(store_fixture_one(f, (struct store_change){ .kind = STORE_VERSION_ADD, .version = first }), KMS_E_CONFLICT);
+	assert_int_equal(store_fixture_one(f, (struct store_change){ .kind = STORE_VERSION_ADD, .version = first }), KMS_E_FENCED);
 	assert_int_equal(store_key(f->r, v.id, "master", &got, NULL), KMS_OK);
 	assert_int_equal(got.epoch, 3);
 	{
@@ -392,7 +399,7 @@ static void versions_are_numbered_by_the_store_and_the_last_is_the_latest(void *
 		assert_version(&latest, &second);
 		assert_int_equal(latest.ordinal, 2);
 		assert_null(latest.wrapped);
-		assert_null(latest.n);
+		assert_null(latest.pub);
 		assert_null(latest.tags);
 	}
 	{

@@ -88,6 +88,7 @@ static void a_change_earlier_in_the_same_transaction_breaks_the_fence(void **sta
 		{ .kind = STORE_VAULT_SET_STATE }, { .kind = STORE_PRINCIPAL_SET }, { .kind = STORE_VERSION_SET, .version = s.version },
 		{ .kind = STORE_KEY_DELETE, .key = s.key }, { .kind = STORE_KEY_REVOKE, .revocation = { .reason = 1 } },
 		{ .kind = STORE_ROLE_ADD, .assignment = { .role = 1 } },
+		{ .kind = STORE_POLICY_SET, .policy = store_fixture_policy(1, &s.key) },
 	};
 
 	off.is_enabled = false;
@@ -104,6 +105,47 @@ static void a_change_earlier_in_the_same_transaction_breaks_the_fence(void **sta
 		assert_false(holds(f, &s.fence));
 		store_rollback(f->w);
 	}
+}
+
+static void an_encryption_breaks_no_fence(void **state)
+{
+	struct store_fixture *f = *state;
+	struct scene s = set_scene(f);
+	struct store_change one = { .kind = STORE_VERSION_ENCRYPTS, .encryption = { .limit = 2 } };
+
+	memcpy(one.encryption.version_id, s.version.id, STORE_ID_LEN);
+	assert_int_equal(store_begin(f->w, NULL), KMS_OK);
+	assert_int_equal(store_apply(f->w, &one, 1, f->seq, NULL), KMS_OK);
+	assert_true(holds(f, &s.fence));
+	store_rollback(f->w);
+}
+
+/* A refusal on the way: the key, the versions before it and their material are gone with it. */
+static void a_unit_that_adds_an_existing_version_is_refused_whole(void **state)
+{
+	struct store_fixture *f = *state;
+	struct scene s = set_scene(f);
+	struct store_key k = store_fixture_key(2, &s.vault, "copy"), got;
+	struct store_version fresh = store_fixture_version(2, &k), same = store_fixture_version(1, &k), read;
+	struct store_change unit[] = {
+		{ .kind = STORE_KEY_ADD, .key = k }, { .kind = STORE_VERSION_ADD, .version = fresh }, { .kind = STORE_VERSION_ADD, .version = same },
+	};
+	static const uint8_t OLD[] = "OLD-MATERIAL-OF-THE-REFUSED-UNIT";
+	uint8_t wrapped[sizeof(OLD)];
+	bool is_known = true;
+
+	memcpy(wrapped, OLD, sizeof(OLD));
+	unit[1].version.wrapped = wrapped;
+	unit[1].version.wrapped_len = sizeof(wrapped);
+	store_fixture_id('o', 9, unit[2].version.obj); /* its id alone is taken */
+	assert_int_equal(store_fixture_write(f, unit, KMS_ARRAY_LEN(unit), NULL), KMS_E_FENCED);
+	assert_int_equal(store_key(f->r, s.vault.id, "copy", &got, NULL), KMS_E_NOTFOUND);
+	assert_int_equal(store_version(f->r, k.id, NULL, true, &read, NULL), KMS_E_NOTFOUND);
+	assert_int_equal(store_object_known(f->r, fresh.obj, &is_known, NULL), KMS_OK);
+	assert_false(is_known);
+	assert_int_equal(store_fixture_grep(f, OLD, sizeof(OLD)), 0);
+	assert_int_equal(store_key(f->r, s.vault.id, "master", &got, NULL), KMS_OK);
+	assert_int_equal(got.epoch, 2);
 }
 
 static void a_refused_unit_leaves_nothing_and_its_neighbours_live(void **state)
@@ -257,7 +299,7 @@ static void an_erased_vault_leaves_no_wrapped_byte_in_any_file(void **state)
 		mark(1 + n % 2, modulus);
 		ver.wrapped = blob;
 		ver.wrapped_len = sizeof(blob) - (n % 5) * 400;
-		ver.n = modulus;
+		ver.pub = modulus;
 		assert_int_equal(store_fixture_one(f, (struct store_change){ .kind = STORE_VERSION_ADD, .version = ver }), KMS_OK);
 	}
 	mark(1, modulus);
@@ -270,7 +312,7 @@ static void an_erased_vault_leaves_no_wrapped_byte_in_any_file(void **state)
 	/* The rows stay. */
 	assert_int_equal(store_version(f->r, k.id, NULL, true, &read, NULL), KMS_OK);
 	assert_null(read.wrapped);
-	assert_null(read.n);
+	assert_null(read.pub);
 	assert_int_equal(store_vault_by_id(f->r, v.id, &got, NULL), KMS_OK);
 	assert_int_equal(got.canary_wrapped_len, 0);
 	assert_int_equal(store_vault_by_id(f->r, kept.id, &got, NULL), KMS_OK);
@@ -335,6 +377,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(the_fence_holds_only_while_all_four_parts_are_unchanged),
 		T(a_change_earlier_in_the_same_transaction_breaks_the_fence),
+		T(an_encryption_breaks_no_fence),
+		T(a_unit_that_adds_an_existing_version_is_refused_whole),
 		T(a_refused_unit_leaves_nothing_and_its_neighbours_live),
 		T(a_reader_sees_a_unit_only_after_its_commit_and_then_at_once),
 		T(a_rollback_leaves_nothing),

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "server/base/encode.h"
-#include "tests/support/hsm_rig.h"
+#include "tests/support/hsm_fault.h"
 
 static struct t_rig RIG;
 static struct hsm_key LOG_KEY, ROOT, AES, RSA_KEY, HMAC, TOKENS, MADE;
@@ -73,7 +73,7 @@ static kms_status do_check(void)
 static kms_status do_sign(void)
 {
 	uint8_t signature[HSM_SIGNATURE_MAX] = { 0 }, zeros[HSM_SIGNATURE_MAX] = { 0 };
-	kms_status status = hsm_sign(RIG.hsm, &TOKENS, (const uint8_t *)"0123456789abcdef0123456789abcdef", 32, signature, &RIG.err);
+	kms_status status = t_sign(RIG.hsm, &TOKENS, (const uint8_t *)"0123456789abcdef0123456789abcdef", 32, signature, &RIG.err);
 
 	if (status != KMS_OK)
 		assert_memory_equal(signature, zeros, sizeof(zeros));
@@ -84,7 +84,7 @@ static kms_status do_hmac(void)
 {
 	uint8_t mac[32];
 
-	return hsm_hmac(RIG.hsm, &HMAC, (const uint8_t *)TEXT, strlen(TEXT), mac, &RIG.err);
+	return t_mac(RIG.hsm, &HMAC, (const uint8_t *)TEXT, strlen(TEXT), mac, &RIG.err);
 }
 
 static kms_status do_kw_wrap(void)
@@ -223,106 +223,30 @@ static void load_wrapped(void)
 	T_OK(&RIG, do_rsa_wrapped());
 }
 
-/* Everything that a verb finds ready when warm, it has to find again when cold. */
-static void cool(void)
-{
-	const struct hsm_key *const keys[] = { &LOG_KEY, &ROOT, &AES, &RSA_KEY, &HMAC, &TOKENS };
+static const struct hsm_key *const KEYS[] = { &LOG_KEY, &ROOT, &AES, &RSA_KEY, &HMAC, &TOKENS };
+static const struct t_keys ALL_KEYS = { KEYS, KMS_ARRAY_LEN(KEYS) };
 
-	for (size_t i = 0; i < KMS_ARRAY_LEN(keys); i++)
-		T_OK(&RIG, hsm_key_evict(RIG.hsm, keys[i]->id, 1000, &RIG.err));
-	p11_pool_free(RIG.p->pool);
-	T_OK(&RIG, p11_pool_new(&RIG.p->token, RIG.p->cfg.sessions, RIG.p->cfg.wait_ms, &RIG.p->pool, &RIG.err));
-}
-
-static const struct verb {
-	const char *name;
-	kms_status (*run)(void);
-	void (*prepare)(void); /* before each try, or NULL */
-	void (*after)(void);   /* after each success, or NULL */
-	unsigned least_calls;  /* when cold */
-} VERBS[] = {
-	{ "random", do_random, NULL, NULL, 2 },
-	{ "check", do_check, NULL, NULL, 8 },
-	{ "sign", do_sign, NULL, NULL, 10 },
-	{ "hmac", do_hmac, NULL, NULL, 7 },
-	{ "kw_wrap", do_kw_wrap, NULL, NULL, 8 },
-	{ "kwp_wrap", do_kwp_wrap, NULL, NULL, 19 },
-	{ "kw_unwrap", do_kw_unwrap, NULL, NULL, 8 },
-	{ "kwp_unwrap", do_kwp_unwrap, NULL, NULL, 8 },
-	{ "rsa_resident", do_rsa_resident, NULL, NULL, 7 },
-	{ "rsa_wrapped", do_rsa_wrapped, NULL, NULL, 9 },
-	{ "generate_wrapped", do_generate_wrapped, NULL, NULL, 15 },
-	{ "generate_aes", do_generate_aes, NULL, tidy, 6 },
-	{ "generate_rsa", do_generate_rsa, NULL, tidy, 8 },
-	{ "generate_p256", do_generate_p256, NULL, tidy, 7 },
-	{ "generate_ed25519", do_generate_ed25519, NULL, tidy, 7 },
-	{ "destroy", do_destroy, make_victim, see_destroyed, 10 },
-	{ "public", do_public, NULL, NULL, 5 },
-	{ "list", do_list, NULL, NULL, 16 },
-	{ "evict", do_evict, load_wrapped, NULL, 1 },
+static const struct t_verb VERBS[] = {
+	{ "random", do_random, NULL, NULL, 2, false },
+	{ "check", do_check, NULL, NULL, 8, false },
+	{ "sign", do_sign, NULL, NULL, 10, false },
+	{ "hmac", do_hmac, NULL, NULL, 7, false },
+	{ "kw_wrap", do_kw_wrap, NULL, NULL, 8, false },
+	{ "kwp_wrap", do_kwp_wrap, NULL, NULL, 19, false },
+	{ "kw_unwrap", do_kw_unwrap, NULL, NULL, 8, false },
+	{ "kwp_unwrap", do_kwp_unwrap, NULL, NULL, 8, false },
+	{ "rsa_resident", do_rsa_resident, NULL, NULL, 7, false },
+	{ "rsa_wrapped", do_rsa_wrapped, NULL, NULL, 9, false },
+	{ "generate_wrapped", do_generate_wrapped, NULL, NULL, 15, false },
+	{ "generate_aes", do_generate_aes, NULL, tidy, 6, false },
+	{ "generate_rsa", do_generate_rsa, NULL, tidy, 8, false },
+	{ "generate_p256", do_generate_p256, NULL, tidy, 7, false },
+	{ "generate_ed25519", do_generate_ed25519, NULL, tidy, 7, false },
+	{ .name = "destroy", .run = do_destroy, .prepare = make_victim, .after = see_destroyed, .least_calls = 10, .is_done_once = true },
+	{ "public", do_public, NULL, NULL, 5, false },
+	{ "list", do_list, NULL, NULL, 16, false },
+	{ "evict", do_evict, load_wrapped, NULL, 1, false },
 };
-
-static kms_status run(const struct verb *v)
-{
-	kms_status status = v->run();
-
-	if (status == KMS_OK && v->after != NULL)
-		v->after();
-	return status;
-}
-
-static void fail_each_call(const struct verb *v, CK_RV rv, bool is_cold)
-{
-	const size_t secrets = secret_live();
-	size_t on_token, in_sessions;
-	long nth = 0;
-
-	for (;; nth++) {
-		kms_status status;
-		bool happened;
-
-		cool();
-		on_token = t_objects(&RIG, true);
-		in_sessions = t_objects(&RIG, false);
-		assert_int_equal(in_sessions, 0);
-		if (!is_cold) {
-			if (v->prepare != NULL)
-				v->prepare();
-			T_OK(&RIG, run(v));
-		}
-		if (v->prepare != NULL)
-			v->prepare();
-		RIG.err = (struct kms_err){ 0 };
-		t_fail_call(nth, rv);
-		status = v->run();
-		happened = t_fail_happened();
-		t_fail_call(-1, CKR_OK);
-		if (status == KMS_OK && v->after != NULL)
-			v->after();
-		else if (status != KMS_OK)
-			assert_int_equal(RIG.err.status, status);
-		assert_int_equal(secret_live(), secrets);
-		if (!happened) {
-			if (status != KMS_OK)
-				fail_msg("%s: %s without a failure: %s", v->name, kms_status_name(status), RIG.err.detail);
-			break;
-		}
-		/* The next try works, whatever failed and however; a lost device is looked for first. */
-		atomic_store(&RIG.p->token.gate.is_suspect, true);
-		T_OK(&RIG, hsm_check(RIG.hsm, &RIG.err));
-		if (v->prepare != NULL && v->run != do_destroy)
-			v->prepare();
-		T_OK(&RIG, run(v));
-		/* Nothing stays but what is loaded on purpose. */
-		cool();
-		if (t_objects(&RIG, true) != on_token || t_objects(&RIG, false) != 0)
-			fail_msg("%s: call %ld failing with %s left objects: %zu in the token instead of %zu, %zu in sessions", v->name, nth,
-			         p11_rv_name(rv), t_objects(&RIG, true), on_token, t_objects(&RIG, false));
-		assert_int_equal(secret_live(), secrets);
-	}
-	if (is_cold && nth < v->least_calls)
-		fail_msg("%s: only %ld calls were made to fail", v->name, nth);
-}
 
 static void every_call_failing_leaves_nothing_behind_and_the_next_try_works(void **state)
 {
@@ -334,10 +258,10 @@ static void every_call_failing_leaves_nothing_behind_and_the_next_try_works(void
 		const bool is_slow = strstr(VERBS[v].name, "rsa") != NULL || strstr(VERBS[v].name, "generate_wrapped") != NULL;
 
 		for (size_t c = 0; c < KMS_ARRAY_LEN(CODES); c++) {
-			fail_each_call(&VERBS[v], CODES[c], true);
+			t_fail_each_call(&RIG, &ALL_KEYS, &VERBS[v], CODES[c], true);
 			if (is_slow && strncmp(VERBS[v].name, "generate", strlen("generate")) == 0)
 				break;
-			fail_each_call(&VERBS[v], CODES[c], false);
+			t_fail_each_call(&RIG, &ALL_KEYS, &VERBS[v], CODES[c], false);
 		}
 	}
 }
@@ -372,7 +296,7 @@ static void codes_become_the_right_statuses(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
-		cool();
+		t_cool(&RIG, &ALL_KEYS);
 		atomic_store(&RIG.p->token.gate.is_suspect, false);
 		t_fail_named(CASES[i].call, CASES[i].rv);
 		T_FAILS(&RIG, CASES[i].status, CASES[i].run());

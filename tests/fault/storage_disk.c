@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -35,11 +36,11 @@ static const struct fault_case CASES[] = {
 	{ "lock fails", FAULT_LOCK, SQLITE_IOERR_LOCK, false },
 };
 
-/* One unit: two keys, a version, a leaf, a node. */
+/* One unit: two keys, a version that encrypts once, a policy, a leaf, a node. */
 static kms_status write_unit(struct store_fixture *f, const struct store_vault *v, unsigned n, struct kms_err *err)
 {
 	char names[2][16];
-	struct store_change c[3];
+	struct store_change c[5];
 	struct store_event e = store_fixture_event(n);
 	uint8_t hash[STORE_HASH_LEN] = { 7 };
 	kms_status status;
@@ -49,6 +50,9 @@ static kms_status write_unit(struct store_fixture *f, const struct store_vault *
 	c[0] = (struct store_change){ .kind = STORE_KEY_ADD, .key = store_fixture_key(2 * n, v, names[0]) };
 	c[1] = (struct store_change){ .kind = STORE_KEY_ADD, .key = store_fixture_key(2 * n + 1, v, names[1]) };
 	c[2] = (struct store_change){ .kind = STORE_VERSION_ADD, .version = store_fixture_version(n, &c[0].key) };
+	c[3] = (struct store_change){ .kind = STORE_VERSION_ENCRYPTS, .encryption = { .limit = 1 } };
+	memcpy(c[3].encryption.version_id, c[2].version.id, STORE_ID_LEN);
+	c[4] = (struct store_change){ .kind = STORE_POLICY_SET, .policy = store_fixture_policy(n, &c[0].key) };
 	status = store_begin(f->w, err);
 	if (status == KMS_OK)
 		status = store_apply(f->w, c, KMS_ARRAY_LEN(c), n, err);
@@ -70,6 +74,7 @@ static bool unit_is_there(struct store_fixture *f, const struct store_vault *v, 
 
 	for (size_t i = 0; i < KMS_ARRAY_LEN(both); i++) {
 		struct store_key k = { 0 };
+		struct store_policy policy;
 		STORE_VERSION_AUTO ver = { 0 };
 		uint8_t hash[STORE_HASH_LEN];
 		char name[16];
@@ -80,7 +85,12 @@ static bool unit_is_there(struct store_fixture *f, const struct store_vault *v, 
 		name[0] = 'b';
 		assert_int_equal(store_key(both[i], v->id, name, &k, NULL), first);
 		store_fixture_id('k', 2 * n, k.id);
-		assert_int_equal(store_version(both[i], k.id, NULL, false, &ver, NULL), first);
+		assert_int_equal(store_version(both[i], k.id, NULL, true, &ver, NULL), first);
+		if (first == KMS_OK) {
+			assert_int_equal(ver.encryptions, 1);
+			assert_non_null(ver.tags);
+		}
+		assert_int_equal(store_policy(both[i], k.id, &policy, NULL), first);
 		assert_int_equal(store_node(both[i], 0, n, hash, NULL), first);
 		assert_int_equal(store_node(both[i], 1, n, hash, NULL), first);
 		if (i > 0)
@@ -232,6 +242,38 @@ static void a_first_start_that_fails_anywhere_is_repaired_by_the_next(void **sta
 	}
 }
 
+/* Whatever the disk does, the old rows are either as they were or all migrated; a later start finishes, and erases the copy. */
+static void a_migration_that_fails_anywhere_is_finished_by_the_next_start(void **state)
+{
+	struct store_fixture *f = *state;
+	struct store_vault v = store_fixture_vault(1, "payroll");
+	struct store_key k = store_fixture_key(1, &v, "master");
+	struct store_version first = store_fixture_version(1, &k);
+
+	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
+		bool has_failed = true;
+		for (int nth = 0; has_failed; nth++) {
+			STORE_VERSION_AUTO got = { 0 };
+			struct store *s = NULL;
+			kms_status status;
+			assert_true(nth < TOO_MANY);
+			store_fixture_make_first_schema(f);
+			fault_vfs_arm(CASES[i].ops, nth, CASES[i].rc, CASES[i].lasts);
+			status = store_open_sqlite(f->path, STORE_WRITE, &s, NULL);
+			has_failed = fault_vfs_disarm();
+			assert_true(status == KMS_OK || (status == KMS_E_STORE && s == NULL && has_failed));
+			store_close(s);
+			store_fixture_reopen(f);
+			assert_int_equal(store_version(f->r, k.id, first.id, true, &got, NULL), KMS_OK);
+			assert_string_equal(got.tags, first.tags);
+			assert_int_equal(got.wrapped_len, 2);
+			assert_int_equal(access(store_fixture_beside(f, ".before-migration"), F_OK), -1);
+			assert_int_equal(access(store_fixture_beside(f, ".before-migration.part"), F_OK), -1);
+			assert_sound(f);
+		}
+	}
+}
+
 static void reads_fail_as_errors_and_never_as_an_absence(void **state)
 {
 	struct store_fixture *f = *state;
@@ -305,6 +347,7 @@ int main(void)
 		T(a_checkpoint_that_fails_loses_nothing_and_succeeds_later),
 		T(an_open_that_fails_leaves_nothing_behind_and_can_be_repeated),
 		T(a_first_start_that_fails_anywhere_is_repaired_by_the_next),
+		T(a_migration_that_fails_anywhere_is_finished_by_the_next_start),
 		T(reads_fail_as_errors_and_never_as_an_absence),
 		T(a_database_at_its_limit_fails_closed_and_recovers_alone),
 		T(nothing_is_written_after_the_database_gave_up_the_transaction),

@@ -22,7 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct json_schema *const SCHEMAS[] = { &KEY_CREATE_SCHEMA, &KEY_UPDATE_SCHEMA, &KEY_WRAP_SCHEMA, &VAULT_CREATE_SCHEMA,
 		                                             &VAULT_SHRED_SCHEMA, &PRINCIPAL_CREATE_SCHEMA, &ROLE_SCHEMA, &REVOKE_SCHEMA,
-		                                             &REINSTATE_SCHEMA };
+		                                             &REINSTATE_SCHEMA, &KEY_IMPORT_SCHEMA, &KEY_CIPHER_SCHEMA, &KEY_SIGN_SCHEMA,
+		                                             &KEY_VERIFY_SCHEMA, &KEY_RESTORE_SCHEMA, &ROTATION_POLICY_SCHEMA, &RANDOM_SCHEMA };
 	union request_body body;
 	struct kms_err err = { 0 };
 	const struct json_schema *schema = NULL;
@@ -30,8 +31,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 1)
 		return 0;
 	schema = SCHEMAS[data[0] % KMS_ARRAY_LEN(SCHEMAS)];
-	if (json_read(schema, data + 1, size - 1, &body, &err) == KMS_OK && schema->clear != NULL)
-		schema->clear(&body);
+	if (json_read(schema, data + 1, size - 1, &body, &err) == KMS_OK)
+		json_clear(schema, &body);
 	if (secret_live() != 0)
 		abort();
 	return 0;

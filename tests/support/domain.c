@@ -48,6 +48,9 @@ void t_domain_open(struct t_domain *d)
 	d->kms.origin = "vault.test/audit/log1";
 	d->kms.public_port = 443;
 	memcpy(d->kms.domain, "vault.test", sizeof("vault.test"));
+	if (attestation_certificate(d->kms.hsm, &d->kms.inst, d->kms.domain, d->certificate, &err) != KMS_OK)
+		abort();
+	d->kms.attestation_certificate = d->certificate;
 	d->kms.locals = &d->local;
 	d->kms.local_count = 1;
 	start_writer(d);
@@ -58,6 +61,7 @@ void t_domain_close(struct t_domain *d)
 	void *state = d->store;
 
 	writer_stop(d->kms.writer);
+	installation_clear(&d->kms.inst);
 	hsm_close(d->kms.hsm);
 	if (store_fixture_close(&state) != 0)
 		abort();

@@ -2,6 +2,7 @@
 #ifndef HOLDFAST_TESTS_SUPPORT_DOMAIN_H
 #define HOLDFAST_TESTS_SUPPORT_DOMAIN_H
 
+#include "server/core/attestation.h"
 #include "server/core/keyring.h"
 #include "server/core/tenancy.h"
 #include "tests/support/store_fixture.h"
@@ -14,6 +15,7 @@ struct t_domain {
 	struct store_fixture *store;
 	struct kms kms;
 	struct local_actor local; /* user 0 may do everything */
+	char certificate[ATTESTATION_CERT_MAX];
 };
 
 /** Everything up to a started writer, or an abort. */

@@ -41,7 +41,7 @@ struct hsm_key rig_key(enum hsm_purpose purpose, enum hsm_kind kind, unsigned bi
 
 	assert_true(random_bytes(key.id, sizeof(key.id)));
 	if (purpose == HSM_FOR_CALLER)
-		key.usage = kind == HSM_KIND_RSA ? HSM_USE_DECRYPT : HSM_USE_WRAP;
+		key.usage = kind == HSM_KIND_RSA ? HSM_USE_DECRYPT : kind == HSM_KIND_AES ? HSM_USE_WRAP : HSM_USE_SIGN;
 	return key;
 }
 
@@ -63,11 +63,38 @@ struct hsm_key t_log_key(struct t_rig *rig)
 
 void t_wrapped_make(struct t_rig *rig, const struct hsm_key *root, unsigned bits, struct t_wrapped *ret)
 {
+	t_wrapped_of(rig, root, HSM_KIND_RSA, bits, ret);
+}
+
+void t_wrapped_of(struct t_rig *rig, const struct hsm_key *root, enum hsm_kind kind, unsigned bits, struct t_wrapped *ret)
+{
 	memset(ret, 0, sizeof(*ret));
-	ret->key = rig_key(HSM_FOR_CALLER, HSM_KIND_RSA, bits);
+	ret->key = rig_key(HSM_FOR_CALLER, kind, bits);
 	memcpy(ret->key.root_id, root->id, HSM_ID_LEN);
 	T_OK(rig, hsm_key_generate_wrapped(rig->hsm, &ret->key, &ret->public, ret->blob, &ret->key.wrapped_len, &rig->err));
 	ret->key.wrapped = ret->blob;
+}
+
+kms_status t_sign(struct hsm *hsm, const struct hsm_key *key, const uint8_t *input, size_t input_len, uint8_t ret_signature[HSM_SIGNATURE_MAX],
+                  struct kms_err *err)
+{
+	const enum hsm_sign_alg alg = key->kind == HSM_KIND_ED25519 ? HSM_SIGN_EDDSA : HSM_SIGN_ECDSA;
+	size_t len = 0;
+
+	return hsm_sign(hsm, key, alg, input, input_len, ret_signature, &len, err);
+}
+
+kms_status t_mac(struct hsm *hsm, const struct hsm_key *key, const uint8_t *input, size_t input_len, uint8_t ret_mac[32], struct kms_err *err)
+{
+	uint8_t mac[HSM_SIGNATURE_MAX];
+	size_t len = 0;
+	kms_status status = hsm_sign(hsm, key, HSM_SIGN_HMAC_SHA256, input, input_len, mac, &len, err);
+
+	if (status == KMS_OK) {
+		assert_int_equal(len, 32);
+		memcpy(ret_mac, mac, len);
+	}
+	return status;
 }
 
 static EVP_PKEY *rsa_public(const struct hsm_public *pub)

@@ -62,6 +62,13 @@ struct t_wrapped {
 };
 /** An RSA version wrapped under `root`. */
 void t_wrapped_make(struct t_rig *rig, const struct hsm_key *root, unsigned bits, struct t_wrapped *ret);
+/** A version of any kind. */
+void t_wrapped_of(struct t_rig *rig, const struct hsm_key *root, enum hsm_kind kind, unsigned bits, struct t_wrapped *ret);
+
+/** hsm_sign() with the algorithm of the key's kind, and HMAC-SHA-256. */
+kms_status t_sign(struct hsm *hsm, const struct hsm_key *key, const uint8_t *input, size_t input_len, uint8_t ret_signature[HSM_SIGNATURE_MAX],
+                  struct kms_err *err);
+kms_status t_mac(struct hsm *hsm, const struct hsm_key *key, const uint8_t *input, size_t input_len, uint8_t ret_mac[32], struct kms_err *err);
 
 /** Encrypt to a public RSA key in software; writes pub->n_len bytes. */
 void t_rsa_encrypt(const struct hsm_public *pub, enum hsm_rsa_alg alg, const char *plain, uint8_t *ret_cipher);

@@ -260,6 +260,7 @@ UNUSED_OP(no_keys_due, struct store *s, int64_t now_s, struct store_key *ret, si
 UNUSED_OP(no_version, struct store *s, const uint8_t key_id[STORE_ID_LEN], const uint8_t *id, bool with_tags, struct store_version *ret)
 UNUSED_OP(no_versions, struct store *s, const uint8_t key_id[STORE_ID_LEN], uint64_t after, bool with_tags, struct store_version *ret, size_t cap,
           size_t *ret_count)
+UNUSED_OP(no_policy, struct store *s, const uint8_t key_id[STORE_ID_LEN], struct store_policy *ret)
 UNUSED_OP(no_objects, struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after[STORE_ID_LEN], uint8_t (*ret)[STORE_ID_LEN],
           size_t cap, size_t *ret_count)
 UNUSED_OP(no_object_count, struct store *s, const uint8_t vault_id[STORE_ID_LEN], size_t *ret_count)
@@ -282,6 +283,7 @@ static const struct store_ops MEM_OPS = {
 	.keys_due = no_keys_due,
 	.version = no_version,
 	.versions = no_versions,
+	.policy = no_policy,
 	.objects = no_objects,
 	.object_count = no_object_count,
 	.object_known = no_object_known,

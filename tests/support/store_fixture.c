@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "storage/sqlite/db.h"
 #include "storage/sqlite/sqlite.h"
 
 static void open_both(struct store_fixture *f)
@@ -62,6 +63,33 @@ void store_fixture_reopen(struct store_fixture *f)
 {
 	close_both(f);
 	open_both(f);
+}
+
+/* Ids as store_fixture_id() makes them. */
+#define OLD_ID(n, kind) "x'0000000" #n #kind #kind #kind #kind #kind #kind #kind #kind #kind #kind #kind #kind "'"
+#define OLD_ROWS                                                                                                                     \
+	"INSERT INTO vault VALUES (" OLD_ID(1, 56) ", 'payroll', " OLD_ID(1, 44) ", 1, " OLD_ID(1, 52) ", " OLD_ID(1, 50) ", 90, 1, " \
+	"1, NULL, zeroblob(32), 1700000001, 1);"                                                                                     \
+	"INSERT INTO key VALUES (" OLD_ID(1, 6b) ", " OLD_ID(1, 56) ", 'master', 1700000002, NULL, NULL, 0, 3);"                      \
+	"INSERT INTO material VALUES (7, x'6d6d', x'7777');"                                                                         \
+	"INSERT INTO version VALUES (" OLD_ID(1, 76) ", " OLD_ID(1, 6b) ", " OLD_ID(1, 6f) ", 1, 1, 2048, 48, 1, 0, NULL, 1900000000, " \
+	"1700000003, 1700000004, 5, x'010001', 0, 7, '{\"team\":\"blue\"}');"                                                        \
+	"INSERT INTO version VALUES (" OLD_ID(2, 76) ", " OLD_ID(1, 6b) ", " OLD_ID(2, 6f) ", 2, 3, 256, 48, 0, 2, NULL, NULL, "        \
+	"1700000005, 1700000006, 1, x'', 1, NULL, NULL);"
+
+void store_fixture_make_first_schema(struct store_fixture *f)
+{
+	static const char *const SUFFIXES[] = { "", "-wal", "-shm" };
+	sqlite3 *db = NULL;
+
+	close_both(f);
+	for (size_t i = 0; i < KMS_ARRAY_LEN(SUFFIXES); i++)
+		(void)unlink(store_fixture_beside(f, SUFFIXES[i]));
+	assert(sqlite3_open_v2(f->path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) == SQLITE_OK);
+	assert(sq_exec(db, "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL", NULL) == KMS_OK);
+	assert(sq_migrate(db, f->path, SQ_MIGRATIONS, 1, NULL) == KMS_OK);
+	assert(sq_exec(db, OLD_ROWS, NULL) == KMS_OK);
+	assert(sqlite3_close(db) == SQLITE_OK);
 }
 
 const char *store_fixture_beside(const struct store_fixture *f, const char *suffix)
@@ -122,8 +150,8 @@ struct store_version store_fixture_version(unsigned n, const struct store_key *k
 	static uint8_t modulus[256], blob[1224];
 	static char tags[] = "{\"team\":\"blue\"}";
 	struct store_version v = { .ordinal = 1, .kty = 1, .bits = 2048, .ops = 0xF0F0F0F0, .is_enabled = true, .nbf_s = STORE_NO_TIME,
-		                   .exp_s = 1900000000, .created_s = 1700000003, .updated_s = 1700000004, .epoch = 1, .n = modulus,
-		                   .n_len = sizeof(modulus), .e = { 1, 0, 1 }, .e_len = 3, .wrapped = blob, .wrapped_len = sizeof(blob),
+		                   .exp_s = 1900000000, .created_s = 1700000003, .updated_s = 1700000004, .epoch = 1, .pub = modulus,
+		                   .pub_len = sizeof(modulus), .e = { 1, 0, 1 }, .e_len = 3, .wrapped = blob, .wrapped_len = sizeof(blob),
 		                   .tags = tags };
 
 	memset(modulus, 'm', sizeof(modulus));
@@ -142,6 +170,15 @@ struct store_event store_fixture_event(uint64_t seq)
 	store_fixture_id('e', (unsigned)seq, e.id);
 	memset(e.hash, (int)('a' + seq % 26), sizeof(e.hash));
 	return e;
+}
+
+struct store_policy store_fixture_policy(unsigned n, const struct store_key *k)
+{
+	struct store_policy p = { .rotate_after_create = "P90D", .notify_before_expiry = "P30D", .expiry_time = "P2Y",
+		                  .created_s = 1700000005 + (int64_t)n, .updated_s = 1700000006 + (int64_t)n };
+
+	memcpy(p.key_id, k->id, sizeof(p.key_id));
+	return p;
 }
 
 kms_status store_fixture_write(struct store_fixture *f, const struct store_change *changes, size_t count, struct kms_err *err)

@@ -15,6 +15,9 @@ struct store_fixture {
 int store_fixture_open(void **state);
 int store_fixture_close(void **state);
 void store_fixture_reopen(struct store_fixture *f);
+/** Put a database of schema 1 in the place of the fixture's, both connections closed: vault 1 "payroll", key 1 "master" of two versions, 1
+ *  wrapped with tags and 2 resident without. */
+void store_fixture_make_first_schema(struct store_fixture *f);
 /** Path of a file beside the database; static buffer. */
 const char *store_fixture_beside(const struct store_fixture *f, const char *suffix);
 
@@ -26,6 +29,8 @@ struct store_key store_fixture_key(unsigned n, const struct store_vault *v, cons
 /** RSA, wrapped, with material that is borrowed from static storage. */
 struct store_version store_fixture_version(unsigned n, const struct store_key *k);
 struct store_event store_fixture_event(uint64_t seq);
+/** Rotate after 90 days; the dates from n. */
+struct store_policy store_fixture_policy(unsigned n, const struct store_key *k);
 
 /** One transaction with these changes and one leaf; the status of apply, or of what failed. Rolled back unless KMS_OK. */
 kms_status store_fixture_write(struct store_fixture *f, const struct store_change *changes, size_t count, struct kms_err *err);

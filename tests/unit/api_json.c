@@ -37,12 +37,12 @@ static void a_full_create_body_is_read_as_given(void **state)
 	                           "\"nbf\":5,\"exp\":1811836800},\"tags\":{\"a\":\"b\"},\"unknown\":{\"x\":[1,2]}}", &body, &err), KMS_OK);
 	assert_int_equal(body.create.kty, KEY_RSA_HSM);
 	assert_int_equal(body.create.bits, 3072);
-	assert_int_equal(body.create.ops, KEY_OP_WRAP | KEY_OP_UNWRAP);
-	assert_false(body.create.is_enabled);
-	assert_int_equal(body.create.nbf_s, 5);
-	assert_int_equal(body.create.exp_s, 1811836800);
-	assert_string_equal(body.create.tags, "{\"a\":\"b\"}");
-	KEY_CREATE_SCHEMA.clear(&body);
+	assert_int_equal(body.common.ops, KEY_OP_WRAP | KEY_OP_UNWRAP);
+	assert_false(body.common.is_enabled);
+	assert_int_equal(body.common.nbf_s, 5);
+	assert_int_equal(body.common.exp_s, 1811836800);
+	assert_string_equal(body.common.tags, "{\"a\":\"b\"}");
+	json_clear(&KEY_CREATE_SCHEMA, &body);
 }
 
 static void null_members_are_absent_members(void **state)
@@ -54,9 +54,9 @@ static void null_members_are_absent_members(void **state)
 	assert_int_equal(read_text(&KEY_CREATE_SCHEMA, "{\"kty\":\"RSA\",\"key_size\":null,\"attributes\":{\"exp\":null},\"tags\":null}", &body, &err),
 	                 KMS_OK);
 	assert_int_equal(body.create.bits, 0);
-	assert_false(body.create.has_exp);
-	assert_true(body.create.is_enabled);
-	assert_null(body.create.tags);
+	assert_false(body.common.has_exp);
+	assert_true(body.common.is_enabled);
+	assert_null(body.common.tags);
 }
 
 static void every_kind_of_wrong_member_is_refused_by_name(void **state)
@@ -103,9 +103,155 @@ static void base64url_is_strict_but_tolerates_padding(void **state)
 		refuses(&KEY_WRAP_SCHEMA, text, "value");
 	}
 	assert_int_equal(read_text(&KEY_WRAP_SCHEMA, "{\"alg\":\"A256KW\",\"value\":\"AA==\"}", &body, &err), KMS_OK);
-	assert_int_equal(secret_len(body.wrap.value), 1);
-	KEY_WRAP_SCHEMA.clear(&body);
+	assert_int_equal(secret_len(body.crypto.value), 1);
+	json_clear(&KEY_WRAP_SCHEMA, &body);
 	assert_int_equal(secret_live(), 0);
+}
+
+static void an_unknown_name_is_refused_with_those_that_there_are(void **state)
+{
+	(void)state;
+	refuses(&KEY_CREATE_SCHEMA, "{\"kty\":\"AKP\"}", "RSA, RSA-HSM, oct-HSM, EC, EC-HSM, oct.");
+	refuses(&KEY_CREATE_SCHEMA, "{\"kty\":\"EC\",\"crv\":\"P-255\"}", "P-256, P-384, P-521, P-256K.");
+	refuses(&KEY_CREATE_SCHEMA, "{\"kty\":\"EC\",\"key_ops\":[\"sign\",\"fly\"]}", "unwrapKey, import, export.");
+	refuses(&KEY_SIGN_SCHEMA, "{\"alg\":\"none\",\"value\":\"AA\"}", "RS256, RS384, RS512, RSNULL, PS256");
+	refuses(&KEY_WRAP_SCHEMA, "{\"alg\":\"none\",\"value\":\"AA\"}", "CKM_AES_KEY_WRAP_PAD.");
+	refuses(&ROLE_SCHEMA, "{\"principal\":\"00000000-0000-0000-0000-000000000000\",\"role\":\"king\"}", "administrator, crypto-officer");
+	refuses(&REVOKE_SCHEMA, "{\"reason\":\"because\"}", "cessationOfOperation.");
+}
+
+static void bytes_are_read_and_bounded(void **state)
+{
+	union request_body body;
+	struct kms_err err;
+
+	(void)state;
+	assert_int_equal(read_text(&KEY_CIPHER_SCHEMA, "{\"alg\":\"A128GCM\",\"value\":\"AAAA\",\"iv\":\"AQIDBAUGBwgJCgsM\",\"aad\":null}",
+	                           &body, &err), KMS_OK);
+	assert_int_equal(body.crypto.iv.len, 12);
+	assert_int_equal(body.crypto.iv.data[11], 12);
+	assert_null(body.crypto.aad.data);
+	assert_null(body.crypto.tag.data);
+	json_clear(&KEY_CIPHER_SCHEMA, &body);
+	refuses(&KEY_CIPHER_SCHEMA, "{\"alg\":\"A128GCM\",\"value\":\"AAAA\",\"iv\":\"\"}", "iv: must hold 1 to 16 bytes");
+	refuses(&KEY_CIPHER_SCHEMA, "{\"alg\":\"A128GCM\",\"value\":\"AAAA\",\"iv\":\"AAAAAAAAAAAAAAAAAAAAAAA\"}", "iv: must hold");
+	refuses(&KEY_CIPHER_SCHEMA, "{\"alg\":\"A128GCM\",\"value\":\"AAAA\",\"tag\":\"AB\"}", "tag: is not valid base64url");
+	refuses(&KEY_CIPHER_SCHEMA, "{\"alg\":\"A128GCM\",\"value\":\"AAAA\",\"aad\":7}", "aad: must be a base64url string");
+	/* Present but empty is not absent: such a signature is simply not valid. */
+	assert_int_equal(read_text(&KEY_VERIFY_SCHEMA, "{\"alg\":\"ES256\",\"digest\":\"AAAA\",\"value\":\"\"}", &body, &err), KMS_OK);
+	assert_non_null(body.verify.signature.data);
+	assert_int_equal(body.verify.signature.len, 0);
+	json_clear(&KEY_VERIFY_SCHEMA, &body);
+	refuses(&KEY_VERIFY_SCHEMA, "{\"alg\":\"ES256\",\"digest\":\"AAAA\"}", "value: is required");
+	assert_int_equal(secret_live(), 0);
+}
+
+static void a_value_of_the_longest_length_is_read_and_one_byte_more_is_not(void **state)
+{
+	size_t cap = B64URL_LEN(CRYPTO_VALUE_MAX + 1) + 64, len = 0;
+	char *text = calloc(1, cap + 1);
+	union request_body body;
+	struct kms_err err;
+
+	(void)state;
+	assert_non_null(text);
+	for (size_t extra = 0; extra < 2; extra++) {
+		memset(text, 0, cap + 1);
+		len = (size_t)snprintf(text, cap, "{\"alg\":\"HS256\",\"value\":\"");
+		memset(text + len, 'A', B64URL_LEN(CRYPTO_VALUE_MAX + extra));
+		memcpy(text + len + B64URL_LEN(CRYPTO_VALUE_MAX + extra), "\"}", 3);
+		if (extra == 0) {
+			assert_int_equal(read_text(&KEY_SIGN_SCHEMA, text, &body, &err), KMS_OK);
+			assert_int_equal(secret_len(body.crypto.value), CRYPTO_VALUE_MAX);
+			json_clear(&KEY_SIGN_SCHEMA, &body);
+		} else {
+			refuses(&KEY_SIGN_SCHEMA, text, "value");
+		}
+	}
+	free(text);
+}
+
+static void both_alphabets_of_base64_are_one_where_it_says_so(void **state)
+{
+	static const char *const SAME[] = { "-_8", "+/8=", "-_8=" };
+	union request_body body;
+	struct kms_err err;
+	char text[128];
+
+	(void)state;
+	for (size_t i = 0; i < KMS_ARRAY_LEN(SAME); i++) {
+		(void)snprintf(text, sizeof(text), "{\"key\":{\"kty\":\"RSA-HSM\",\"key_hsm\":\"%s\"}}", SAME[i]);
+		assert_int_equal(read_text(&KEY_IMPORT_SCHEMA, text, &body, &err), KMS_OK);
+		assert_int_equal(body.import.key_hsm.len, 2);
+		assert_int_equal(body.import.key_hsm.data[0], 0xfb);
+		assert_int_equal(body.import.key_hsm.data[1], 0xff);
+		json_clear(&KEY_IMPORT_SCHEMA, &body);
+	}
+	refuses(&KEY_IMPORT_SCHEMA, "{\"key\":{\"kty\":\"RSA-HSM\",\"n\":\"+/8=\"}}", "n: is not valid base64url");
+	refuses(&KEY_IMPORT_SCHEMA, "{\"key\":{\"kty\":\"RSA-HSM\",\"key_hsm\":\"*\"}}", "key_hsm: is not valid base64");
+}
+
+static void an_import_is_read_with_all_members_and_released_with_all_of_them(void **state)
+{
+	static const char GOOD[] = "{\"Hsm\":true,\"key\":{\"kid\":\"https://elsewhere/keys/x\",\"kty\":\"RSA\",\"n\":\"AQ\",\"e\":\"AQAB\",\"d\":\"Ag\","
+				   "\"p\":\"Aw\",\"q\":\"BA\",\"dp\":\"BQ\",\"dq\":\"Bg\",\"qi\":\"Bw\",\"k\":\"CA\",\"x\":\"CQ\",\"y\":\"Cg\",\"crv\":\"P-521\","
+				   "\"key_ops\":[\"sign\"]},\"attributes\":{\"enabled\":false},\"tags\":{\"a\":\"b\"}";
+	union request_body body;
+	struct kms_err err;
+	char text[sizeof(GOOD) + 64];
+
+	(void)state;
+	(void)snprintf(text, sizeof(text), "%s}", GOOD);
+	assert_int_equal(read_text(&KEY_IMPORT_SCHEMA, text, &body, &err), KMS_OK);
+	assert_true(body.import.to_hsm);
+	assert_int_equal(body.import.kty, KEY_RSA);
+	assert_int_equal(body.import.crv, CURVE_P521);
+	assert_int_equal(body.import.e.len, 3);
+	assert_int_equal(secret_data(body.import.qi)[0], 7);
+	assert_int_equal(secret_live(), 7);
+	json_drop_secrets(&KEY_IMPORT_SCHEMA, &body);
+	assert_int_equal(secret_live(), 0);
+	assert_null(body.import.qi);
+	assert_int_equal(body.import.e.len, 3); /* what a planned write may still borrow from stays */
+	assert_string_equal(body.common.tags, "{\"a\":\"b\"}");
+	assert_int_equal(body.common.ops, KEY_OP_SIGN);
+	assert_false(body.common.is_enabled);
+	json_clear(&KEY_IMPORT_SCHEMA, &body);
+	assert_int_equal(secret_live(), 0);
+	/* A fault behind all of them leaves nothing alive: refuses() looks. */
+	(void)snprintf(text, sizeof(text), "%s,\"release_policy\":1}", GOOD);
+	refuses(&KEY_IMPORT_SCHEMA, text, "release_policy");
+	refuses(&KEY_IMPORT_SCHEMA, "{\"Hsm\":false}", "key: is required");
+	refuses(&KEY_IMPORT_SCHEMA, "{\"key\":[]}", "key: must be an object");
+	refuses(&KEY_IMPORT_SCHEMA, "{\"key\":{\"kty\":\"oct\",\"k\":\"\"}}", "k: must hold 1 to 64 bytes");
+}
+
+static void lifetime_actions_are_a_short_list_of_objects(void **state)
+{
+	union request_body body;
+	struct kms_err err;
+
+	(void)state;
+	assert_int_equal(read_text(&ROTATION_POLICY_SCHEMA,
+	                           "{\"id\":\"x\",\"lifetimeActions\":[{\"trigger\":{\"timeAfterCreate\":\"P90D\",\"timeBeforeExpiry\":null},"
+	                           "\"action\":{\"type\":\"rotate\"}},{\"trigger\":{\"timeBeforeExpiry\":\"P30D\"},\"action\":{\"type\":\"NOTIFY\"}}],"
+	                           "\"attributes\":{\"expiryTime\":\"P2Y\",\"created\":1}}", &body, &err), KMS_OK);
+	assert_int_equal(body.rotation.action_count, 2);
+	assert_int_equal(body.rotation.actions[0].type, 1);
+	assert_string_equal(body.rotation.actions[0].after_create, "P90D");
+	assert_string_equal(body.rotation.actions[0].before_expiry, "");
+	assert_int_equal(body.rotation.actions[1].type, 2);
+	assert_string_equal(body.rotation.actions[1].before_expiry, "P30D");
+	assert_string_equal(body.rotation.expiry_time, "P2Y");
+	assert_int_equal(read_text(&ROTATION_POLICY_SCHEMA, "{\"lifetimeActions\":[]}", &body, &err), KMS_OK);
+	assert_int_equal(body.rotation.action_count, 0);
+	refuses(&ROTATION_POLICY_SCHEMA, "{\"lifetimeActions\":{}}", "lifetimeActions: must be an array of at most 2");
+	refuses(&ROTATION_POLICY_SCHEMA, "{\"lifetimeActions\":[{},{},{}]}", "at most 2");
+	refuses(&ROTATION_POLICY_SCHEMA, "{\"lifetimeActions\":[7]}", "must be an object");
+	refuses(&ROTATION_POLICY_SCHEMA, "{\"lifetimeActions\":[{\"action\":{\"type\":\"Rotate\"}}]}", "trigger: is required");
+	refuses(&ROTATION_POLICY_SCHEMA, "{\"lifetimeActions\":[{\"trigger\":{}}]}", "action: is required");
+	refuses(&ROTATION_POLICY_SCHEMA, "{\"lifetimeActions\":[{\"trigger\":{},\"action\":{\"type\":\"Burn\"}}]}", "Rotate, Notify.");
+	refuses(&ROTATION_POLICY_SCHEMA, "{\"attributes\":{\"expiryTime\":\"P00000000000000000000000000000001Y\"}}", "expiryTime");
 }
 
 static void documents_that_are_not_one_plain_object_are_refused(void **state)
@@ -198,6 +344,12 @@ int main(void)
 		cmocka_unit_test(every_kind_of_wrong_member_is_refused_by_name),
 		cmocka_unit_test(a_late_fault_releases_what_an_early_member_took),
 		cmocka_unit_test(base64url_is_strict_but_tolerates_padding),
+		cmocka_unit_test(an_unknown_name_is_refused_with_those_that_there_are),
+		cmocka_unit_test(bytes_are_read_and_bounded),
+		cmocka_unit_test(a_value_of_the_longest_length_is_read_and_one_byte_more_is_not),
+		cmocka_unit_test(both_alphabets_of_base64_are_one_where_it_says_so),
+		cmocka_unit_test(an_import_is_read_with_all_members_and_released_with_all_of_them),
+		cmocka_unit_test(lifetime_actions_are_a_short_list_of_objects),
 		cmocka_unit_test(documents_that_are_not_one_plain_object_are_refused),
 		cmocka_unit_test(depth_and_number_of_members_are_bounded),
 		cmocka_unit_test(tags_are_bounded_in_number_and_length),

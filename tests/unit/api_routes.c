@@ -57,6 +57,15 @@ static void every_spelling_that_clients_send_finds_its_route(void **state)
 		{ HTTP_POST, "/keys/k1/unwrapKey", "KeyUnwrap" }, { HTTP_POST, "/keys/k1/" VERSION "/wrapKey", "KeyWrap" },
 		{ HTTP_PATCH, "/keys/k1/", "KeyUpdate" }, { HTTP_DELETE, "/keys/k1", "KeyDelete" }, { HTTP_POST, "/keys/k1/create", "KeyCreate" },
 		{ HTTP_POST, "/keys/k1/rotate", "KeyRotate" }, { HTTP_GET, "/deletedkeys", "KeyListDeleted" },
+		{ HTTP_PUT, "/keys/k1", "KeyImport" }, { HTTP_PUT, "/keys/k1/", "KeyImport" }, { HTTP_POST, "/keys/restore", "KeyRestore" },
+		{ HTTP_GET, "/keys/restore", "KeyGet" }, { HTTP_PUT, "/keys/restore", "KeyImport" }, { HTTP_POST, "/keys/restore/backup", "KeyBackup" },
+		{ HTTP_POST, "/keys/restore/create", "KeyCreate" }, { HTTP_GET, "/keys/k1/rotationpolicy", "KeyRotationPolicyGet" },
+		{ HTTP_PUT, "/keys/k1/rotationPolicy", "KeyRotationPolicySet" }, { HTTP_POST, "/keys/k1//encrypt", "KeyEncrypt" },
+		{ HTTP_POST, "/keys/k1/" VERSION "/decrypt", "KeyDecrypt" }, { HTTP_POST, "/keys/k1/sign", "KeySign" },
+		{ HTTP_POST, "/keys/k1/" VERSION "/verify", "KeyVerify" }, { HTTP_POST, "/keys/k1/release", "KeyRelease" },
+		{ HTTP_POST, "/keys/k1/" VERSION "/release", "KeyRelease" }, { HTTP_GET, "/keys/k1//attestation", "KeyAttestation" },
+		{ HTTP_GET, "/keys/k1/" VERSION "/attestation", "KeyAttestation" }, { HTTP_POST, "/rng", "Random" },
+		{ HTTP_POST, "/keys/k1/" VERSION "/secureUnwrapKey", "KeySecureUnwrap" },
 		{ HTTP_DELETE, "/deletedkeys/k1", "KeyPurge" }, { HTTP_POST, "/deletedkeys/k1/recover", "KeyRecover" },
 	};
 	struct request r;
@@ -145,6 +154,19 @@ static void the_longest_query_stays_within_its_room(void **state)
 	}
 }
 
+static void a_version_of_the_api_comes_after_those_before_it(void **state)
+{
+	struct request r = { 0 };
+
+	(void)state;
+	assert_true(router_query(&r, "api-version=7.5"));
+	assert_int_equal(router_api_version(&r, NULL), KMS_OK);
+	assert_true(api_version_since(&r, "7.1"));
+	assert_true(api_version_since(&r, "7.5"));
+	assert_false(api_version_since(&r, "7.6-preview.1"));
+	assert_false(api_version_since(&r, "2026-04-01"));
+}
+
 static void only_known_api_versions_are_spoken(void **state)
 {
 	static const char *const GOOD[] = { "7.0", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "2025-07-01", "2026-04-01" };
@@ -178,6 +200,7 @@ int main(void)
 		cmocka_unit_test(a_vault_host_and_the_domain_share_no_route),
 		cmocka_unit_test(query_names_are_decoded_and_compared_without_case),
 		cmocka_unit_test(the_longest_query_stays_within_its_room),
+		cmocka_unit_test(a_version_of_the_api_comes_after_those_before_it),
 		cmocka_unit_test(only_known_api_versions_are_spoken),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

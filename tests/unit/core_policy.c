@@ -25,6 +25,17 @@ static const struct {
 	{ PERM_KEY_ROTATE, "AO", "" },
 	{ PERM_KEY_WRAP, "AOUS", "" },
 	{ PERM_KEY_UNWRAP, "AOUS", "" },
+	{ PERM_KEY_IMPORT, "AO", "" },
+	{ PERM_KEY_BACKUP, "AOU", "" },
+	{ PERM_KEY_RESTORE, "AO", "" },
+	{ PERM_KEY_ENCRYPT, "AOU", "" },
+	{ PERM_KEY_DECRYPT, "AOU", "" },
+	{ PERM_KEY_SIGN, "AOU", "" },
+	{ PERM_KEY_VERIFY, "AOU", "" },
+	{ PERM_KEY_RELEASE, "AO", "" },
+	{ PERM_KEY_RANDOM, "AO", "" },
+	{ PERM_ROTATION_READ, "AOR", "" },
+	{ PERM_ROTATION_WRITE, "AO", "" },
 	{ PERM_KEY_REVOKE, "A", "" },
 	{ PERM_VAULT_LIST, "", "L" },
 	{ PERM_VAULT_READ, "ARL", "L" },
@@ -61,6 +72,37 @@ static void every_cell_of_the_matrix_is_as_written(void **state)
 	}
 }
 
+/* keyvault-keys.md 15.1: what clients and role tools know the permissions by. */
+static void data_actions_have_azures_names(void **state)
+{
+	static const struct {
+		enum permission perm;
+		const char *action;
+	} ACTIONS[] = {
+		{ PERM_KEY_READ, "Microsoft.KeyVault/vaults/keys/read" },
+		{ PERM_KEY_IMPORT, "Microsoft.KeyVault/vaults/keys/import/action" },
+		{ PERM_KEY_BACKUP, "Microsoft.KeyVault/vaults/keys/backup/action" },
+		{ PERM_KEY_RESTORE, "Microsoft.KeyVault/vaults/keys/restore/action" },
+		{ PERM_KEY_ENCRYPT, "Microsoft.KeyVault/vaults/keys/encrypt/action" },
+		{ PERM_KEY_DECRYPT, "Microsoft.KeyVault/vaults/keys/decrypt/action" },
+		{ PERM_KEY_SIGN, "Microsoft.KeyVault/vaults/keys/sign/action" },
+		{ PERM_KEY_VERIFY, "Microsoft.KeyVault/vaults/keys/verify/action" },
+		{ PERM_KEY_RELEASE, "Microsoft.KeyVault/vaults/keys/release/action" },
+		{ PERM_KEY_RANDOM, "Microsoft.KeyVault/vaults/keys/rng/action" },
+		{ PERM_ROTATION_READ, "Microsoft.KeyVault/vaults/keyrotationpolicies/read" },
+		{ PERM_ROTATION_WRITE, "Microsoft.KeyVault/vaults/keyrotationpolicies/write" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < KMS_ARRAY_LEN(ACTIONS); i++)
+		assert_string_equal(permission_action(ACTIONS[i].perm), ACTIONS[i].action);
+	for (int perm = 1; perm < PERM_COUNT; perm++)
+		for (int other = 1; other < perm; other++)
+			assert_string_not_equal(permission_action((enum permission)perm), permission_action((enum permission)other));
+	assert_string_equal(permission_action(PERM_PUBLIC), "");
+	assert_string_equal(permission_action(PERM_COUNT), "");
+}
+
 static void no_role_includes_the_public_bit(void **state)
 {
 	(void)state;
@@ -84,6 +126,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_cell_of_the_matrix_is_as_written),
+		cmocka_unit_test(data_actions_have_azures_names),
 		cmocka_unit_test(no_role_includes_the_public_bit),
 		cmocka_unit_test(roles_are_found_by_slug_name_and_id),
 	};

@@ -78,6 +78,8 @@ static const char *describe(CK_OBJECT_HANDLE object, bool is_private)
 	return text;
 }
 
+#define CALLER_AES CKM_AES_ECB, CKM_AES_CBC, CKM_AES_CBC_PAD, CKM_AES_GCM, CKM_AES_KEY_WRAP, CKM_AES_KEY_WRAP_PAD
+
 static void every_resident_purpose_has_exactly_its_flags_and_mechanisms(void **state)
 {
 	static const struct {
@@ -85,7 +87,7 @@ static void every_resident_purpose_has_exactly_its_flags_and_mechanisms(void **s
 		enum hsm_kind kind;
 		unsigned bits;
 		const char *flags;
-		CK_MECHANISM_TYPE mechanisms[4]; /* ascending, as SoftHSM reports them */
+		CK_MECHANISM_TYPE mechanisms[6]; /* ascending, as SoftHSM reports them */
 	} MATRIX[] = {
 		{ HSM_FOR_LOG, HSM_KIND_ED25519, 0, "TPSs", { CKM_EDDSA } },
 		{ HSM_FOR_LOG, HSM_KIND_P256, 0, "TPSs", { CKM_ECDSA } },
@@ -94,8 +96,17 @@ static void every_resident_purpose_has_exactly_its_flags_and_mechanisms(void **s
 		{ HSM_FOR_ROOT, HSM_KIND_AES, 256, "TPSwu", { CKM_AES_KEY_WRAP, CKM_AES_KEY_WRAP_PAD } },
 		{ HSM_FOR_PSEUDONYMS, HSM_KIND_HMAC, 0, "TPSs", { CKM_SHA256_HMAC } },
 		{ HSM_FOR_CALLER, HSM_KIND_RSA, 2048, "TPSsd", { CKM_RSA_PKCS, CKM_RSA_X_509, CKM_RSA_PKCS_PSS } },
-		{ HSM_FOR_CALLER, HSM_KIND_AES, 128, "TPSewu", { CKM_AES_ECB, CKM_AES_KEY_WRAP, CKM_AES_KEY_WRAP_PAD } },
-		{ HSM_FOR_CALLER, HSM_KIND_AES, 256, "TPSewu", { CKM_AES_ECB, CKM_AES_KEY_WRAP, CKM_AES_KEY_WRAP_PAD } },
+		{ HSM_FOR_CALLER, HSM_KIND_AES, 128, "TPSedwu", { CALLER_AES } },
+		{ HSM_FOR_CALLER, HSM_KIND_AES, 192, "TPSedwu", { CALLER_AES } },
+		{ HSM_FOR_CALLER, HSM_KIND_AES, 256, "TPSedwu", { CALLER_AES } },
+		{ HSM_FOR_CALLER, HSM_KIND_HMAC, 256, "TPSs", { CKM_SHA256_HMAC, CKM_SHA384_HMAC, CKM_SHA512_HMAC } },
+		{ HSM_FOR_CALLER, HSM_KIND_HMAC, 512, "TPSs", { CKM_SHA256_HMAC, CKM_SHA384_HMAC, CKM_SHA512_HMAC } },
+		{ HSM_FOR_CALLER, HSM_KIND_P256, 0, "TPSs", { CKM_ECDSA } },
+		{ HSM_FOR_CALLER, HSM_KIND_P384, 0, "TPSs", { CKM_ECDSA } },
+		{ HSM_FOR_CALLER, HSM_KIND_P521, 0, "TPSs", { CKM_ECDSA } },
+		{ HSM_FOR_CALLER, HSM_KIND_P256K, 0, "TPSs", { CKM_ECDSA } },
+		{ HSM_FOR_EXCHANGE, HSM_KIND_RSA, 2048, "TPSu", { CKM_RSA_PKCS_OAEP } },
+		{ HSM_FOR_BACKUP, HSM_KIND_AES, 256, "TPSed", { CKM_AES_GCM } },
 	};
 
 	(void)state;
@@ -120,19 +131,37 @@ static void every_resident_purpose_has_exactly_its_flags_and_mechanisms(void **s
 static void loaded_versions_carry_their_usage_and_are_loaded_anew_when_it_changes(void **state)
 {
 	static const struct {
-		uint32_t usage;
-		const char *flags;
-	} CASES[] = { { HSM_USE_DECRYPT, "PSd" }, { HSM_USE_SIGN, "PSs" }, { HSM_USE_DECRYPT | HSM_USE_SIGN, "PSsd" }, { 0, "PS" },
-		      { HSM_USE_WRAP, "PS" }, { HSM_USE_DECRYPT, "PSd" } };
+		enum hsm_kind kind;
+		unsigned bits;
+		struct {
+			uint32_t usage;
+			const char *flags;
+		} cases[6];
+	} KINDS[] = {
+		{ HSM_KIND_RSA, 2048, { { HSM_USE_DECRYPT, "PSd" }, { HSM_USE_SIGN, "PSs" }, { HSM_USE_DECRYPT | HSM_USE_SIGN, "PSsd" },
+		                        { 0, "PS" }, { HSM_USE_WRAP | HSM_USE_ENCRYPT, "PS" }, { HSM_USE_DECRYPT, "PSd" } } },
+		{ HSM_KIND_P256K, 0, { { HSM_USE_SIGN, "PSs" }, { HSM_USE_DECRYPT, "PS" }, { HSM_USE_SIGN | HSM_USE_WRAP, "PSs" }, { 0, "PS" },
+		                       { HSM_USE_SIGN, "PSs" }, { HSM_USE_ENCRYPT, "PS" } } },
+		/* A key that wraps encrypts single blocks for RFC 5649, and decrypts nothing. */
+		{ HSM_KIND_AES, 256, { { HSM_USE_ENCRYPT, "PSe" }, { HSM_USE_DECRYPT, "PSd" }, { HSM_USE_WRAP, "PSewu" }, { HSM_USE_SIGN, "PS" },
+		                       { HSM_USE_ENCRYPT | HSM_USE_DECRYPT, "PSed" }, { HSM_USE_WRAP | HSM_USE_DECRYPT, "PSedwu" } } },
+		{ HSM_KIND_HMAC, 384, { { HSM_USE_SIGN, "PSs" }, { HSM_USE_DECRYPT, "PS" }, { HSM_USE_ENCRYPT, "PS" }, { HSM_USE_WRAP, "PS" },
+		                        { 0, "PS" }, { HSM_USE_SIGN, "PSs" } } },
+	};
 	struct hsm_key root = t_resident(&RIG, HSM_FOR_ROOT, HSM_KIND_AES, 256, NULL);
-	struct t_wrapped w;
 
 	(void)state;
-	t_wrapped_make(&RIG, &root, 2048, &w);
-	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
-		w.key.usage = CASES[i].usage;
-		assert_string_equal(describe(handle_of(&w.key), true), CASES[i].flags);
-		assert_int_equal(t_objects(&RIG, false), 1); /* the one with the old usage is gone */
+	for (size_t k = 0; k < KMS_ARRAY_LEN(KINDS); k++) {
+		const bool is_private = KINDS[k].kind == HSM_KIND_RSA || KINDS[k].kind == HSM_KIND_P256K;
+		struct t_wrapped w;
+
+		t_wrapped_of(&RIG, &root, KINDS[k].kind, KINDS[k].bits, &w);
+		for (size_t i = 0; i < KMS_ARRAY_LEN(KINDS[k].cases); i++) {
+			w.key.usage = KINDS[k].cases[i].usage;
+			assert_string_equal(describe(handle_of(&w.key), is_private), KINDS[k].cases[i].flags);
+			assert_int_equal(t_objects(&RIG, false), 1); /* the one with the old usage is gone */
+		}
+		T_OK(&RIG, hsm_key_evict(RIG.hsm, w.key.id, 1000, &RIG.err));
 	}
 }
 
@@ -162,13 +191,55 @@ static void a_newborn_version_can_be_wrapped_and_nothing_else(void **state)
 	assert_int_equal(F->C_SignInit(HOME, &raw, object), CKR_KEY_FUNCTION_NOT_PERMITTED);
 }
 
-static void wrapping_a_key_and_decrypting_the_wrap_is_refused_for_every_key(void **state)
+static void a_newborn_secret_can_be_wrapped_and_make_the_print_it_is_tried_by(void **state)
+{
+	static const struct {
+		enum hsm_kind kind;
+		const char *flags;
+	} KINDS[] = { { HSM_KIND_AES, "PSXe" }, { HSM_KIND_HMAC, "PSXs" } };
+
+	(void)state;
+	for (size_t i = 0; i < KMS_ARRAY_LEN(KINDS); i++) {
+		struct hsm_key key = rig_key(HSM_FOR_CALLER, KINDS[i].kind, 256);
+		struct p11_template t;
+		CK_OBJECT_HANDLE object;
+
+		p11_template_key(&t, &key, P11_NEWBORN);
+		assert_int_equal(F->C_GenerateKey(HOME, &t.generate, t.attrs, t.count, &object), CKR_OK);
+		assert_string_equal(describe(object, false), KINDS[i].flags);
+	}
+}
+
+static void the_key_of_a_transfer_unwraps_and_nothing_else(void **state)
+{
+	CK_MECHANISM generate = { CKM_AES_KEY_GEN, NULL, 0 };
+	CK_ULONG len = 32;
+	CK_OBJECT_HANDLE object;
+	struct p11_template t;
+
+	(void)state;
+	p11_template_transport(&t);
+	p11_template_add(&t, CKA_VALUE_LEN, &len, sizeof(len));
+	assert_int_equal(F->C_GenerateKey(HOME, &generate, t.attrs, t.count, &object), CKR_OK);
+	assert_string_equal(describe(object, false), "PSu");
+}
+
+static CK_MECHANISM mechanism(CK_MECHANISM_TYPE type, uint8_t iv[16])
+{
+	const bool has_iv = type == CKM_AES_CBC || type == CKM_AES_CBC_PAD;
+
+	return (CK_MECHANISM){ type, has_iv ? iv : NULL, has_iv ? 16 : 0 };
+}
+
+/* Clulow's attack against each key of the installation, with raw calls: the token itself refuses one half or the other. */
+static void wrapping_a_key_and_decrypting_the_wrap_is_refused_for_every_key_of_the_installation(void **state)
 {
 	static const CK_MECHANISM_TYPE CIPHERS[] = { CKM_AES_ECB, CKM_AES_CBC, CKM_AES_CBC_PAD, CKM_AES_KEY_WRAP, CKM_AES_KEY_WRAP_PAD };
 	const struct hsm_key keys[] = {
 		t_resident(&RIG, HSM_FOR_ROOT, HSM_KIND_AES, 256, NULL),
-		t_resident(&RIG, HSM_FOR_CALLER, HSM_KIND_AES, 256, NULL),
+		t_resident(&RIG, HSM_FOR_BACKUP, HSM_KIND_AES, 256, NULL),
 		t_resident(&RIG, HSM_FOR_PSEUDONYMS, HSM_KIND_HMAC, 0, NULL),
+		t_resident(&RIG, HSM_FOR_EXCHANGE, HSM_KIND_RSA, 2048, NULL),
 	};
 	CK_OBJECT_HANDLE victim = newborn(); /* the only form that is extractable at all */
 	uint8_t wrap[4096], iv[16] = { 0 };
@@ -178,19 +249,52 @@ static void wrapping_a_key_and_decrypting_the_wrap_is_refused_for_every_key(void
 		CK_OBJECT_HANDLE key = handle_of(&keys[k]);
 
 		for (size_t c = 0; c < KMS_ARRAY_LEN(CIPHERS); c++) {
-			CK_MECHANISM m = { CIPHERS[c], CIPHERS[c] == CKM_AES_CBC || CIPHERS[c] == CKM_AES_CBC_PAD ? iv : NULL,
-				           CIPHERS[c] == CKM_AES_CBC || CIPHERS[c] == CKM_AES_CBC_PAD ? sizeof(iv) : 0 };
+			CK_MECHANISM m = mechanism(CIPHERS[c], iv);
 			CK_ULONG len = sizeof(wrap);
 			const bool is_key_wrap = CIPHERS[c] == CKM_AES_KEY_WRAP || CIPHERS[c] == CKM_AES_KEY_WRAP_PAD;
 
-			/* First half of the attack: only key-wrap mechanisms get anywhere. Second half: nothing decrypts, ever. */
-			if (!is_key_wrap)
+			/* First half of the attack: only a root wraps, with key wrap. Second half: nothing decrypts what it gave. */
+			if (keys[k].purpose != HSM_FOR_ROOT || !is_key_wrap)
 				assert_int_not_equal(F->C_WrapKey(HOME, &m, key, victim, wrap, &len), CKR_OK);
 			assert_int_not_equal(F->C_DecryptInit(HOME, &m, key), CKR_OK);
-			if (keys[k].purpose != HSM_FOR_CALLER || CIPHERS[c] != CKM_AES_ECB)
-				assert_int_not_equal(F->C_EncryptInit(HOME, &m, key), CKR_OK);
+			assert_int_not_equal(F->C_EncryptInit(HOME, &m, key), CKR_OK);
 		}
 	}
+}
+
+/* A caller's AES version has both halves, because the API has both. The token would let the attack pass on an extractable object, so everything
+ * hangs on two facts: no object but a newborn is extractable, and no verb hands C_WrapKey an object that is not made of the caller's bytes. */
+static void under_a_caller_s_key_only_the_caller_s_own_bytes_are_ever_wrapped(void **state)
+{
+	struct hsm_key root = t_resident(&RIG, HSM_FOR_ROOT, HSM_KIND_AES, 256, NULL);
+	struct hsm_key key = t_resident(&RIG, HSM_FOR_CALLER, HSM_KIND_AES, 256, NULL);
+	SECRET_AUTO *bytes = secret_from("the caller's own", 16);
+	struct secret *opened = NULL;
+	uint8_t wrap[4096], plain[4096], iv[16] = { 0 };
+	CK_MECHANISM kwp = mechanism(CKM_AES_KEY_WRAP_PAD, iv);
+	CK_ULONG len = sizeof(wrap);
+	struct t_wrapped w;
+	size_t out_len;
+
+	(void)state;
+	/* What is refused: a version's blob is no ciphertext of a caller's key, nor of the root through any verb. */
+	t_wrapped_of(&RIG, &root, HSM_KIND_AES, 256, &w);
+	key.usage = HSM_USE_ENCRYPT | HSM_USE_DECRYPT | HSM_USE_WRAP | HSM_USE_SIGN;
+	root.usage = key.usage;
+	assert_int_equal(F->C_WrapKey(HOME, &kwp, handle_of(&key), handle_of(&w.key), wrap, &len), CKR_KEY_UNEXTRACTABLE);
+	T_FAILS(&RIG, KMS_E_CRYPTO, hsm_aes_unwrap(RIG.hsm, &key, HSM_AES_KWP, w.blob, w.key.wrapped_len, &opened, &RIG.err));
+	T_FAILS(&RIG, KMS_E_INVALID, hsm_aes_unwrap(RIG.hsm, &root, HSM_AES_KWP, w.blob, w.key.wrapped_len, &opened, &RIG.err));
+	T_FAILS(&RIG, KMS_E_INVALID,
+	        hsm_decrypt(RIG.hsm, &root, HSM_CIPHER_CBC, iv, NULL, 0, w.blob, w.key.wrapped_len, NULL, plain, sizeof(plain), &out_len, &RIG.err));
+	assert_null(opened);
+	/* What wrap does: one object of the caller's bytes, made, wrapped and destroyed; with padding, no object at all. */
+	t_calls_begin();
+	T_OK(&RIG, hsm_aes_wrap(RIG.hsm, &key, HSM_AES_KW, bytes, wrap, sizeof(wrap), &out_len, &RIG.err));
+	assert_string_equal(t_calls_end(), "C_CreateObject C_WrapKey C_DestroyObject");
+	t_calls_begin();
+	T_OK(&RIG, hsm_aes_wrap(RIG.hsm, &key, HSM_AES_KWP, bytes, wrap, sizeof(wrap), &out_len, &RIG.err));
+	assert_null(strstr(t_calls_end(), "Object"));
+	assert_null(strstr(t_calls_end(), "C_WrapKey"));
 }
 
 static void no_key_of_ours_can_be_wrapped_out(void **state)
@@ -201,6 +305,8 @@ static void no_key_of_ours_can_be_wrapped_out(void **state)
 		t_resident(&RIG, HSM_FOR_ROOT, HSM_KIND_AES, 256, NULL), t_resident(&RIG, HSM_FOR_CALLER, HSM_KIND_AES, 256, NULL),
 		t_resident(&RIG, HSM_FOR_CALLER, HSM_KIND_RSA, 2048, NULL), t_resident(&RIG, HSM_FOR_LOG, HSM_KIND_P256, 0, NULL),
 		t_resident(&RIG, HSM_FOR_TOKENS, HSM_KIND_P256, 0, NULL), t_resident(&RIG, HSM_FOR_PSEUDONYMS, HSM_KIND_HMAC, 0, NULL),
+		t_resident(&RIG, HSM_FOR_CALLER, HSM_KIND_P521, 0, NULL), t_resident(&RIG, HSM_FOR_CALLER, HSM_KIND_HMAC, 512, NULL),
+		t_resident(&RIG, HSM_FOR_EXCHANGE, HSM_KIND_RSA, 2048, NULL), t_resident(&RIG, HSM_FOR_BACKUP, HSM_KIND_AES, 256, NULL),
 		rig_key(HSM_FOR_CALLER, HSM_KIND_RSA, 2048), /* its place */
 	};
 	CK_OBJECT_HANDLE wrapping[2];
@@ -214,7 +320,7 @@ static void no_key_of_ours_can_be_wrapped_out(void **state)
 	wrapping[1] = handle_of(&caller);
 	for (size_t v = 0; v < KMS_ARRAY_LEN(victims); v++) {
 		CK_OBJECT_HANDLE victim = handle_of(&victims[v]);
-		const CK_ATTRIBUTE_TYPE type = victims[v].kind == HSM_KIND_RSA ? CKA_PRIVATE_EXPONENT : CKA_VALUE;
+		const CK_ATTRIBUTE_TYPE type = victims[v].kind == HSM_KIND_RSA ? CKA_PRIVATE_EXPONENT : CKA_VALUE; /* of curves too */
 		CK_ATTRIBUTE value = { type, out, sizeof(out) };
 
 		for (size_t k = 0; k < KMS_ARRAY_LEN(wrapping); k++) {
@@ -277,7 +383,7 @@ static void an_object_that_differs_from_its_template_is_refused_at_first_use(voi
 	uint8_t digest[32] = { 0 }, signature[HSM_SIGNATURE_MAX];
 
 	attestation.purpose = HSM_FOR_TOKENS;
-	T_FAILS(&RIG, KMS_E_NOTFOUND, hsm_sign(RIG.hsm, &attestation, digest, sizeof(digest), signature, &RIG.err));
+	T_FAILS(&RIG, KMS_E_NOTFOUND, t_sign(RIG.hsm, &attestation, digest, sizeof(digest), signature, &RIG.err));
 }
 
 /* Why the order in the table matters: pins the token's behaviour. */
@@ -334,7 +440,10 @@ int main(int argc, char **argv)
 		WITH_HSM(every_resident_purpose_has_exactly_its_flags_and_mechanisms),
 		WITH_HSM(loaded_versions_carry_their_usage_and_are_loaded_anew_when_it_changes),
 		WITH_HSM(a_newborn_version_can_be_wrapped_and_nothing_else),
-		WITH_HSM(wrapping_a_key_and_decrypting_the_wrap_is_refused_for_every_key),
+		WITH_HSM(a_newborn_secret_can_be_wrapped_and_make_the_print_it_is_tried_by),
+		WITH_HSM(the_key_of_a_transfer_unwraps_and_nothing_else),
+		WITH_HSM(wrapping_a_key_and_decrypting_the_wrap_is_refused_for_every_key_of_the_installation),
+		WITH_HSM(under_a_caller_s_key_only_the_caller_s_own_bytes_are_ever_wrapped),
 		WITH_HSM(no_key_of_ours_can_be_wrapped_out),
 		WITH_HSM(attributes_cannot_be_changed_nor_shed_by_copying),
 		WITH_HSM(an_object_that_differs_from_its_template_is_refused_at_first_use),

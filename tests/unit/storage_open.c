@@ -310,6 +310,80 @@ static void the_copy_is_erased_after_success_and_kept_after_failure(void **state
 	}
 }
 
+static void rows_of_the_first_schema_come_through_the_migration(void **state)
+{
+	struct store_fixture *f = *state;
+	struct store_vault v = store_fixture_vault(1, "payroll");
+	struct store_key k = store_fixture_key(1, &v, "master"), got;
+	struct store_version first = store_fixture_version(1, &k);
+	struct store_change count = { .kind = STORE_VERSION_ENCRYPTS, .encryption = { .limit = 1 } };
+	struct store_change policy = { .kind = STORE_POLICY_SET, .policy = store_fixture_policy(1, &k) };
+	STORE_VERSION_AUTO one = { 0 };
+	STORE_VERSION_AUTO two = { 0 };
+	char text[64];
+
+	store_fixture_make_first_schema(f);
+	assert_refused(f, STORE_READ, "schema 1");
+	store_fixture_reopen(f);
+	assert_int_equal(access(store_fixture_beside(f, ".before-migration"), F_OK), -1);
+	assert_int_equal(store_key(f->r, v.id, "MASTER", &got, NULL), KMS_OK);
+	assert_memory_equal(got.id, k.id, STORE_ID_LEN);
+	assert_int_equal(got.epoch, 3);
+	assert_int_equal(store_policy(f->r, k.id, &policy.policy, NULL), KMS_E_NOTFOUND);
+
+	assert_int_equal(store_version(f->r, k.id, first.id, true, &one, NULL), KMS_OK);
+	assert_int_equal(one.ordinal, 1);
+	assert_int_equal(one.crv, 0);
+	assert_int_equal(one.encryptions, 0);
+	assert_int_equal(one.epoch, 5);
+	assert_string_equal(one.tags, first.tags);
+	assert_int_equal(one.pub_len, 2);
+	assert_memory_equal(one.pub, "mm", 2);
+	assert_int_equal(one.wrapped_len, 2);
+	assert_memory_equal(one.wrapped, "ww", 2);
+	assert_int_equal(store_version(f->r, k.id, NULL, true, &two, NULL), KMS_OK);
+	assert_int_equal(two.ordinal, 2);
+	assert_int_equal(two.revoked, 2);
+	assert_true(two.updated_s == 1700000006);
+	assert_null(two.tags);
+	assert_null(two.wrapped);
+
+	memcpy(count.encryption.version_id, first.id, STORE_ID_LEN);
+	assert_int_equal(store_fixture_one(f, count), KMS_OK);
+	assert_int_equal(store_fixture_one(f, count), KMS_E_FENCED);
+	assert_int_equal(store_fixture_one(f, policy), KMS_OK);
+	assert_int_equal(store_fixture_one(f, (struct store_change){ .kind = STORE_KEY_PURGE, .key = k }), KMS_OK);
+	assert_int_equal(sq_ask(sq_of(f->w)->db, "PRAGMA integrity_check", text, sizeof(text), NULL), KMS_OK);
+	assert_string_equal(text, "ok");
+}
+
+static bool is_savepoint_or_such(const char *sql)
+{
+	return strncmp(sql, "BEGIN", 5) == 0 || strncmp(sql, "COMMIT", 6) == 0 || strstr(sql, "unit") == sql + strlen(sql) - 4;
+}
+
+/* A vault may hold a hundred thousand keys: every statement finds its rows by an index, in order. */
+static void no_statement_scans_or_sorts_a_table(void **state)
+{
+	struct store_fixture *f = *state;
+
+	for (size_t i = 0; i < SQ_COUNT; i++) {
+		sqlite3_stmt *plan = NULL;
+		char *sql = sqlite3_mprintf("EXPLAIN QUERY PLAN %s", SQ_TEXT[i]);
+		assert_non_null(sql);
+		if (!is_savepoint_or_such(SQ_TEXT[i]))
+			assert_int_equal(sqlite3_prepare_v2(sq_of(f->w)->db, sql, -1, &plan, NULL), SQLITE_OK);
+		while (plan != NULL && sqlite3_step(plan) == SQLITE_ROW) {
+			const char *step = (const char *)sqlite3_column_text(plan, 3);
+			bool is_small = strcmp(step, "SCAN CONSTANT ROW") == 0 || strcmp(step, "SCAN v USING INDEX version_resident") == 0;
+			if (!is_small && (strncmp(step, "SCAN", 4) == 0 || strstr(step, "TEMP B-TREE") != NULL))
+				fail_msg("%s: %s", step, SQ_TEXT[i]);
+		}
+		assert_int_equal(sqlite3_finalize(plan), SQLITE_OK);
+		sqlite3_free(sql);
+	}
+}
+
 static void the_shipped_schema_has_the_promised_shape(void **state)
 {
 	struct store_fixture *f = *state;
@@ -343,7 +417,9 @@ int main(void)
 		T(damage_in_a_row_is_an_error_and_not_an_absence),
 		T(a_migrated_schema_equals_a_fresh_one_from_every_past_version),
 		T(the_copy_is_erased_after_success_and_kept_after_failure),
+		T(rows_of_the_first_schema_come_through_the_migration),
 		T(the_shipped_schema_has_the_promised_shape),
+		T(no_statement_scans_or_sorts_a_table),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,122 @@
+/* api/answers.c - what answers look like, for the API's description: in the same tables that describe requests. The SDK tests hold real answers
+ * against it, so that it cannot drift from the handlers. */
+#include "api/answers.h"
+
+#include "api/keyvault.h"
+
+/* Offsets mean nothing here, and a maximum of 0 is none. */
+
+#define TEXT(text) { .name = text, .kind = J_STRING, .required = true }
+#define TEXT_MAYBE(text) { .name = text, .kind = J_STRING }
+#define FLAG(text) { .name = text, .kind = J_BOOL, .required = true }
+#define NUMBER(text) { .name = text, .kind = J_INT, .required = true, .min = INT64_MIN, .max = INT64_MAX }
+#define NUMBER_MAYBE(text) { .name = text, .kind = J_INT, .min = INT64_MIN, .max = INT64_MAX }
+#define DATA(text) { .name = text, .kind = J_BYTES, .required = true }
+#define DATA_MAYBE(text) { .name = text, .kind = J_BYTES }
+#define OBJECT(text, members) { .name = text, .kind = J_OBJECT, .required = true, .fields = members }
+#define LIST(text, members) { .name = text, .kind = J_LIST, .required = true, .max = INT64_MAX, .fields = members }
+#define NAMES(text) { .name = text, .kind = J_SET, .required = true }
+#define TAGS_MAYBE { .name = "tags", .kind = J_TAGS }
+#define NEXT_LINK { .name = "nextLink", .kind = J_STRING, .required = true, .is_nullable = true }
+#define END { .name = NULL }
+
+static const struct json_field JWK[] = {
+	TEXT("kid"),
+	{ .name = "kty", .kind = J_ENUM, .required = true, .name_at = kv_type_name_at },
+	{ .name = "key_ops", .kind = J_SET, .required = true, .name_at = kv_op_name_at },
+	DATA_MAYBE("n"), DATA_MAYBE("e"),
+	{ .name = "crv", .kind = J_ENUM, .name_at = kv_curve_name_at },
+	DATA_MAYBE("x"), DATA_MAYBE("y"), END,
+};
+#define ATTRIBUTE_MEMBERS                                                                                                                    \
+	FLAG("enabled"), NUMBER_MAYBE("nbf"), NUMBER_MAYBE("exp"), NUMBER("created"), NUMBER("updated"), TEXT("recoveryLevel"),              \
+	NUMBER_MAYBE("recoverableDays"), { .name = "exportable", .kind = J_BOOL }, TEXT_MAYBE("hsmPlatform"), NUMBER_MAYBE("key_size")
+static const struct json_field ATTRIBUTES[] = { ATTRIBUTE_MEMBERS, END };
+static const struct json_field STATEMENTS[] = { DATA("certificatePemFile"), DATA("privateKeyAttestation"), DATA("publicKeyAttestation"),
+	                                        TEXT("version"), END };
+static const struct json_field ATTESTED_ATTRIBUTES[] = { ATTRIBUTE_MEMBERS, OBJECT("attestation", STATEMENTS), END };
+#define DELETION_MEMBERS TEXT("recoveryId"), NUMBER("deletedDate"), NUMBER("scheduledPurgeDate")
+
+static const struct json_field KEY[] = { OBJECT("key", JWK), OBJECT("attributes", ATTRIBUTES), TAGS_MAYBE, END };
+static const struct json_field ATTESTED_KEY[] = { OBJECT("key", JWK), OBJECT("attributes", ATTESTED_ATTRIBUTES), TAGS_MAYBE, END };
+static const struct json_field DELETED_KEY[] = { OBJECT("key", JWK), OBJECT("attributes", ATTRIBUTES), TAGS_MAYBE, DELETION_MEMBERS, END };
+static const struct json_field ITEM[] = { TEXT("kid"), OBJECT("attributes", ATTRIBUTES), TAGS_MAYBE, END };
+static const struct json_field DELETED_ITEM[] = { TEXT("kid"), OBJECT("attributes", ATTRIBUTES), TAGS_MAYBE, DELETION_MEMBERS, END };
+static const struct json_field KEY_LIST[] = { LIST("value", ITEM), NEXT_LINK, END };
+static const struct json_field DELETED_KEY_LIST[] = { LIST("value", DELETED_ITEM), NEXT_LINK, END };
+static const struct json_field CRYPTO[] = { TEXT("kid"), DATA("value"), DATA_MAYBE("iv"), DATA_MAYBE("tag"), DATA_MAYBE("aad"), END };
+static const struct json_field VERIFY[] = { FLAG("value"), END };
+static const struct json_field VALUE[] = { DATA("value"), END };
+static const struct json_field TRIGGER[] = { TEXT_MAYBE("timeAfterCreate"), TEXT_MAYBE("timeBeforeExpiry"), END };
+static const struct json_field ACTION_TYPE[] = { TEXT("type"), END };
+static const struct json_field ACTION[] = { OBJECT("trigger", TRIGGER), OBJECT("action", ACTION_TYPE), END };
+static const struct json_field POLICY_ATTRIBUTES[] = { TEXT_MAYBE("expiryTime"), NUMBER_MAYBE("created"), NUMBER_MAYBE("updated"), END };
+static const struct json_field ROTATION_POLICY[] = { TEXT("id"), LIST("lifetimeActions", ACTION), OBJECT("attributes", POLICY_ATTRIBUTES), END };
+
+static const struct json_field VAULT[] = { TEXT("name"), TEXT("id"), TEXT("tenant_id"), TEXT("url"), TEXT("state"), NUMBER("retention_days"),
+	                                   FLAG("purge_protection"), FLAG("allow_rsa1_5"), NUMBER("created"), END };
+static const struct json_field VAULT_LIST[] = { LIST("value", VAULT), TEXT_MAYBE("next"), END };
+static const struct json_field SHRED[] = { TEXT("vault"), TEXT("state"), NUMBER("objects"), FLAG("verified"), END };
+static const struct json_field ROLE_AT[] = { TEXT("role"), TEXT("scope"), END };
+#define PRINCIPAL_MEMBERS                                                                                                          \
+	TEXT("name"), TEXT("client_id"), TEXT("tenant_id"), TEXT("vault"), FLAG("enabled"), NUMBER("secret_expires"), NUMBER("created"), \
+	LIST("roles", ROLE_AT)
+static const struct json_field PRINCIPAL[] = { PRINCIPAL_MEMBERS, END };
+static const struct json_field NEW_PRINCIPAL[] = { PRINCIPAL_MEMBERS, TEXT("secret"), END };
+static const struct json_field PRINCIPAL_LIST[] = { LIST("value", PRINCIPAL), TEXT_MAYBE("next"), END };
+static const struct json_field ROLE[] = { TEXT("vault"), TEXT("principal"), TEXT("role"), TEXT("scope"), FLAG("granted"), END };
+static const struct json_field REVOCATION[] = { TEXT("name"), TEXT("version"), TEXT("state"), TEXT("reason"), END };
+static const struct json_field STATUS[] = { FLAG("ready"), TEXT("hsm"), TEXT("storage"), TEXT("log"), TEXT("log_origin"), NUMBER("log_size"),
+	                                    TEXT("log_root"), NUMBER("refused"), END };
+static const struct json_field HSM[] = { FLAG("available"), TEXT("manufacturer"), TEXT("model"), TEXT("serial"), TEXT("token"), TEXT("library"),
+	                                 TEXT("firmware"), NUMBER("reinitialised"), NUMBER("sessions"), NUMBER("cached_keys"), NAMES("can"),
+	                                 NAMES("cannot"), END };
+static const struct json_field TOKEN[] = { TEXT("token_type"), NUMBER("expires_in"), NUMBER("ext_expires_in"), TEXT("access_token"), END };
+static const struct json_field DISCOVERY[] = { TEXT("issuer"), TEXT("authorization_endpoint"), TEXT("token_endpoint"), TEXT("jwks_uri"),
+	                                       NAMES("token_endpoint_auth_methods_supported"), NAMES("response_types_supported"),
+	                                       NAMES("subject_types_supported"), NAMES("id_token_signing_alg_values_supported"), END };
+static const struct json_field PUBLIC_JWK[] = { TEXT("kty"), TEXT("crv"), DATA("x"), DATA("y"), TEXT("kid"), TEXT("use"), TEXT("alg"), END };
+static const struct json_field JWKS[] = { LIST("keys", PUBLIC_JWK), END };
+static const struct json_field SUBSCRIPTIONS[] = { LIST("value", KV_NOTHING), END };
+static const struct json_field LIVE[] = { TEXT("status"), END };
+static const struct json_field READY[] = { TEXT("status"), TEXT("hsm"), TEXT("storage"), TEXT("log"), END };
+static const struct json_field DOCUMENT[] = { TEXT("openapi"), OBJECT("info", KV_NOTHING), LIST("servers", KV_NOTHING), OBJECT("paths", KV_NOTHING),
+	                                      OBJECT("components", KV_NOTHING), END };
+
+const struct answer_info ANSWERS[ANSWER_COUNT] = {
+	[ANSWER_NOTHING] = { 0 },
+	[ANSWER_REFUSED] = { 0 },
+	[ANSWER_KEY] = { "KeyBundle", KEY, NULL },
+	[ANSWER_KEY_LIST] = { "KeyList", KEY_LIST, NULL },
+	[ANSWER_DELETED_KEY] = { "DeletedKeyBundle", DELETED_KEY, NULL },
+	[ANSWER_DELETED_KEY_LIST] = { "DeletedKeyList", DELETED_KEY_LIST, NULL },
+	[ANSWER_ATTESTED_KEY] = { "AttestedKeyBundle", ATTESTED_KEY, NULL },
+	[ANSWER_CRYPTO] = { "KeyOperationResult", CRYPTO, NULL },
+	[ANSWER_VERIFY] = { "KeyVerifyResult", VERIFY, NULL },
+	[ANSWER_VALUE] = { "Value", VALUE, NULL },
+	[ANSWER_ROTATION_POLICY] = { "KeyRotationPolicy", ROTATION_POLICY, NULL },
+	[ANSWER_VAULT] = { "Vault", VAULT, NULL },
+	[ANSWER_VAULT_LIST] = { "VaultList", VAULT_LIST, NULL },
+	[ANSWER_SHRED] = { "VaultShredded", SHRED, NULL },
+	[ANSWER_PRINCIPAL] = { "Principal", PRINCIPAL, NULL },
+	[ANSWER_NEW_PRINCIPAL] = { "NewPrincipal", NEW_PRINCIPAL, NULL },
+	[ANSWER_PRINCIPAL_LIST] = { "PrincipalList", PRINCIPAL_LIST, NULL },
+	[ANSWER_ROLE] = { "RoleAssignment", ROLE, NULL },
+	[ANSWER_REVOCATION] = { "Revocation", REVOCATION, NULL },
+	[ANSWER_STATUS] = { "Status", STATUS, NULL },
+	[ANSWER_HSM] = { "HsmInfo", HSM, NULL },
+	[ANSWER_ENTRIES] = { "LogEntries", NULL, "application/x-ndjson" },
+	[ANSWER_TOKEN] = { "AccessToken", TOKEN, NULL },
+	[ANSWER_DISCOVERY] = { "OpenIdConfiguration", DISCOVERY, NULL },
+	[ANSWER_JWKS] = { "JsonWebKeySet", JWKS, NULL },
+	[ANSWER_SUBSCRIPTIONS] = { "SubscriptionList", SUBSCRIPTIONS, NULL },
+	[ANSWER_LIVE] = { "Live", LIVE, NULL },
+	[ANSWER_READY] = { "Ready", READY, NULL },
+	[ANSWER_OPENAPI] = { "OpenApiDocument", DOCUMENT, NULL },
+};
+
+/* The token endpoint's form (RFC 6749 section 4.4.2). */
+const struct json_field ANSWER_TOKEN_FORM[] = { TEXT("grant_type"), TEXT("client_id"), TEXT("client_secret"), TEXT("scope"), END };
+
+/* RFC 6749 section 5.2. */
+const struct json_field ANSWER_OAUTH_ERROR[] = { TEXT("error"), TEXT("error_description"), TEXT("trace_id"), END };

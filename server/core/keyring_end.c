@@ -1,0 +1,130 @@
+/* server/core/keyring_end.c - the end of keys: delete, recover, purge, and the purge of what is past its retention. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/core/keyring_parts.h"
+
+#define SECONDS_A_DAY 86400
+#define DRAIN_MS 5000
+#define DUE_PAGE 16
+
+kms_status keyring_delete(struct op *op, const char *name, struct kms_err *err)
+{
+	struct store_change *c = NULL;
+
+	KMS_TRY(keyring_find(op, name, NULL, true, err));
+	/* The whole key goes, whatever happens to its latest version meanwhile. */
+	keyring_free_version(op);
+	op->key.deleted_s = clock_wall_s(op->kms->clock);
+	op->key.purge_s = op->key.deleted_s + (int64_t)op->vault.retention_days * SECONDS_A_DAY;
+	c = op_change(op, STORE_KEY_DELETE);
+	c->key = op->key;
+	keyring_after_commit(op, keyring_evict_all);
+	return KMS_OK;
+}
+
+kms_status keyring_recover(struct op *op, const char *name, struct kms_err *err)
+{
+	KMS_TRY(keyring_get_deleted(op, name, err));
+	if (op->key.is_purging)
+		return kms_refuse(err, KMS_E_BEING_DELETED, "Key %s is being purged and cannot be recovered.", name);
+	keyring_free_version(op);
+	op_change(op, STORE_KEY_RECOVER)->key = op->key;
+	return KMS_OK;
+}
+
+kms_status keyring_destroy_objects(struct hsm *hsm, struct store *store, const uint8_t key_id[STORE_ID_LEN], size_t *ret_count,
+                                   struct kms_err *err)
+{
+	struct store_version page[KEYRING_VERSIONS_PAGE] = { 0 };
+	uint64_t after = 0;
+	size_t count = 0, destroyed = 0;
+	kms_status status = KMS_OK;
+
+	do {
+		KMS_TRY(store_versions(store, key_id, after, false, page, KEYRING_VERSIONS_PAGE, &count, err));
+		for (size_t i = 0; i < count; i++) {
+			after = page[i].ordinal;
+			if (status == KMS_OK)
+				status = hsm_key_evict(hsm, page[i].obj, DRAIN_MS, err);
+			if (status == KMS_OK && page[i].wrapped == NULL) {
+				status = hsm_key_destroy(hsm, page[i].obj, err);
+				destroyed += status == KMS_OK;
+			}
+			store_version_clear(&page[i]);
+		}
+	} while (status == KMS_OK && count == KEYRING_VERSIONS_PAGE);
+	*ret_count = destroyed;
+	return status;
+}
+
+/* Purged blobs must not live on in the write-ahead log (audit-log.md 11.3 step 6). */
+static void truncate_after(struct op *op)
+{
+	kms_ignore(writer_truncate(op->kms->writer, NULL)); /* hygiene: the blobs are wrapped */
+}
+
+kms_status keyring_purge(struct op *op, const char *name, struct kms_err *err)
+{
+	struct store_change purging = { .kind = STORE_KEY_SET_PURGING };
+	struct store_intent intent = { 0 };
+	size_t destroyed = 0;
+
+	KMS_TRY(keyring_find_deleted(op, name, err));
+	if (op->vault.has_purge_protection && clock_wall_s(op->kms->clock) < op->key.purge_s)
+		return kms_refuse(err, KMS_E_PURGE_PROTECTED, "%s", kms_status_text(KMS_E_PURGE_PROTECTED));
+	purging.key = op->key;
+	memcpy(intent.vault_id, op->vault.id, STORE_ID_LEN);
+	memcpy(intent.key_id, op->key.id, STORE_ID_LEN);
+	memcpy(intent.key_name, op->key.name, sizeof(intent.key_name));
+	KMS_TRY(op_intend(op, &purging, &intent, err));
+	/* From the intent on the key is refused everywhere; nothing can take that back, so the outcome depends on nothing. */
+	op->write.has_fence = false;
+	op->is_irreversible = true;
+	KMS_TRY(keyring_destroy_objects(op->kms->hsm, op->store, op->key.id, &destroyed, err));
+	op_det_number(op, "objects", (int64_t)destroyed);
+	op_change(op, STORE_KEY_PURGE)->key = op->key;
+	op->after = truncate_after;
+	return KMS_OK;
+}
+
+/* One key that is due, as the system's own act: the same intent, destruction and outcome as a caller's purge. */
+static kms_status purge_one(struct kms *kms, struct store *store, const struct store_key *key, struct op *op, struct kms_err *err)
+{
+	op->kms = kms;
+	op->store = store;
+	op_clear(op);
+	KMS_TRY(op_open_system(op, key->vault_id, EVENT_KEY_PURGE, err));
+	KMS_TRY(keyring_purge(op, key->name, err)); /* after a failure the open intent is settled by recovery_run() */
+	op->write.event.result = EVENT_OK;
+	op_change(op, STORE_INTENT_CLOSE)->intent.seq = op->write.event.ref;
+	if (writer_write(kms->writer, &op->write) != KMS_OK)
+		return kms_fail(err, KMS_E_AUDIT, KMS_SRC_SELF, 0, "outcome of a purge");
+	op->after(op);
+	return KMS_OK;
+}
+
+kms_status keyring_purge_due(struct kms *kms, struct store *store, size_t *ret_count, struct kms_err *err)
+{
+	struct store_key due[DUE_PAGE];
+	struct op *op = calloc(1, sizeof(*op));
+	size_t count = 0;
+	kms_status status = KMS_OK, one = KMS_OK;
+
+	*ret_count = 0;
+	if (op == NULL)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "operation");
+	do {
+		one = store_keys_due(store, clock_wall_s(kms->clock), due, DUE_PAGE, &count, err);
+		for (size_t i = 0; i < count && one == KMS_OK; i++) {
+			/* One that fails must not stop the others; from its intent on it is not listed as due any more. */
+			kms_status purged = purge_one(kms, store, &due[i], op, err);
+			*ret_count += purged == KMS_OK;
+			status = purged != KMS_OK ? purged : status;
+			one = op->has_intent ? KMS_OK : purged;
+		}
+	} while (one == KMS_OK && count == DUE_PAGE);
+	op_clear(op);
+	free(op);
+	return one != KMS_OK ? one : status;
+}
