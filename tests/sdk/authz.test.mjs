@@ -7,43 +7,61 @@ import { Daemon } from "../support/daemon.mjs";
 import { refused, sdk } from "./clients.mjs";
 
 const ROLES = ["administrator", "crypto-officer", "crypto-user", "crypto-service-encryption-user", "reader", "auditor"];
-let d, vault, officer, plain, wrapped;
+let d, vault, officer, plain, wrapped, sealed, version;
 
 before(async () => {
 	d = await Daemon.start();
 	vault = await d.makeVault("orders");
 	officer = await d.makePrincipal(vault, "owner", ["crypto-officer"]);
-	await d.ok(vault, officer, "POST", "/keys/k1/create", { kty: "oct-HSM" });
+	version = (await d.ok(vault, officer, "POST", "/keys/k1/create", { kty: "oct-HSM" })).key.kid.split("/").pop();
+	await d.ok(vault, officer, "POST", "/keys/rsa/create", { kty: "RSA" });
 	plain = randomBytes(32).toString("base64url");
 	wrapped = (await d.ok(vault, officer, "POST", "/keys/k1/wrapkey", { alg: "A256KW", value: plain })).value;
+	sealed = (await d.ok(vault, officer, "POST", "/keys/rsa/encrypt", { alg: "RSA-OAEP", value: plain })).value;
 });
 after(() => d?.destroy());
 
 describe("roles (keyvault-keys.md 15)", () => {
 	// {n} is a key that belongs to the test of one role; the officer brings it into the state that an operation needs.
 	const operations = [
-		["create", "POST", "/keys/{n}/create", () => ({ kty: "oct-HSM" })],
+		["create", "POST", "/keys/{n}/create", () => ({ kty: "oct" })],
 		["read", "GET", "/keys/k1"],
 		["read", "GET", "/keys"],
 		["read", "GET", "/keys/k1/versions"],
+		["read", "GET", "/keys/k1/{v}/attestation"],
 		["read", "GET", "/deletedkeys"],
 		["read", "GET", "/deletedkeys/gone"],
 		["wrap", "POST", "/keys/k1/wrapkey", () => ({ alg: "A256KW", value: plain })],
 		["unwrap", "POST", "/keys/k1/unwrapkey", () => ({ alg: "A256KW", value: wrapped })],
+		["encrypt", "POST", "/keys/rsa/encrypt", () => ({ alg: "RSA-OAEP", value: plain })],
+		["decrypt", "POST", "/keys/rsa/decrypt", () => ({ alg: "RSA-OAEP", value: sealed })],
+		["sign", "POST", "/keys/rsa/sign", () => ({ alg: "RS256", value: plain })],
+		["verify", "POST", "/keys/rsa/verify", () => ({ alg: "RS256", digest: plain, value: plain })],
+		["rng", "POST", "/rng", () => ({ count: 8 })],
+		["policy-read", "GET", "/keys/k1/rotationpolicy"],
+		["policy-write", "PUT", "/keys/{n}/rotationpolicy", () => ({ lifetimeActions: [] })],
+		["release", "POST", "/keys/k1/release", () => ({ target: "x" })], // refused to everybody, but told only to those who may ask
+		["wrap-securely", "POST", "/keys/k1//securewrapkey", () => ({ alg: "A256KW" })],
+		["unwrap-securely", "POST", "/keys/k1//secureunwrapkey", () => ({ alg: "A256KW", value: wrapped, target: "x" })],
 		["update", "PATCH", "/keys/{n}", () => ({ tags: { a: "1" } })],
 		["rotate", "POST", "/keys/{n}/rotate"],
+		["import", "PUT", "/keys/{n}", () => ({ key: { kty: "oct", k: plain } })],
+		["backup", "POST", "/keys/{n}/backup"],
 		["delete", "DELETE", "/keys/{n}"],
 		["recover", "POST", "/deletedkeys/{n}/recover"],
 		["delete", "DELETE", "/keys/{n}"],
 		["purge", "DELETE", "/deletedkeys/{n}"],
+		["restore", "POST", "/keys/restore", (state) => ({ value: state.blob })],
 	];
 	const everything = new Set(operations.map(([action]) => action));
+	const never = new Set(["release", "wrap-securely", "unwrap-securely"]); // 400 for those who may ask
 	const allowed = {
 		"administrator": everything,
 		"crypto-officer": everything,
-		"crypto-user": new Set(["read", "update", "wrap", "unwrap"]),
-		"crypto-service-encryption-user": new Set(["read", "wrap", "unwrap"]),
-		"reader": new Set(["read"]),
+		"crypto-user": new Set(["read", "update", "backup", "encrypt", "decrypt", "wrap", "unwrap", "sign", "verify", "wrap-securely",
+			"unwrap-securely"]),
+		"crypto-service-encryption-user": new Set(["read", "wrap", "unwrap", "wrap-securely", "unwrap-securely"]),
+		"reader": new Set(["read", "policy-read"]),
 		"auditor": new Set(),
 	};
 	before(async () => {
@@ -55,25 +73,34 @@ describe("roles (keyvault-keys.md 15)", () => {
 			const caller = await d.makePrincipal(vault, `is-${role}`, [role]);
 			const mine = allowed[role];
 			const name = `by-${role}`;
-			let state = "absent";
+			const now = { state: "absent", blob: null };
 			const bring = async (wanted) => {
-				if (state === "absent" && wanted !== "absent")
-					await d.ok(vault, officer, "POST", `/keys/${name}/create`, { kty: "oct-HSM" });
-				if (state !== "deleted" && wanted === "deleted")
+				if (now.state === "absent" && wanted !== "absent")
+					await d.ok(vault, officer, "POST", `/keys/${name}/create`, { kty: "oct" });
+				if (now.state !== "deleted" && wanted !== "live")
 					await d.ok(vault, officer, "DELETE", `/keys/${name}`);
-				if (state === "deleted" && wanted === "live")
+				if (now.state === "deleted" && wanted === "live")
 					await d.ok(vault, officer, "POST", `/deletedkeys/${name}/recover`);
-				state = wanted;
+				if (wanted === "absent")
+					assert.equal((await d.call(vault, officer, "DELETE", `/deletedkeys/${name}`)).status, 204);
+				now.state = wanted;
 			};
 			for (const [action, method, keyPath, body] of operations) {
-				if (action !== "create")
-					await bring(["recover", "purge"].includes(action) ? "deleted" : "live");
-				const res = await d.call(vault, caller, method, keyPath.replace("{n}", name), body?.());
-				if (mine.has(action)) {
-					assert.ok([200, 204].includes(res.status), `${role} ${action}: ${res.status} ${res.text}`);
-					state = { create: "live", delete: "deleted", recover: "live", purge: "absent" }[action] ?? state;
-				} else {
+				const needs = { create: "absent", recover: "deleted", purge: "deleted", restore: "absent" }[action] ?? "live";
+				if (action === "restore") {
+					await bring("live");
+					now.blob = (await d.ok(vault, officer, "POST", `/keys/${name}/backup`)).value;
+				}
+				if (now.state !== needs)
+					await bring(needs);
+				const res = await d.call(vault, caller, method, keyPath.replace("{n}", name).replace("{v}", version), body?.(now));
+				if (!mine.has(action)) {
 					assertError(res, 403, "Forbidden", "ForbiddenByRbac");
+				} else if (never.has(action)) {
+					assertError(res, 400, "BadParameter");
+				} else {
+					assert.ok([200, 204].includes(res.status), `${role} ${action}: ${res.status} ${res.text}`);
+					now.state = { create: "live", delete: "deleted", recover: "live", purge: "absent", restore: "live" }[action] ?? now.state;
 				}
 				assertReceipt(res);
 			}
@@ -81,13 +108,16 @@ describe("roles (keyvault-keys.md 15)", () => {
 	}
 	test("a principal without any role may do nothing, and learns nothing about which keys exist", async () => {
 		const nobody = await d.makePrincipal(vault, "nobody");
-		const answers = [];
-		for (const name of ["k1", "does-not-exist"]) {
-			const res = await d.call(vault, nobody, "POST", `/keys/${name}/unwrapkey`, { alg: "A256KW", value: wrapped });
-			assertError(res, 403, "Forbidden", "ForbiddenByRbac");
-			answers.push(res.text.replaceAll(name, "NAME"));
+		for (const [action, method, keyPath, body] of operations) {
+			const answers = [];
+			for (const name of ["k1", "does-not-exist"]) {
+				const target = keyPath.replace(/\{n\}|k1|rsa|gone/, name).replace("{v}", version);
+				const res = await d.call(vault, nobody, method, target, body?.({ blob: plain }));
+				assertError(res, 403, "Forbidden", "ForbiddenByRbac");
+				answers.push(res.text.replaceAll(name, "NAME"));
+			}
+			assert.equal(answers[0], answers[1], action);
 		}
-		assert.equal(answers[0], answers[1]);
 	});
 	test("a role takes effect when granted and ends when removed, for tokens already issued", async () => {
 		const late = await d.makePrincipal(vault, "late");
@@ -196,6 +226,11 @@ describe("vaults are apart", () => {
 		for (const [method, keyPath, body] of [
 			["GET", "/keys"], ["GET", "/keys/k1"], ["POST", "/keys/x/create", { kty: "oct-HSM" }],
 			["POST", "/keys/k1/unwrapkey", { alg: "A256KW", value: wrapped }], ["DELETE", "/keys/k1"], ["GET", "/nonsense"],
+			["PUT", "/keys/x", { key: { kty: "oct", k: plain } }], ["POST", "/keys/rsa/sign", { alg: "RS256", value: plain }],
+			["POST", "/keys/rsa/backup"],
+			["POST", "/keys/restore", { value: plain }], ["POST", "/keys/rsa/decrypt", { alg: "RSA-OAEP", value: sealed }],
+			["POST", "/rng", { count: 8 }],
+			["GET", "/keys/k1/rotationpolicy"], ["PUT", "/keys/k1/rotationpolicy", {}], ["GET", `/keys/k1/${version}/attestation`],
 		]) {
 			const res = await d.call(vault, stranger, method, keyPath, body);
 			assertError(res, 401, "Unauthorized");

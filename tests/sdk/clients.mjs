@@ -3,20 +3,25 @@
 import { ClientSecretCredential } from "@azure/identity";
 import { CryptographyClient, KeyClient } from "@azure/keyvault-keys";
 
-const NO_RETRY = { retryOptions: { maxRetries: 0 } };
+/* New ones for each client: clients add to the options they are given (the user agent of 4.10.2 grows with every client that shares them). */
+const noRetry = () => ({ retryOptions: { maxRetries: 0 } });
 
 export function credentialOf(daemon, principal) {
 	return new ClientSecretCredential(principal.tenant_id, principal.client_id, principal.secret,
-		{ authorityHost: daemon.origin, disableInstanceDiscovery: true, ...NO_RETRY });
+		{ authorityHost: daemon.origin, disableInstanceDiscovery: true, ...noRetry() });
 }
 
-/** @return {{keys: KeyClient, crypto: (keyOrId) => CryptographyClient}} */
+/**
+ * `remote` has the server do everything: given the public half of an RSA key, the client encrypts and verifies with that by itself.
+ * @return {{keys: KeyClient, crypto: (keyOrId) => CryptographyClient, remote: (key) => CryptographyClient}}
+ */
 export function sdk(daemon, vault, principal) {
 	const credential = credentialOf(daemon, principal);
 	return {
 		credential,
-		keys: new KeyClient(vault.origin, credential, NO_RETRY),
-		crypto: (key) => new CryptographyClient(key, credential, NO_RETRY),
+		keys: new KeyClient(vault.origin, credential, noRetry()),
+		crypto: (key) => new CryptographyClient(key, credential, noRetry()),
+		remote: (key) => new CryptographyClient({ ...key, key: undefined }, credential, noRetry()),
 	};
 }
 

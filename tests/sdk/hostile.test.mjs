@@ -92,6 +92,40 @@ describe("a bad body is 400 BadParameter", () => {
 	});
 });
 
+/* Every operation that reads a body, with one that would do. */
+const READERS = [
+	["POST", "/keys/k1/encrypt", () => ({ alg: "A256GCM", value: plain })],
+	["POST", "/keys/k1/decrypt", () => ({ alg: "A256CBC", value: plain, iv: "A".repeat(22) })],
+	["POST", "/keys/rsa/sign", () => ({ alg: "RS256", value: plain })],
+	["POST", "/keys/rsa/verify", () => ({ alg: "RS256", digest: plain, value: plain })],
+	["POST", "/rng", () => ({ count: 4 })], ["PUT", "/keys/k1/rotationpolicy", () => ({ lifetimeActions: [] })],
+	["PUT", "/keys/imported", () => ({ key: { kty: "oct", k: plain } })],
+];
+const BROKEN = [
+	["not JSON", "{\"alg\":"], ["empty", ""], ["an array", "[]"], ["a text", "\"x\""], ["null", "null"], ["a number", "5"], ["text after it", "{} x"],
+	["not UTF-8", Buffer.from("{\"alg\":\"\xff\xfe\"}", "latin1")], ["depth 40", `{"alg":${"[".repeat(40)}${"]".repeat(40)}}`],
+	["a byte order mark", "\ufeff{}"], ["a duplicate member", "{\"x\":1,\"x\":1}"],
+	["1000 members", JSON.stringify(Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`m${i}`, i])))],
+];
+
+describe("every operation that reads a body", () => {
+	for (const [method, keyPath, good] of READERS) {
+		test(`${method} ${keyPath} refuses what is no JSON object, is labelled otherwise, or too large, and works with a good one`, async () => {
+			for (const [what, body] of BROKEN) {
+				const res = await d.call(vault, user, method, keyPath, body);
+				assert.equal(res.status, 400, `${what}: ${res.status} ${res.text}`);
+				await refusedWell(res, 400, "BadParameter");
+			}
+			assertError(await d.call(vault, user, method, keyPath, JSON.stringify(good()), { headers: { "content-type": "text/plain" } }), 415,
+				"UnsupportedMediaType");
+			const big = { ...good(), pad: "A".repeat(BODY_LIMIT) };
+			assertErrorBody(await d.call(vault, user, method, keyPath, big, { client: d.client() }), 413, "RequestBodyTooLarge");
+			const res = await d.call(vault, user, method, keyPath, good());
+			assert.equal(res.status, 200, res.text);
+		});
+	}
+});
+
 describe("what is tolerated", () => {
 	test("padding, null members, unknown members, a query name in any case and percent-encoded", async () => {
 		const value = wrapped.padEnd(Math.ceil(wrapped.length / 4) * 4, "=");
@@ -170,6 +204,9 @@ describe("the request itself", () => {
 		for (const [method, keyPath, allow] of [
 			["DELETE", "/keys", "GET"], ["POST", "/keys", "GET"], ["PUT", "/deletedkeys/k1", "DELETE"], ["PATCH", "/deletedkeys/k1", "GET"],
 			["GET", "/keys/k1/create", "POST"], ["DELETE", `/keys/k1/${version}`, "PATCH"], ["GET", "/keys/k1/rotate", "POST"],
+			["GET", "/rng", "POST"], ["POST", "/keys/k1", "PUT"], ["GET", "/keys/k1/backup", "POST"], ["POST", "/keys/k1/rotationpolicy", "PUT"],
+			["DELETE", "/keys/k1/rotationpolicy", "GET"], ["PUT", "/keys/k1/sign", "POST"], ["GET", `/keys/k1/${version}/decrypt`, "POST"],
+			["POST", `/keys/k1/${version}/attestation`, "GET"], ["DELETE", `/keys/k1/${version}/release`, "POST"],
 		]) {
 			const res = await d.call(vault, user, method, keyPath);
 			assertError(res, 405, "MethodNotAllowed");

@@ -1,0 +1,390 @@
+// Random requests, valid and spoiled, made from the daemon's own description of its API. Whatever is asked: never a 5xx, never a hang, an answer
+// as described, an error in the one shape; and what was refused has changed nothing.
+//
+//	PROPERTY_SEED=n repeats the choices of a run (its seed is printed), PROPERTY_REQUESTS=n makes more of them.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { assertErrorBody } from "../support/asserts.mjs";
+import { Chance, newSeed, spoiledBody, spoiledPath, spoiledQuery } from "../support/chance.mjs";
+import { API_VERSION, DOMAIN, Daemon } from "../support/daemon.mjs";
+import {
+	CURVES, MACS, b64, cbcHere, digestOf, ecPair, encryptHere, gcmHere, jwkOf, macHere, octJwk, publicOf, rsaPair, signHere, transferBlob,
+	transferCiphertext, transferable, wrapHere,
+} from "../support/keys.mjs";
+import { Description } from "../support/openapi.mjs";
+
+const SEED = Number(process.env.PROPERTY_SEED ?? newSeed());
+const REQUESTS = Number(process.env.PROPERTY_REQUESTS ?? 3000);
+const BATCH = 50;
+const ANSWER_MS = 20_000;
+const SPOILED = 0.6;
+const MUTATING = new Set(["POST", "PUT", "PATCH", "DELETE"]);
+const READS_ONLY = /^(KeyEncrypt|KeyDecrypt|KeyWrap|KeyUnwrap|KeySign|KeyVerify|KeyBackup|Random|Token)/;
+const MEDIA_TYPES = ["text/plain", "application/x-www-form-urlencoded", "application/json;charset=utf-8", "", "*/*"];
+const GONE = "gone"; // a deleted key
+const LOCAL = Symbol("local socket");
+const NEW_NAMES = ["new-1", "new-2", "New-3"];
+
+let d, vault, admin, nobody, dummy, description, operations, fixtures, chance;
+
+/** The keys that requests are made for: imported, so that both halves are here and a spoilt one is soon replaced. */
+async function makeFixtures() {
+	const rsa = (await rsaPair(2048)).privateKey;
+	const ec = (await ecPair("P-256")).privateKey;
+	const aes = chance.bytes(32);
+	const mac = chance.bytes(64);
+	const of = (name, kind, jwk, material) => ({ name, kind, body: { key: jwk, tags: { fixture: name } }, material });
+	fixtures = [
+		of("rsa", "rsa", jwkOf(rsa), rsa), of("rsa-hsm", "rsa", { ...jwkOf(rsa), kty: "RSA-HSM" }, rsa),
+		of("ec", "ec", jwkOf(ec), ec), of("ec-hsm", "ec", { ...jwkOf(ec), kty: "EC-HSM" }, ec),
+		of("aes", "aes", octJwk(aes), aes), of("aes-hsm", "aes", { ...octJwk(aes), kty: "oct-HSM" }, aes),
+		of("mac", "mac", octJwk(mac), mac), { name: "exchange", kind: "exchange" },
+	];
+	for (const fixture of fixtures)
+		await makeFixture(fixture);
+	await call("PUT", `/keys/${GONE}`, { key: octJwk(aes) });
+	await call("DELETE", `/keys/${GONE}`);
+}
+
+async function makeFixture(fixture) {
+	const made = fixture.body ? await call("PUT", `/keys/${fixture.name}`, fixture.body)
+		: await call("POST", `/keys/${fixture.name}/create`, { kty: "RSA-HSM", key_ops: ["import"] });
+	assert.equal(made.status, 200, made.text);
+	fixture.kid = made.json.key.kid;
+	fixture.version = fixture.kid.split("/").pop();
+	fixture.jwk = made.json.key;
+	if (["rsa", "ec"].includes(fixture.name))
+		fixture.backup = (await call("POST", `/keys/${fixture.name}/backup`)).json.value;
+}
+
+const call = (method, keyPath, body) => d.call(vault, admin, method, keyPath, body);
+
+before(async () => {
+	chance = new Chance(SEED);
+	d = await Daemon.start();
+	vault = await d.makeVault("property", { allowRsa15: true });
+	admin = await d.makePrincipal(vault, "admin", ["administrator"]);
+	nobody = await d.makePrincipal(vault, "nobody");
+	dummy = await d.makePrincipal(vault, "dummy", ["reader"]);
+	description = new Description((await d.http.request("GET", "/openapi.json")).json);
+	operations = description.operations();
+	await makeFixtures();
+});
+after(() => d?.destroy());
+
+/* ---- requests that make sense: what an operation needs under this key ---- */
+
+function cryptoBody(op, { kind, material, jwk }) {
+	const plain = chance.bytes(1 + chance.below(48));
+	const iv = chance.bytes(16);
+	const value = b64(plain);
+	if (kind === "mac") {
+		const alg = chance.pick(Object.keys(MACS));
+		return op === "Verify" ? { alg, digest: value, value: b64(macHere(alg, material, plain)) } : { alg, value };
+	}
+	if (op === "Sign" || op === "Verify") {
+		if (kind === "aes" || kind === "exchange")
+			return { alg: "HS256", value, digest: value };
+		const alg = kind === "ec" ? CURVES["P-256"].alg : chance.pick(["RS256", "PS384", "PS512", "RSNULL"]);
+		const digest = b64(alg === "RSNULL" ? plain : digestOf(alg, plain));
+		return op === "Verify" ? { alg, digest, value: b64(signHere(alg, material, plain)) } : { alg, value: digest };
+	}
+	if (kind === "rsa" || kind === "exchange") {
+		const alg = chance.pick(["RSA-OAEP", "RSA-OAEP-256", "RSA1_5"]);
+		return { alg, value: /^(Un|De)/.test(op) ? b64(encryptHere(alg, publicOf(jwk), plain)) : value };
+	}
+	if (kind === "ec")
+		return { alg: "RSA-OAEP", value };
+	if (op === "Wrap")
+		return { alg: "CKM_AES_KEY_WRAP_PAD", value };
+	if (op === "Unwrap")
+		return { alg: "CKM_AES_KEY_WRAP_PAD", value: b64(wrapHere(material, plain, true)) };
+	if (chance.is(0.5))
+		return { alg: "A256CBCPAD", iv: b64(iv), value: op === "Encrypt" ? value : b64(cbcHere(material, iv, plain, true)) };
+	if (op === "Encrypt")
+		return { alg: "A256GCM", value, aad: value };
+	const sealed = gcmHere(material, iv.subarray(0, 12), plain, plain);
+	return { alg: "A256GCM", value: b64(sealed.value), tag: b64(sealed.tag), iv: b64(iv.subarray(0, 12)), aad: value };
+}
+
+function importBody() {
+	const { jwk, kid } = fixtures.find((f) => f.kind === "exchange");
+	if (chance.is(0.3)) {
+		const blob = transferBlob(kid, transferCiphertext(publicOf(jwk), transferable(chance.pick(fixtures.filter((f) => f.material)).material)));
+		const key = chance.pick([{ kty: "RSA-HSM" }, { kty: "EC-HSM", crv: "P-256" }, { kty: "oct-HSM" }]);
+		return { key: { ...key, key_hsm: Buffer.from(JSON.stringify(blob)).toString("base64") } };
+	}
+	return { ...structuredClone(chance.pick(fixtures.filter((f) => f.body)).body), Hsm: chance.is(0.3) };
+}
+
+const sensible = {
+	KeyCreate: () => chance.pick([
+		{ kty: "oct" }, { kty: "oct-HSM", key_size: 128 }, { kty: "EC", crv: chance.pick(Object.keys(CURVES)) }, { kty: "EC-HSM" },
+		{ kty: "oct", key_size: 512, key_ops: ["sign"] }, { kty: "RSA", tags: { a: "b" } },
+		{ kty: "EC", attributes: { enabled: false, exp: 2000000000 } },
+	]),
+	KeyImport: importBody,
+	KeyRestore: () => ({ value: chance.pick(fixtures.filter((f) => f.backup)).backup }),
+	KeyUpdate: () => chance.pick([{ tags: { x: chance.text(5) } }, { attributes: { enabled: chance.is(0.5) } },
+		{ attributes: { exp: 2000000000 } }, {},
+		{ key_ops: [chance.pick(["sign", "verify", "encrypt", "unwrapKey"])] }]),
+	KeyRotationPolicySet: () => chance.pick([{ lifetimeActions: [], attributes: {} },
+		{ attributes: { expiryTime: "P1Y" }, lifetimeActions: [{ trigger: { timeBeforeExpiry: "P30D" }, action: { type: "Rotate" } }] }]),
+	Random: () => ({ count: 1 + chance.below(128) }),
+	PrincipalCreate: () => ({ name: chance.text(8) }),
+	RoleGrant: () => ({ principal: dummy.client_id, role: chance.pick(["reader", "crypto-user", "auditor"]) }),
+	RoleRemove: () => ({ principal: dummy.client_id, role: chance.pick(["reader", "crypto-user", "auditor"]) }),
+	KeyRevoke: () => ({ reason: chance.pick(["superseded", "keyCompromise", "unspecified"]) }),
+	Token: () => ({ grant_type: "client_credentials", client_id: dummy.client_id, client_secret: dummy.secret,
+		scope: `${d.origin}/.default` }),
+};
+
+/* What a member's name tells about a value that its schema does not. */
+function hint(name, schema) {
+	if (name === "principal" || name === "client_id")
+		return dummy.client_id;
+	if (name === "key_size")
+		return chance.pick([128, 192, 256, 512, 2048]); // 4096 bits take seconds
+	if (["expiryTime", "timeAfterCreate", "timeBeforeExpiry"].includes(name))
+		return chance.pick(["P30D", "P1Y", "P7D", "PT48H", "P90D"]);
+	if (schema.contentEncoding)
+		return b64(chance.bytes(chance.pick([0, 1, 12, 16, 20, 32, 48, 64, 256])));
+	return undefined;
+}
+
+function makeBody(operation, fixture) {
+	const base = operation.id.replace(/Version\d*$|\d+$/, "");
+	const verb = /^Key(Encrypt|Decrypt|Wrap|Unwrap|Sign|Verify)$/.exec(base);
+	if (chance.is(0.75)) {
+		if (verb)
+			return cryptoBody(verb[1], fixture);
+		if (sensible[base])
+			return sensible[base]();
+	}
+	return description.make(operation.body, chance, hint);
+}
+
+function makeRequest(choices) {
+	const operation = chance.pick(choices);
+	const fixture = chance.pick(fixtures);
+	const makes = /^(KeyCreate|KeyImport)/.test(operation.id);
+	const values = {
+		key: chance.is(makes ? 0.4 : 0.85) ? fixture.name : chance.pick([...NEW_NAMES, GONE, "nothing"]),
+		version: chance.is(0.9) ? fixture.version : chance.text(32, "0123456789abcdef"),
+		vault: chance.is(0.9) ? vault.name : "elsewhere", id: chance.is(0.9) ? dummy.client_id : "00000000-0000-4000-8000-000000000000",
+		tenant: chance.is(0.9) ? vault.tenant_id : "00000000-0000-4000-8000-000000000000",
+	};
+	const request = {
+		operation, method: operation.method, path: operation.path.replace(/\{(\w+)\}/g, (_, name) => values[name]),
+		query: operation.isVault ? `api-version=${API_VERSION}` : "", headers: {}, withToken: true,
+		body: operation.body && makeBody(operation, fixture),
+	};
+	for (const { name, in: where, schema } of operation.parameters)
+		if (where === "query" && name !== "api-version" && chance.is(0.3))
+			request.query += `&${name}=${encodeURIComponent(description.make(schema, chance))}`;
+	if (chance.is(SPOILED))
+		spoil(request);
+	return request;
+}
+
+function spoil(request) {
+	const body = () => ({ body: spoiledBody(chance, request.body) });
+	const ways = [
+		body, body, body, () => ({ path: spoiledPath(chance, request.path), isElsewhere: true }), () => ({ query: spoiledQuery(chance, request.query) }),
+		() => ({ method: chance.pick(["GET", "PUT", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS"]), isElsewhere: true }),
+		() => ({ headers: { "content-type": chance.pick(MEDIA_TYPES) } }), () => ({ withToken: false }),
+	];
+	Object.assign(request, chance.pick(ways)());
+	if (["GET", "HEAD", "OPTIONS"].includes(request.method))
+		request.body = undefined;
+}
+
+/* ---- sending and judging ---- */
+
+/** @param who  a principal, or LOCAL: the machine's own socket, which serves management alone */
+async function send(request, who) {
+	const { operation } = request;
+	const query = request.query.replace(/^&/, "");
+	const isForm = operation.bodyType === "application/x-www-form-urlencoded";
+	const raw = request.body === undefined || typeof request.body === "string";
+	const target = `${request.path}${query ? `?${query}` : ""}`.replace(/[^\x21-\x7e]/g, encodeURIComponent);
+	const options = {
+		headers: { ...(isForm && request.body !== undefined && { "content-type": operation.bodyType }), ...request.headers },
+		body: isForm && !raw ? new URLSearchParams(request.body).toString() : request.body, timeoutMs: ANSWER_MS,
+	};
+	if (who === LOCAL)
+		return d.local.request(request.method, target, { ...options, host: DOMAIN });
+	const token = request.withToken && !operation.isPublic ? await d.token(who) : undefined;
+	return d.http.request(request.method, target, { ...options, token, origin: operation.isVault ? vault.origin : d.origin });
+}
+
+function told({ method, path, query, body }, res) {
+	return `${method} ${path}?${query} ${JSON.stringify(body ?? null)} -> ${res?.status} ${res?.text} (seed ${SEED})`;
+}
+
+function judge(request, res) {
+	const { operation } = request;
+	try {
+		assert.ok(res.status < 500 && res.status !== 429, "an answer for bad days only");
+		if (request.method === "HEAD")
+			return;
+		if (res.status >= 400) {
+			assert.match(res.headers["content-type"] ?? "", /^application\/json/);
+			if (typeof res.json?.error === "string")
+				assert.ok(!operation.isVault && res.json.error_description, "an OAuth error elsewhere");
+			else
+				assertErrorBody(res, res.status, undefined, res.json.error.innererror?.code);
+			if (!request.isElsewhere)
+				assert.ok(description.response(operation, res.status), `${res.status} is not described for ${operation.id}`);
+			return;
+		}
+		if (request.isElsewhere || !description.response(operation, res.status)?.content)
+			return;
+		const [[type, { schema }]] = Object.entries(description.response(operation, res.status).content);
+		assert.ok(res.headers["content-type"].startsWith(type), res.headers["content-type"]);
+		if (type === "application/json")
+			description.assertMatches(schema, res.json);
+	} catch (err) {
+		throw new Error(`${err.message}: ${told(request, res)}`, { cause: err });
+	}
+}
+
+/* ---- the state ---- */
+
+async function collectPages(listPath) {
+	const all = [];
+	for (let next = listPath; next !== null;) {
+		const res = await call("GET", next);
+		assert.equal(res.status, 200, res.text);
+		all.push(...res.json.value);
+		const url = res.json.nextLink && new URL(res.json.nextLink);
+		url?.searchParams.delete("api-version");
+		next = url ? url.pathname + url.search : null;
+	}
+	return all;
+}
+
+/** Everything that a refused request must leave as it was, by what it belongs to. */
+async function snapshot() {
+	const state = new Map();
+	for (const item of await collectPages("/keys")) {
+		const name = item.kid.split("/").pop();
+		const versions = await collectPages(`/keys/${name}/versions`);
+		const full = await Promise.all(versions.map(({ kid }) => call("GET", new URL(kid).pathname)));
+		state.set(name.toLowerCase(), JSON.stringify([item, versions, full.map((res) => res.json),
+			(await call("GET", `/keys/${name}/rotationpolicy`)).json]));
+	}
+	for (const item of await collectPages("/deletedkeys"))
+		state.set(item.kid.split("/").pop().toLowerCase(), JSON.stringify(item));
+	state.set(" principals", (await d.adminOk("GET", `/admin/v1/vaults/${vault.name}/principals`)).text);
+	state.set(" vaults", (await d.adminOk("GET", "/admin/v1/vaults")).text);
+	return state;
+}
+
+function differences(one, two, except) {
+	return [...new Set([...one.keys(), ...two.keys()])].filter((name) => !except?.has(name) && one.get(name) !== two.get(name));
+}
+
+/** What an accepted request may have changed. */
+function touches(request, res) {
+	if (!request.operation.isVault && !request.path.includes("/keys/"))
+		return [" principals", " vaults"];
+	const found = /\/(?:deleted)?keys\/([^/]+)/i.exec(request.path)?.[1];
+	const restored = res.json?.key?.kid?.split("/").at(-2);
+	return [found, restored].filter(Boolean).map((name) => decodeURIComponent(name).toLowerCase());
+}
+
+/** Bring the fixture back: what was touched is made anew. */
+async function heal(touched) {
+	for (const name of touched) {
+		if (name.startsWith(" "))
+			continue;
+		await call("DELETE", `/keys/${name}`);
+		if (name !== GONE)
+			await call("DELETE", `/deletedkeys/${name}`);
+		const fixture = fixtures.find((f) => f.name === name);
+		if (fixture)
+			await makeFixture(fixture);
+	}
+	if (touched.has(GONE) && (await call("GET", `/deletedkeys/${GONE}`)).status !== 200) {
+		await call("PUT", `/keys/${GONE}`, { key: octJwk(chance.bytes(32)) });
+		await call("DELETE", `/keys/${GONE}`);
+	}
+	if (touched.has(" principals"))
+		await d.admin("POST", `/admin/v1/vaults/${vault.name}/principals/${dummy.client_id}/enable`);
+}
+
+/** One of these was refused and changed something all the same: which? */
+async function findCulprit(refusedOnes, who) {
+	for (const request of refusedOnes) {
+		const earlier = await snapshot();
+		const res = await send(request, who);
+		const changed = differences(earlier, await snapshot());
+		if (res.status >= 400 && changed.length > 0)
+			return `${changed.join(", ")} changed by ${told(request, res)}`;
+	}
+	return `none of them does it alone: ${refusedOnes.map((request) => told(request)).join("\n")}`;
+}
+
+/** A batch of requests, then a look at the state. @return the state when nothing accepted has changed it, for the next batch */
+async function runBatch(who, choices, count, counts, known) {
+	const earlier = known ?? await snapshot();
+	const touched = new Set();
+	const refusedOnes = [];
+	for (let i = 0; i < count; i++) {
+		const request = makeRequest(choices);
+		const res = await send(request, who).catch((err) => {
+			throw new Error(`${err.message}: ${told(request)}\n${d.logTail()}`);
+		});
+		judge(request, res);
+		const key = `${res.status}`;
+		counts.set(key, (counts.get(key) ?? 0) + 1);
+		if (res.status < 400) {
+			counts.get("operations").add(request.operation.id);
+			if (who === nobody)
+				assert.ok(request.operation.isPublic, `done for nobody: ${told(request, res)}`);
+			if (MUTATING.has(request.method) && !READS_ONLY.test(request.operation.id))
+				touches(request, res).forEach((name) => touched.add(name));
+		} else {
+			refusedOnes.push(request);
+		}
+	}
+	const later = await snapshot();
+	const changed = differences(earlier, later, touched);
+	if (changed.length > 0)
+		assert.fail(`${changed.join(", ")} changed, though what concerned it was refused: ${await findCulprit(refusedOnes, who)}`);
+	await heal(touched);
+	return touched.size === 0 ? later : undefined;
+}
+
+describe(`random requests (PROPERTY_SEED=${SEED})`, () => {
+	const run = async (who, choices, total) => {
+		const counts = new Map([["operations", new Set()]]);
+		for (let done = 0, known; done < total; done += BATCH)
+			known = await runBatch(who, choices, Math.min(BATCH, total - done), counts, known);
+		const { operations: reached, ...statuses } = Object.fromEntries(counts);
+		const line = `seed ${SEED}: ${JSON.stringify(statuses)}, ${reached.size} of ${choices.length} operations succeeded at least once`;
+		return { reached, line };
+	};
+	test("of an administrator of the vault", async (t) => {
+		const { reached, line } = await run(admin, operations, REQUESTS * 0.65);
+		t.diagnostic(line);
+		assert.ok(REQUESTS < 3000 || reached.size > operations.length * 0.7, "too few requests make sense to say anything");
+	});
+	test("of a principal without a role", async (t) => {
+		t.diagnostic((await run(nobody, operations, REQUESTS * 0.25)).line);
+	});
+	test("of the machine's own administrator, for management", async (t) => {
+		const management = operations.filter(({ path }) => /^\/(admin|audit)\//.test(path) && !path.endsWith("/shred"));
+		const { reached, line } = await run(LOCAL, management, REQUESTS * 0.1);
+		t.diagnostic(line);
+		assert.ok(REQUESTS < 3000 || reached.size > management.length * 0.7, "too few requests make sense to say anything");
+	});
+	test("and the daemon is as well as before", async () => {
+		assert.equal((await d.health()).status, 200);
+		assert.equal(d.child.exitCode, null);
+		const errors = d.logText().split("\n").filter((line) => /"level":"(error|crit)/.test(line));
+		assert.deepEqual(errors, []);
+		assert.deepEqual(await d.stop(), { code: 0, signal: null });
+	});
+});
