@@ -4,7 +4,7 @@
  *
  *	load PORT SERVER-NAME CONNECTIONS SECONDS CA-FILE REQUEST-FILE...
  *
- * A request file holds the bytes of one request; connection i sends file i modulo their number. Anything but 200 is an error and ends the
+ * A request file holds the bytes of one request; the files are sent in turn, over all connections. Anything but 200 is an error and ends the
  * run. Prints {"rps":n,"p50_us":n,"p99_us":n,"requests":n}. Handshakes and a warm-up are over before the clock starts.
  */
 #include <arpa/inet.h>
@@ -55,6 +55,8 @@ struct load {
 	size_t count;
 	int epoll_fd;
 	int64_t measure_from_us, end_us;
+	const struct text *requests;
+	size_t request_count, next_request;
 	uint32_t *latencies_us;
 	size_t done, cap;
 };
@@ -119,8 +121,9 @@ static void conn_send(struct conn *c)
 	}
 }
 
-static void conn_next(struct conn *c)
+static void conn_next(struct load *l, struct conn *c)
 {
+	c->request = &l->requests[l->next_request++ % l->request_count];
 	c->sent = 0;
 	c->got = 0;
 	c->begun_us = now_us();
@@ -174,7 +177,7 @@ static void conn_event(struct load *l, struct conn *c)
 		c->got += (size_t)n;
 		if (conn_is_answered(c)) {
 			load_note(l, c, now_us());
-			conn_next(c);
+			conn_next(l, c);
 		}
 	}
 }
@@ -194,7 +197,7 @@ static void load_run(struct load *l, double seconds)
 	l->measure_from_us = begun_us + WARM_UP_US;
 	l->end_us = l->measure_from_us + (int64_t)(seconds * US_PER_S);
 	for (size_t i = 0; i < l->count; i++)
-		conn_next(&l->conns[i]);
+		conn_next(l, &l->conns[i]);
 	while (now_us() < l->end_us) {
 		int n = epoll_wait(l->epoll_fd, events, EVENTS, SILENCE_MS);
 		if (n == 0 || (n < 0 && errno != EINTR))
@@ -231,9 +234,10 @@ int main(int argc, char **argv)
 		die("%s: no CA", argv[5]);
 	for (size_t i = 0; i < files; i++)
 		requests[i] = file_read(argv[NEEDED_ARGS - 1 + (int)i]);
+	l.requests = requests;
+	l.request_count = files;
 	for (size_t i = 0; i < l.count; i++) {
 		struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.ptr = &l.conns[i] };
-		l.conns[i].request = &requests[i % files];
 		conn_open(&l.conns[i], ctx, (uint16_t)strtoul(argv[1], NULL, 10), argv[2]);
 		if (epoll_ctl(l.epoll_fd, EPOLL_CTL_ADD, l.conns[i].fd, &event) != 0)
 			die("epoll_ctl: %s", strerror(errno));

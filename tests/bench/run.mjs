@@ -9,15 +9,14 @@
 //	BENCH_OUT       result file (default build/bench.json): [{name, connections, rps, p50_us, p99_us, ratio_hsm, ratio_http, rss_kib}]
 // ratio_hsm = rps / the module's best rps for the same calls; ratio_http = rps / the HTTP floor's rps at the same connections.
 import assert from "node:assert/strict";
-import { execFile, execFileSync, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { API_VERSION, DOMAIN, Daemon, freePort } from "../support/daemon.mjs";
-import { binaries, softhsm } from "../support/paths.mjs";
+import { DOMAIN, Daemon, freePort } from "../support/daemon.mjs";
+import { softhsm } from "../support/paths.mjs";
+import { SECONDS, buildPrograms, load, note, printHead, programs, requestFile, results, run, writeResults } from "./rig.mjs";
 
-const SECONDS = Number(process.env.BENCH_SECONDS ?? 3);
 const KEYS = Number(process.env.BENCH_KEYS ?? 1000);
 const RSA_KEYS = Math.min(KEYS, Number(process.env.BENCH_RSA_KEYS ?? 100));
 const OUT = process.env.BENCH_OUT ?? "build/bench.json";
@@ -25,39 +24,7 @@ const CONNECTIONS = [1, 8, 32, 256];
 const RSS_CONNECTIONS = 256;
 const MAKERS = 4; // keys made at a time
 const CORES = os.availableParallelism();
-const programs = path.join(path.dirname(binaries.daemon), "tests/bench");
-
-const results = [];
 const floors = {}; // name -> best rps of the module
-
-function note(row) {
-	results.push(row);
-	const ratio = (r) => (r === undefined ? "" : r.toFixed(3));
-	console.log([row.name.padEnd(22), String(row.connections).padStart(5), row.rps === undefined ? "".padStart(9) : row.rps.toFixed(0).padStart(9),
-		String(row.p50_us ?? "").padStart(9), String(row.p99_us ?? "").padStart(9), ratio(row.ratio_hsm).padStart(7),
-		ratio(row.ratio_http).padStart(7), String(row.rss_kib ?? "").padStart(9)].join(" "));
-}
-
-function run(program, args, options = {}) {
-	return new Promise((resolve, reject) => {
-		execFile(path.join(programs, program), args.map(String), options, (err, stdout, stderr) =>
-			err ? reject(new Error(`${program}: ${stderr || err.message}`)) : resolve(stdout));
-	});
-}
-
-/** The bytes of one request, in a file for the load generator. */
-function requestFile(d, host, token, method, target, body) {
-	const text = body === undefined ? "" : JSON.stringify(body);
-	const file = path.join(d.dir, `request-${randomBytes(6).toString("hex")}`);
-	const lines = [`${method} ${target}?api-version=${API_VERSION} HTTP/1.1`, `Host: ${host}`, `Authorization: Bearer ${token}`,
-		"Accept: application/json", ...(body === undefined ? [] : ["Content-Type: application/json", `Content-Length: ${text.length}`])];
-	fs.writeFileSync(file, `${lines.join("\r\n")}\r\n\r\n${text}`, { mode: 0o600 });
-	return file;
-}
-
-async function load(d, port, serverName, connections, files, seconds = SECONDS) {
-	return JSON.parse(await run("load", [port, serverName, connections, seconds, d.ca.cert, ...files]));
-}
 
 async function measureModule(d) {
 	const out = await run("pkcs11_floor", [softhsm.module, "holdfast", d.pinFile, SECONDS, CORES], { env: d.env });
@@ -102,8 +69,7 @@ async function makeKeys(d, vault, officer) {
 }
 
 async function main() {
-	execFileSync("make", ["-s", "-f", "tests/bench/bench.mk", `BUILD=${path.relative(process.cwd(), path.dirname(binaries.daemon))}`, "bench-programs"],
-		{ stdio: "inherit" });
+	buildPrograms();
 	const d = await Daemon.start({ limits: { queue: 4096 }, log: { level: "warn" } });
 	try {
 		const vault = await d.makeVault("bench");
@@ -126,7 +92,7 @@ async function main() {
 		};
 
 		console.log(`${CORES} cores, ${SECONDS} s a point, ${os.cpus()[0]?.model ?? "?"}`);
-		console.log("name                    conn       rps    p50_us    p99_us  r_hsm   r_http   rss_kib");
+		printHead();
 		await measureModule(d);
 		const http = await measureHttp(d, points["unwrap-rsa-2048"]);
 		for (const [name, request] of Object.entries(points)) {
@@ -154,9 +120,7 @@ async function main() {
 		const entries = await d.logSize();
 		const answered = results.filter((r) => r.ratio_http !== undefined).reduce((n, r) => n + r.rps * SECONDS, 0);
 		assert.ok(entries >= answered, `${entries} leaves for at least ${answered.toFixed(0)} answers: the log was not on`);
-		fs.mkdirSync(path.dirname(OUT), { recursive: true });
-		fs.writeFileSync(OUT, `${JSON.stringify(results, null, "\t")}\n`);
-		console.log(`written: ${OUT}`);
+		writeResults(OUT);
 	} finally {
 		await d.destroy();
 	}
