@@ -39,7 +39,8 @@ LIBS_hsm := p11-kit-1
 LIBS_api := libmicrohttpd gnutls jansson
 LIBS_server := libcyaml yaml-0.1 libsystemd
 LIBS_cli := libcurl jansson
-PKGS := $(LIBS_base) $(LIBS_storage) $(LIBS_hsm) $(LIBS_api) $(LIBS_server) $(LIBS_cli)
+LIBS_ekm_tester := libssl libcrypto jansson
+PKGS := $(LIBS_base) $(LIBS_storage) $(LIBS_hsm) $(LIBS_api) $(LIBS_server) $(LIBS_cli) $(LIBS_ekm_tester)
 
 CFLAGS_ALL := -std=gnu17 -D_GNU_SOURCE $(WARN) $(OPT) $(HARDEN) -fPIE -pthread -I. -MMD -MP \
 	$(patsubst -I%,-isystem%,$(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)) $(CFLAGS)
@@ -87,8 +88,13 @@ $(BUILD)/holdfast: $(CLI_OBJ) $(BUILD)/libbase.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) $^ -o $@ $(call pkglibs,$(LIBS_cli) $(LIBS_base))
 
+EKM_TESTER_OBJ := $(call obj,$(wildcard tests/ekm-tester/*.c))
+$(BUILD)/holdfast-ekm-test: $(EKM_TESTER_OBJ)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) $^ -o $@ $(call pkglibs,$(LIBS_ekm_tester))
+
 .PHONY: all
-all: $(BUILD)/holdfastd $(BUILD)/holdfast
+all: $(BUILD)/holdfastd $(BUILD)/holdfast $(BUILD)/holdfast-ekm-test
 
 # A C test is one file in tests/{unit,contract,fault}; it may use every layer, tests/support, server/config.c and server/daemon.c.
 TEST_SRC := $(wildcard tests/unit/*.c tests/contract/*.c tests/fault/*.c)
@@ -120,7 +126,7 @@ run: all
 .PHONY: install
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(SYSCONFDIR)/holdfast
-	install -m 755 $(BUILD)/holdfastd $(BUILD)/holdfast $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(BUILD)/holdfastd $(BUILD)/holdfast $(BUILD)/holdfast-ekm-test $(DESTDIR)$(PREFIX)/bin
 	sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' server/holdfastd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/holdfastd.service
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/holdfastd.service
 	install -m 644 scripts/holdfast.yaml.example $(DESTDIR)$(SYSCONFDIR)/holdfast/holdfast.yaml.example

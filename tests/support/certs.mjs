@@ -24,3 +24,11 @@ export function issueServerCert(ca, domain, cert, key) {
 		"-addext", "basicConstraints=critical,CA:FALSE", "-addext", "keyUsage=critical,digitalSignature",
 		"-addext", "extendedKeyUsage=serverAuth", "-addext", `subjectAltName=DNS:${domain},DNS:*.${domain},IP:127.0.0.1`);
 }
+
+/** A client certificate whose common name is `name`, written to cert and key. */
+export function issueClientCert(ca, name, cert, key) {
+	openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", VALID_DAYS,
+		"-CA", ca.cert, "-CAkey", ca.key, "-subj", `/CN=${name}`, "-keyout", key, "-out", cert,
+		"-addext", "basicConstraints=critical,CA:FALSE", "-addext", "keyUsage=critical,digitalSignature",
+		"-addext", "extendedKeyUsage=clientAuth");
+}
