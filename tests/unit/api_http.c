@@ -1,4 +1,5 @@
 /* tests/unit/api_http.c - the HTTP transport over real sockets: what passes, what is refused, how answers travel. */
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -412,8 +413,10 @@ static void a_client_that_left_costs_nothing(void **state)
 	rig_release(rig, "nobody reads this");
 	c = client(rig);
 	assert_true(raw_send_text(c, "POST /now HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nab"));
+	while (atomic_load(&rig->admits) < 2) /* a connection that is reset may lose what it carried */
+		(void)sched_yield();
 	raw_close(c); /* in the middle of its body */
-	assert_true(rig_wait_ended(rig, atomic_load(&rig->admits)));
+	assert_true(rig_wait_ended(rig, 2));
 }
 
 static void a_local_socket_tells_who_is_calling(void **state)
