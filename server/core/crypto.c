@@ -35,7 +35,7 @@ static kms_status prepare(struct op *op, const char *name, const uint8_t *versio
 	KMS_TRY(key_usable(&op->version, use, clock_wall_s(op->kms->clock), err));
 	KMS_TRY(key_alg_fits(&op->version, alg, use, err));
 	if (alg == ALG_RSA1_5 && !op->vault.allows_rsa1_5)
-		return kms_refuse(err, KMS_E_INVALID, "alg: RSA1_5 is not allowed in this vault.");
+		return kms_refuse(err, KMS_E_INVALID, "alg: RSA1_5 is not allowed in this vault; that is chosen when a vault is created.");
 	return KMS_OK;
 }
 
@@ -46,6 +46,8 @@ static kms_status check_member(const char *member, size_t len, size_t expected, 
 		return KMS_OK;
 	if (expected == 0)
 		return kms_refuse(err, KMS_E_INVALID, "%s: %s takes none.", member, alg);
+	if (len == 0)
+		return kms_refuse(err, KMS_E_INVALID, "%s: is required; %s takes %zu bytes.", member, alg, expected);
 	return kms_refuse(err, KMS_E_INVALID, "%s: %s takes exactly %zu bytes.", member, alg, expected);
 }
 

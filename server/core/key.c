@@ -106,10 +106,17 @@ enum key_type key_type_choose(enum key_type type, uint32_t ops)
 	return type;
 }
 
-kms_status key_ops_fit(enum key_type type, uint32_t ops, struct kms_err *err)
+kms_status key_ops_fit(enum key_type type, uint16_t bits, uint32_t ops, struct kms_err *err)
 {
 	const struct key_type_info *t = &TYPES[type];
+	const uint16_t aes_max = 256, mac_min = 256;
 
+	/* A wrapped secret may be an AES key, a MAC key or both, as far as its length goes. */
+	if (type == KEY_OCT && bits != 0 && bits < mac_min && (ops & SIGN_OPS) != 0)
+		return kms_refuse(err, KMS_E_INVALID, "key_ops: sign and verify need an oct key of %u bits or more.", (unsigned)mac_min);
+	if (type == KEY_OCT && bits > aes_max && (ops & AES_OPS) != 0)
+		return kms_refuse(err, KMS_E_INVALID, "key_ops: an oct key of %u bits only signs and verifies; AES keys have at most %u.", (unsigned)bits,
+		                  (unsigned)aes_max);
 	for (unsigned bit = 0; bit < KEY_OP_COUNT; bit++)
 		if ((ops & ~t->allowed_ops & (1U << bit)) != 0)
 			return kms_refuse(err, KMS_E_INVALID, "key_ops: %s does not fit a key of type %s%s.", OPS[bit], t->name,
@@ -176,7 +183,7 @@ bool key_name_is_valid(const char *name)
 kms_status key_usable(const struct store_version *v, enum key_op op, int64_t now_s, struct kms_err *err)
 {
 	/* Operations that read old data stay allowed outside the validity window; those that protect new data do not. */
-	bool makes_new = op == KEY_OP_ENCRYPT || op == KEY_OP_WRAP || op == KEY_OP_SIGN;
+	bool makes_new = op == KEY_OP_ENCRYPT || op == KEY_OP_WRAP || op == KEY_OP_SIGN || op == KEY_OP_IMPORT;
 
 	if (v->revoked != REVOKE_NONE || !v->is_enabled)
 		return kms_refuse(err, KMS_E_KEY_DISABLED, "Operation %s is not allowed on a disabled key.", key_op_name(op));

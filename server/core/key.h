@@ -95,8 +95,8 @@ const struct key_type_info *key_type_info(enum key_type type);
 enum key_type key_type_parse(const char *name);
 /** The variant of a type for these key_ops: oct-HSM with sign or verify is KEY_OCT_HSM_MAC, RSA-HSM with import is KEY_RSA_HSM_EXCHANGE. */
 enum key_type key_type_choose(enum key_type type, uint32_t ops);
-/** Do the operations fit? @return KMS_OK | KMS_E_INVALID (names the one that does not) */
-KMS_MUST_CHECK kms_status key_ops_fit(enum key_type type, uint32_t ops, struct kms_err *err);
+/** Do the operations fit? @param bits  0 = not known yet. @return KMS_OK | KMS_E_INVALID (names the one that does not) */
+KMS_MUST_CHECK kms_status key_ops_fit(enum key_type type, uint16_t bits, uint32_t ops, struct kms_err *err);
 /** key_ops when none are given: of the type, but sign and verify for an oct that is no AES key. */
 uint32_t key_default_ops(enum key_type type, uint16_t bits);
 const struct key_curve_info *key_curve_info(enum key_curve crv);

@@ -270,10 +270,11 @@ kms_status keyring_update(struct op *op, const char *name, const uint8_t *versio
 
 	KMS_TRY(keyring_find(op, name, version, true, err));
 	if (req->has_enabled && req->is_enabled && v->revoked != REVOKE_NONE)
-		return kms_refuse(err, KMS_E_KEY_REVOKED, "The key version is revoked (%s); only a security administrator can lift that.",
+		return kms_refuse(err, KMS_E_KEY_REVOKED, v->revoked == REVOKE_COMPROMISE ? "The key version is revoked (%s), for ever; rotate the key."
+		                  : "The key version is revoked (%s); an administrator of the vault can reinstate it (holdfast key reinstate).",
 		                  revoke_reason_name((enum revoke_reason)v->revoked));
 	if (req->has_ops) {
-		KMS_TRY(key_ops_fit((enum key_type)v->kty, req->ops, err));
+		KMS_TRY(key_ops_fit((enum key_type)v->kty, v->bits, req->ops, err));
 		v->ops = req->ops;
 	}
 	if (req->has_enabled)

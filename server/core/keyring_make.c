@@ -43,7 +43,7 @@ static kms_status check_size(enum key_type kty, uint16_t bits, struct kms_err *e
 			return KMS_OK;
 	list_sizes(type, sizes);
 	return kms_refuse(err, KMS_E_INVALID, "key_size: %u is not offered for %s%s; use %s.", (unsigned)bits, type->name,
-	                  kty == KEY_OCT_HSM_MAC ? " with sign or verify" : "", sizes);
+	                  kty == KEY_OCT_HSM_MAC ? " that signs" : kty == KEY_OCT_HSM ? " that encrypts or wraps" : "", sizes);
 }
 
 /* Size or curve of op->version, which has its type. */
@@ -63,7 +63,8 @@ static kms_status choose_size(struct store_version *v, uint16_t bits, enum key_c
 	if (curve == NULL)
 		return kms_refuse(err, KMS_E_INVALID, "crv: unknown curve.");
 	if (bits != 0 && bits != curve->bits)
-		return kms_refuse(err, KMS_E_INVALID, "key_size: the curve %s has %u bits.", curve->name, (unsigned)curve->bits);
+		return kms_refuse(err, KMS_E_INVALID, "key_size: the curve %s%s has %u bits; crv says which curve.", curve->name,
+		                  crv == CURVE_NONE ? " (the default)" : "", (unsigned)curve->bits);
 	v->bits = curve->bits;
 	return KMS_OK;
 }
@@ -73,7 +74,7 @@ static kms_status take_attributes(struct op *op, const struct key_create *req, s
 {
 	struct store_version *v = &op->version;
 
-	KMS_TRY(key_ops_fit((enum key_type)v->kty, v->ops, err));
+	KMS_TRY(key_ops_fit((enum key_type)v->kty, v->bits, v->ops, err));
 	KMS_TRY(keyring_check_window(req->nbf_s, req->exp_s, err));
 	v->is_enabled = req->is_enabled;
 	v->nbf_s = req->nbf_s;
@@ -111,9 +112,21 @@ static kms_status check_transferred(struct store_version *v, const struct hsm_pu
 static kms_status transfer(struct op *op, const struct hsm_key *key, const struct source *from, struct hsm_public *ret_pub, struct kms_err *err)
 {
 	struct hsm_key exchange = { 0 };
+	struct kms_err own = { 0 };
+	kms_status status = KMS_OK;
 
 	key_to_hsm(from->exchange, &op->vault, (enum key_alg)0, &exchange);
-	KMS_TRY(hsm_key_transfer(op->kms->hsm, &exchange, key, from->import->transfer, from->import->transfer_len, ret_pub, err));
+	status = hsm_key_transfer(op->kms->hsm, &exchange, key, from->import->transfer, from->import->transfer_len, ret_pub, &own);
+	if (status == KMS_E_CRYPTO)
+		return kms_refuse(err, status, "key_hsm: the ciphertext does not unwrap under this exchange key; it must be an AES-256 key under RSA-OAEP with "
+		                  "SHA-1, followed by the key under that AES key (key wrap with padding, RFC 5649).");
+	if (status == KMS_E_INVALID)
+		return kms_refuse(err, status, "key_hsm: what was transferred is no %s key of a size or curve that is offered here.",
+		                  key_type_info((enum key_type)op->version.kty)->name);
+	if (status != KMS_OK) {
+		*err = own;
+		return status;
+	}
 	return check_transferred(&op->version, ret_pub, err);
 }
 
@@ -307,16 +320,17 @@ static kms_status find_exchange(struct op *op, const struct key_import *req, str
 	if (status == KMS_OK)
 		status = store_version(op->store, key.id, req->exchange_version, false, ret, NULL);
 	if (status == KMS_E_NOTFOUND)
-		return keyring_not_found(req->exchange_name, err);
+		return kms_refuse(err, KMS_E_KEY_NOTFOUND, "key_hsm: header.kid: the key %s, or that version of it, was not found in this key vault.",
+		                  req->exchange_name);
 	if (status != KMS_OK)
 		return kms_fail(err, status, KMS_SRC_SELF, 0, "exchange key lookup");
 	memcpy(op->write.fence.version_id, ret->id, STORE_ID_LEN);
 	op->write.fence.version_epoch = ret->epoch;
 	op->write.has_fence = true;
-	KMS_TRY(key_usable(ret, KEY_OP_IMPORT, clock_wall_s(op->kms->clock), err));
 	if (ret->kty != KEY_RSA_HSM_EXCHANGE)
-		return kms_refuse(err, KMS_E_KEY_OP, "The key %s is no key exchange key.", key.name);
-	return KMS_OK;
+		return kms_refuse(err, KMS_E_KEY_OP, "key_hsm: header.kid: %s is no key exchange key; make one with kty RSA-HSM and key_ops [\"import\"].",
+		                  key.name);
+	return key_usable(ret, KEY_OP_IMPORT, clock_wall_s(op->kms->clock), err);
 }
 
 static kms_status import_transferred(struct op *op, const char *name, const struct key_import *req, struct kms_err *err)

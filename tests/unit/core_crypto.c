@@ -164,7 +164,7 @@ static void rsa1_5_needs_a_vault_that_allows_it(void **state)
 
 		err = (struct kms_err){ 0 };
 		assert_int_equal(crypto_use(op, "k", NULL, ops[i], &in, &out, &err), KMS_E_INVALID);
-		assert_string_equal(kms_err_text(&err), "alg: RSA1_5 is not allowed in this vault.");
+		assert_string_equal(kms_err_text(&err), "alg: RSA1_5 is not allowed in this vault; that is chosen when a vault is created.");
 		t_op_free(op);
 	}
 }
@@ -244,13 +244,13 @@ static void members_are_where_they_belong_and_nowhere_else(void **state)
 		{ "aes", KEY_OP_ENCRYPT, ALG_A256GCM, 0, 0, 0, 0, "value: must have 1 to 32768 bytes." },
 		{ "aes", KEY_OP_ENCRYPT, ALG_A256GCM, 0, 0, 0, CRYPTO_VALUE_MAX, NULL },
 		{ "aes", KEY_OP_ENCRYPT, ALG_A256GCM, 0, 0, 0, CRYPTO_VALUE_MAX + 1, "value: must have 1 to 32768 bytes." },
-		{ "aes", KEY_OP_DECRYPT, ALG_A256GCM, 0, 16, 0, 32, "iv: A256GCM takes exactly 12 bytes." },
+		{ "aes", KEY_OP_DECRYPT, ALG_A256GCM, 0, 16, 0, 32, "iv: is required; A256GCM takes 12 bytes." },
 		{ "aes", KEY_OP_DECRYPT, ALG_A256GCM, 16, 16, 0, 32, "iv: A256GCM takes exactly 12 bytes." },
-		{ "aes", KEY_OP_DECRYPT, ALG_A256GCM, 12, 0, 0, 32, "tag: A256GCM takes exactly 16 bytes." },
+		{ "aes", KEY_OP_DECRYPT, ALG_A256GCM, 12, 0, 0, 32, "tag: is required; A256GCM takes 16 bytes." },
 		{ "aes", KEY_OP_DECRYPT, ALG_A256GCM, 12, 12, 0, 32, "tag: A256GCM takes exactly 16 bytes." },
 		{ "aes", KEY_OP_DECRYPT, ALG_A256GCM, 12, 16, CRYPTO_AAD_MAX + 1, 32, "aad: at most" },
 		{ "aes", KEY_OP_ENCRYPT, ALG_A256CBC, 16, 0, 0, 32, NULL },
-		{ "aes", KEY_OP_ENCRYPT, ALG_A256CBC, 0, 0, 0, 32, "iv: A256CBC takes exactly 16 bytes." },
+		{ "aes", KEY_OP_ENCRYPT, ALG_A256CBC, 0, 0, 0, 32, "iv: is required; A256CBC takes 16 bytes." },
 		{ "aes", KEY_OP_ENCRYPT, ALG_A256CBC, 12, 0, 0, 32, "iv: A256CBC takes exactly 16 bytes." },
 		{ "aes", KEY_OP_ENCRYPT, ALG_A256CBC, 16, 0, 1, 32, "aad: A256CBC takes none." },
 		{ "aes", KEY_OP_ENCRYPT, ALG_A256CBC, 16, 16, 0, 32, "tag: A256CBC takes none." },

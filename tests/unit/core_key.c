@@ -215,11 +215,17 @@ static void key_ops_choose_the_variant_and_never_mix_two(void **state)
 
 		assert_int_equal(chosen, CASES[i].chosen);
 		assert_string_equal(key_type_info(chosen)->name, key_type_info(CASES[i].type)->name);
-		assert_int_equal(key_ops_fit(chosen, CASES[i].ops, NULL) == KMS_OK, CASES[i].fit);
+		assert_int_equal(key_ops_fit(chosen, 0, CASES[i].ops, NULL) == KMS_OK, CASES[i].fit);
 		/* key_ops that change later do not make another variant of it */
 		if (chosen != CASES[i].type)
-			assert_int_equal(key_ops_fit(CASES[i].type, CASES[i].ops, NULL), KMS_E_INVALID);
+			assert_int_equal(key_ops_fit(CASES[i].type, 0, CASES[i].ops, NULL), KMS_E_INVALID);
 	}
+	/* A wrapped secret is what its length allows. */
+	assert_int_equal(key_ops_fit(KEY_OCT, 128, sig, NULL), KMS_E_INVALID);
+	assert_int_equal(key_ops_fit(KEY_OCT, 128, enc | wrap, NULL), KMS_OK);
+	assert_int_equal(key_ops_fit(KEY_OCT, 256, enc | wrap | sig, NULL), KMS_OK);
+	assert_int_equal(key_ops_fit(KEY_OCT, 384, sig, NULL), KMS_OK);
+	assert_int_equal(key_ops_fit(KEY_OCT, 512, sig | KEY_OP_WRAP, NULL), KMS_E_INVALID);
 	assert_int_equal(key_default_ops(KEY_RSA, 2048), sig | enc | wrap);
 	assert_int_equal(key_default_ops(KEY_EC, 256), sig);
 	assert_int_equal(key_default_ops(KEY_OCT_HSM, 256), enc | wrap);
