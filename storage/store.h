@@ -134,7 +134,7 @@ enum store_change_kind {
 	STORE_VERSION_ENCRYPTS,  /* encryption: counts one more; KMS_E_FENCED when `limit` is reached. No epoch is raised */
 	STORE_POLICY_SET,        /* policy: replaces that of a living key, but for its created_s; raises the key's epoch */
 	STORE_VERSION_SET,       /* version: id, ops, is_enabled, revoked, nbf_s, exp_s, updated_s, and tags when set_tags; raises its epoch */
-	STORE_KEY_DELETE,        /* key: id, deleted_s, purge_s; raises its epoch */
+	STORE_KEY_DELETE,        /* key: id, deleted_s, purge_s; raises its epoch and those of its versions */
 	STORE_KEY_RECOVER,       /* key: id; raises its epoch */
 	STORE_KEY_SET_PURGING,   /* key: id; raises its epoch */
 	STORE_KEY_REVOKE,        /* revocation; raises the epoch of the key and of each version it touches; KMS_E_NOTFOUND when there is none */

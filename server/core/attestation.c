@@ -288,5 +288,8 @@ kms_status attestation_make(struct op *op, const char *name, const uint8_t *vers
 	KMS_TRY(state_public(op, ret->public_text, err));
 	KMS_TRY(state_private(op, &key, ret->private_text, err));
 	(void)snprintf(ret->certificate, sizeof(ret->certificate), "%s", op->kms->attestation_certificate);
+	/* What may not be used does not stay loaded because somebody looked at it. */
+	if (key.wrapped != NULL && (!op->version.is_enabled || op->version.revoked != REVOKE_NONE))
+		kms_ignore(hsm_key_evict(op->kms->hsm, key.id, 0, NULL)); /* best effort: no use is possible */
 	return KMS_OK;
 }

@@ -89,6 +89,7 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	[SQ_KEY_SET_PURGING] = "UPDATE key SET is_purging = 1, epoch = epoch + 1 WHERE id = ?1",
 	[SQ_KEY_REVOKE] = "UPDATE version SET revoked = ?3, updated_s = ?4, epoch = epoch + 1 WHERE key_id = ?1 AND (?2 IS NULL OR id = ?2)",
 	[SQ_KEY_TOUCH_ANY] = "UPDATE key SET epoch = epoch + 1 WHERE id = ?1",
+	[SQ_KEY_TOUCH_VERSIONS] = "UPDATE version SET epoch = epoch + 1 WHERE key_id = ?1",
 	[SQ_KEY_PURGE_MATERIAL] = ZEROED "(SELECT material FROM version WHERE key_id = ?1)",
 	[SQ_KEY_PURGE_TAGS] = "DELETE FROM version_tags WHERE version_id IN (SELECT id FROM version WHERE key_id = ?1)",
 	[SQ_KEY_PURGE_VERSIONS] = "DELETE FROM version WHERE key_id = ?1",

@@ -200,7 +200,9 @@ static kms_status key_delete(struct sqlite_store *db, const struct store_key *k,
 	sq_put_id(&q, k->id);
 	sq_put_int(&q, k->deleted_s);
 	sq_put_time(&q, k->purge_s);
-	return change_row(db, &q, KMS_E_FENCED, err);
+	KMS_TRY(change_row(db, &q, KMS_E_FENCED, err));
+	/* What depends on a version alone (a transfer on its exchange key) must notice too. */
+	return change_of(db, SQ_KEY_TOUCH_VERSIONS, k->id, err);
 }
 
 /* Deleted keys too: one that was revoked meanwhile must not come back usable. */

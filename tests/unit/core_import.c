@@ -492,27 +492,32 @@ static void a_transfer_that_is_wrong_leaves_nothing(void **state)
 	t_material_clear(&rsa);
 }
 
+/* Between the transfer and its commit the exchange key is switched off, or deleted: nothing of it may be entered. */
 static void a_transfer_is_fenced_by_its_exchange_key(void **state)
 {
-	struct exchange e = make_exchange("kek-fence");
 	struct key_update off = { .has_enabled = true };
-	struct op *op = t_op(&d, VAULT, EVENT_KEY_IMPORT), *disable = t_op(&d, VAULT, EVENT_KEY_UPDATE);
 	struct t_material ec;
-	uint8_t blob[HSM_TRANSFER_MAX];
-	size_t len = 0;
-	struct key_import req;
-	struct kms_err err = { 0 };
 
 	(void)state;
 	t_material_make(&ec, HSM_KIND_P256, 0);
-	t_transfer_make(&e.pub, &ec, NULL, blob, &len);
-	req = transfer("kek-fence", e.version, KEY_EC_HSM, CURVE_P256, blob, len);
-	assert_int_equal(keyring_import(op, "fenced", &req, &err), KMS_OK);
-	assert_int_equal(t_op_finish(disable, keyring_update(disable, "kek-fence", NULL, &off, &err)), KMS_OK);
-	assert_int_equal(t_op_finish(op, KMS_OK), KMS_E_FENCED);
-	assert_int_equal(op->undo(op), KMS_OK);
-	t_op_free(op);
-	t_op_free(disable);
+	for (int by_deletion = 0; by_deletion <= 1; by_deletion++) {
+		const char *name = by_deletion ? "kek-deleted" : "kek-fence";
+		struct exchange e = make_exchange(name);
+		struct op *op = t_op(&d, VAULT, EVENT_KEY_IMPORT), *end = t_op(&d, VAULT, EVENT_KEY_UPDATE);
+		uint8_t blob[HSM_TRANSFER_MAX];
+		size_t len = 0;
+		struct key_import req;
+		struct kms_err err = { 0 };
+
+		t_transfer_make(&e.pub, &ec, NULL, blob, &len);
+		req = transfer(name, e.version, KEY_EC_HSM, CURVE_P256, blob, len);
+		assert_int_equal(keyring_import(op, "fenced", &req, &err), KMS_OK);
+		assert_int_equal(t_op_finish(end, by_deletion ? keyring_delete(end, name, &err) : keyring_update(end, name, NULL, &off, &err)), KMS_OK);
+		assert_int_equal(t_op_finish(op, KMS_OK), KMS_E_FENCED);
+		assert_int_equal(op->undo(op), KMS_OK);
+		t_op_free(op);
+		t_op_free(end);
+	}
 	t_material_clear(&ec);
 }
 
