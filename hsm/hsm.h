@@ -208,14 +208,18 @@ KMS_MUST_CHECK kms_status hsm_key_generate_wrapped(struct hsm *h, const struct h
 KMS_MUST_CHECK kms_status hsm_key_import(struct hsm *h, const struct hsm_key *key, const struct hsm_material *material, uint8_t *ret_blob,
                                          size_t *ret_blob_len, struct kms_err *err);
 /**
- * Take in a key that another HSM wrapped for `exchange` (CKM_RSA_AES_KEY_WRAP with SHA-1, keyvault-keys.md section 13): RSA-OAEP ciphertext of an AES-256 key ||
- * AES-KWP of the PKCS#8 text or of the secret. Composed of two unwraps inside the device; becomes a token object with the template of a generated
+ * Take in a key that another HSM wrapped for `exchange` (CKM_RSA_AES_KEY_WRAP with SHA-1, keyvault-keys.md section 13): RSA-OAEP ciphertext of an
+ * AES-256 key || AES-KWP of the PKCS#8 text or of the secret. Composed of two unwraps inside the device; becomes a token object with the template of a generated
  * one. Its size or curve is checked, its public half is read or, for a curve, computed from signatures (SEC 1 section 4.1.6), and it is tried by use;
- * what is wrong is destroyed.
+ * what is wrong is destroyed. A device need not tell how long a secret is that it unwrapped, so an AES-128 or AES-192 transport key is taken too: it
+ * protects this one key on its way, and its strength is the sender's affair.
+ * The private parts are never seen outside the device. What is longer or shorter than the PKCS#8 text of an honest key of that size (with at most 64
+ * bytes of attributes) is refused before it is used, so that no use takes seconds; within that length the parts of an RSA key may still disagree,
+ * and a use then takes up to some thirty times as long as with an honest key. A secret of one byte repeated is refused.
  * @param exchange  HSM_FOR_EXCHANGE  @param key  resident, HSM_FOR_CALLER; for RSA, AES and HMAC `bits` 0 = as it comes; see ret_public
  * @param ret_public  RSA, curves: the public half; AES, HMAC: n_len = length of the secret in bytes, nothing else
- * @return KMS_OK | KMS_E_CRYPTO (one and the same for everything that does not unwrap) | KMS_E_INVALID (unwrapped, but not such a key) |
- *  KMS_E_CONFLICT (the id exists)
+ * @return KMS_OK | KMS_E_CRYPTO (one and the same for everything that does not unwrap) | KMS_E_INVALID (unwrapped, but not such a key, or
+ *  one that the device cannot use) | KMS_E_CONFLICT (the id exists)
  */
 KMS_MUST_CHECK kms_status hsm_key_transfer(struct hsm *h, const struct hsm_key *exchange, const struct hsm_key *key, const uint8_t *transfer,
                                            size_t transfer_len, struct hsm_public *ret_public, struct kms_err *err);

@@ -4,10 +4,11 @@
 #include <openssl/sha.h>
 #include <string.h>
 
+#include "hsm/pkcs11/pkcs8.h"
 #include "hsm/pkcs11/provider.h"
 
 #define KWP_LEAST 16    /* wrapped: one AES block */
-#define KWP_OVERHEAD 8  /* RFC 5649: the integrity block */
+#define KWP_BLOCK 8     /* RFC 5649 pads to it, and puts one block in front */
 #define RSA_LEAST 256   /* bytes of a modulus */
 #define RSA_STEP 128
 #define EXPONENT_LEAST 3
@@ -39,9 +40,19 @@ static kms_status refuse_key(struct kms_err *err, const char *what)
 	return kms_fail(err, KMS_E_INVALID, KMS_SRC_SELF, 0, "transferred key: %s", what);
 }
 
+/* Nobody but the device sees the key, but its wrapped length shows, to the next 8 bytes. A private key with a part that is missing or too long may
+ * well do what its public half demands: OpenSSL, and with it SoftHSM, computes with p and dp whatever they are, sees that the result is wrong,
+ * and computes it again from d. With p of 3,300 bytes that takes 14 s each time; within the bounds of RSA-4096 a fraction of a second. */
+static bool length_fits(size_t wrapped_len, struct pkcs8_range honest)
+{
+	const size_t len = wrapped_len - KWP_BLOCK;
+
+	return len >= honest.least && len < honest.most + KWP_BLOCK;
+}
+
 /* The modulus is in the private key. Its size is one that we make ourselves; the exponent is odd and no less than 3. */
 static kms_status check_rsa(struct p11_hsm *p, struct p11_session *s, CK_OBJECT_HANDLE object, const struct hsm_key *key,
-                            struct hsm_public *ret_public, struct kms_err *err)
+                            size_t wrapped_len, struct hsm_public *ret_public, struct kms_err *err)
 {
 	const uint8_t top_bit = 0x80;
 	struct hsm_public *pub = ret_public;
@@ -52,12 +63,14 @@ static kms_status check_rsa(struct p11_hsm *p, struct p11_session *s, CK_OBJECT_
 		return refuse_key(err, "another size of RSA key");
 	if (pub->e_len == 0 || (pub->e[pub->e_len - 1] & 1) == 0 || (pub->e_len == 1 && pub->e[0] < EXPONENT_LEAST))
 		return refuse_key(err, "a bad public exponent");
+	if (!length_fits(wrapped_len, pkcs8_rsa(pub)))
+		return refuse_key(err, "another length than an RSA key of this size has");
 	return KMS_OK;
 }
 
 /* The private object has no point (row 1o): two signatures tell it. */
 static kms_status check_curve(struct p11_hsm *p, struct p11_session *s, CK_OBJECT_HANDLE object, const struct hsm_key *key,
-                              struct hsm_public *ret_public, struct kms_err *err)
+                              size_t wrapped_len, struct hsm_public *ret_public, struct kms_err *err)
 {
 	const struct p11_curve *curve = p11_curve(key->kind);
 	uint8_t params[EC_PARAMS_MAX], digests[2][SHA512_DIGEST_LENGTH];
@@ -69,10 +82,30 @@ static kms_status check_curve(struct p11_hsm *p, struct p11_session *s, CK_OBJEC
 		return p11_fail(err, rv, "C_GetAttributeValue");
 	if (attr.ulValueLen != curve->oid_len || memcmp(params, curve->oid, curve->oid_len) != 0) /* allowed: public */
 		return refuse_key(err, "another curve");
+	if (!length_fits(wrapped_len, pkcs8_curve(curve)))
+		return refuse_key(err, "another length than a key of this curve has");
 	for (unsigned i = 0; i < KMS_ARRAY_LEN(made); i++)
 		KMS_TRY(p11_trial_sign(p, s, object, key, i + 1, &made[i], digests[i], err));
 	if (!sigcheck_recover(key->kind, made, ret_public))
 		return refuse_key(err, "its signatures have no common public key");
+	return KMS_OK;
+}
+
+/* The rule of a plain import: a secret of one byte repeated is no key. Each of the 256 is tried in software. */
+static kms_status check_varied(const struct hsm_key *key, size_t len, const uint8_t print[P11_PRINT_LEN], struct kms_err *err)
+{
+	SECRET_AUTO *repeated = secret_new(len);
+	uint8_t print_of_it[P11_PRINT_LEN];
+
+	if (repeated == NULL)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "secure heap: %zu bytes", len);
+	for (int byte = 0; byte <= UINT8_MAX; byte++) {
+		memset(secret_bytes(repeated), byte, len); /* allowed: a guess, not an erasure */
+		if (!p11_print_of(repeated, key->kind, print_of_it))
+			return kms_fail(err, KMS_E_NOMEM, KMS_SRC_OPENSSL, 0, "print of a secret");
+		if (CRYPTO_memcmp(print, print_of_it, P11_PRINT_LEN) == 0)
+			return refuse_key(err, "a secret of one byte repeated");
+	}
 	return KMS_OK;
 }
 
@@ -89,13 +122,12 @@ static kms_status check_secret(struct p11_hsm *p, struct p11_session *s, CK_OBJE
 		{ HSM_KIND_AES, 16, 0 }, { HSM_KIND_AES, 24, 0 }, { HSM_KIND_AES, 32, 0 },
 		{ HSM_KIND_HMAC, 32, HSM_SIGN_HMAC_SHA256 }, { HSM_KIND_HMAC, 48, HSM_SIGN_HMAC_SHA384 }, { HSM_KIND_HMAC, 64, HSM_SIGN_HMAC_SHA512 },
 	};
-	const size_t len = wrapped_len - KWP_OVERHEAD;
-	ERASE_AUTO(uint8_t, out, HSM_SIGNATURE_MAX);
+	const size_t len = wrapped_len - KWP_BLOCK;
+	ERASE_AUTO(uint8_t, print, P11_PRINT_LEN);
+	ERASE_AUTO(uint8_t, mac, HSM_SIGNATURE_MAX);
 	CK_ULONG told = 0;
 	CK_ATTRIBUTE attr = { CKA_VALUE_LEN, &told, sizeof(told) };
-	struct kms_err why = { 0 };
-	kms_status status;
-	size_t i = 0, out_len;
+	size_t i = 0, mac_len;
 	CK_RV rv;
 
 	while (i < KMS_ARRAY_LEN(LENGTHS) && (LENGTHS[i].kind != key->kind || LENGTHS[i].len != len))
@@ -107,17 +139,10 @@ static kms_status check_secret(struct p11_hsm *p, struct p11_session *s, CK_OBJE
 		return p11_fail(err, rv, "C_GetAttributeValue");
 	if (rv == CKR_OK && told != 0 && told != len)
 		return refuse_key(err, "another length of secret");
-	if (key->kind == HSM_KIND_AES)
-		status = p11_print_make(p, s, object, key, out, &why);
-	else
-		status = p11_use_sign(p, s, object, key, LENGTHS[i].alg, out, 0, out, &out_len, &rv, &why);
-	if (status == KMS_E_UNSUPPORTED) /* by this key: the device was seen to do it at start */
-		return refuse_key(err, "a secret of another length");
-	if (status != KMS_OK) {
-		if (err != NULL)
-			*err = why;
-		return status;
-	}
+	if (key->kind == HSM_KIND_HMAC)
+		KMS_TRY(p11_use_sign(p, s, object, key, LENGTHS[i].alg, mac, 0, mac, &mac_len, &rv, err));
+	KMS_TRY(p11_print_make(p, s, object, key, print, err));
+	KMS_TRY(check_varied(key, len, print, err));
 	memset(ret_public, 0, sizeof(*ret_public));
 	ret_public->n_len = len;
 	return KMS_OK;
@@ -134,18 +159,29 @@ struct transfer {
 static kms_status check(struct p11_hsm *p, struct p11_session *session, CK_OBJECT_HANDLE object, const struct hsm_key *key,
                         const struct transfer *t, struct kms_err *err)
 {
+	const size_t wrapped_len = t->len - t->rsa_len;
 	struct p11_proof proof = { 0 };
 	bool is_good = true;
 
 	if (key->kind == HSM_KIND_AES || key->kind == HSM_KIND_HMAC)
-		return check_secret(p, session, object, key, t->len - t->rsa_len, t->ret_public, err);
-	KMS_TRY(key->kind == HSM_KIND_RSA ? check_rsa(p, session, object, key, &proof.pub, err)
-	                                  : check_curve(p, session, object, key, &proof.pub, err));
+		return check_secret(p, session, object, key, wrapped_len, t->ret_public, err);
+	KMS_TRY(key->kind == HSM_KIND_RSA ? check_rsa(p, session, object, key, wrapped_len, &proof.pub, err)
+	                                  : check_curve(p, session, object, key, wrapped_len, &proof.pub, err));
 	KMS_TRY(p11_trial(p, session, object, key, &proof, &is_good, err));
 	if (!is_good)
 		return refuse_key(err, "it does not do what its public half demands");
 	*t->ret_public = proof.pub;
 	return KMS_OK;
+}
+
+/* Is it the device that failed, or a key that it cannot use (row 1m)? The device was seen at start to do all of this with a good one. */
+static kms_status blame(kms_status status, const struct kms_err *why, struct kms_err *err)
+{
+	if (status == KMS_E_UNSUPPORTED || (why->source == KMS_SRC_PKCS11 && !p11_rv_is_device(why->native)))
+		return refuse_key(err, why->detail);
+	if (err != NULL)
+		*err = *why;
+	return status;
 }
 
 /* What fails after the second unwrap is destroyed by the caller, with everything else that has the id. */
@@ -155,6 +191,7 @@ static kms_status unwrap_locked(struct p11_hsm *p, struct p11_session *session, 
 	CK_OBJECT_HANDLE transport = CK_INVALID_HANDLE, object = CK_INVALID_HANDLE;
 	const struct transfer *t = arg;
 	struct p11_template expected;
+	struct kms_err why = { 0 };
 	kms_status status;
 	CK_RV rv;
 
@@ -171,7 +208,8 @@ static kms_status unwrap_locked(struct p11_hsm *p, struct p11_session *session, 
 	if (rv != CKR_OK)
 		return p11_fail_on_bytes(err, rv, "C_UnwrapKey");
 	KMS_TRY(p11_template_verify(&p->token.gate, session->handle, object, &expected, err));
-	return check(p, session, object, key, t, err);
+	status = check(p, session, object, key, t, &why);
+	return status == KMS_OK ? KMS_OK : blame(status, &why, err);
 }
 
 kms_status p11_key_transfer(struct hsm *h, const struct hsm_key *exchange, const struct hsm_key *key, const uint8_t *transfer,
@@ -182,7 +220,7 @@ kms_status p11_key_transfer(struct hsm *h, const struct hsm_key *exchange, const
 	struct transfer t = { .bytes = transfer, .len = transfer_len, .rsa_len = (size_t)exchange->bits / 8, .ret_public = &pub };
 
 	P11_ENTER(p, err);
-	if (transfer_len > HSM_TRANSFER_MAX || transfer_len < t.rsa_len + KWP_LEAST || (transfer_len - t.rsa_len) % KWP_OVERHEAD != 0)
+	if (transfer_len > HSM_TRANSFER_MAX || transfer_len < t.rsa_len + KWP_LEAST || (transfer_len - t.rsa_len) % KWP_BLOCK != 0)
 		return p11_refuse_bytes(err);
 	P11_LEASE_AUTO lease = { 0 };
 	KMS_TRY(p11_lease_take(p, exchange, &lease, err));
