@@ -19,6 +19,7 @@ enum lane {
 	LANE_META,    /* a vault's own business in the database */
 	LANE_CONTROL, /* management in the database: revoke, roles, principals; never behind tenants' requests */
 	LANE_CRYPTO,  /* short device calls */
+	LANE_LOGIN,   /* tokens: whoever floods a vault keeps nobody from logging in */
 	LANE_KEYGEN,  /* makes the keys of tenants: seconds for a large one */
 	LANE_DESTROY, /* shred, purge, and making vaults and principals */
 	LANE_COUNT
@@ -172,6 +173,7 @@ struct request {
 	bool has_body; /* body holds what the route's schema must clear */
 	unsigned attempts;
 	atomic_uint *share; /* of the directory in its lane; NULL = not counted */
+	size_t large_body;  /* bytes reserved for a body beyond the usual size */
 	struct op op;
 	struct http_response response; /* rendered; sent when its leaf is durable */
 	const char *content_type;

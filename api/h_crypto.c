@@ -119,22 +119,15 @@ kms_status api_random(struct request *r, struct kms_err *err)
 
 /* ---- refused on purpose (keyvault-keys.md section 14) ---- */
 
-/* The log says which key it was about, though nothing is looked up. */
-static void note_key(struct request *r)
-{
-	if (key_name_is_valid(r->key))
-		memcpy(r->op.write.event.key_name, r->key, STORE_KEY_NAME_MAX + 1);
-}
-
 kms_status api_key_release(struct request *r, struct kms_err *err)
 {
-	note_key(r);
+	(void)r;
 	return kms_refuse(err, KMS_E_UNSUPPORTED, "Release is not supported: keys never leave the HSM, so none is exportable.");
 }
 
 kms_status api_key_secure_wrap(struct request *r, struct kms_err *err)
 {
-	note_key(r);
+	(void)r;
 	return kms_refuse(err, KMS_E_UNSUPPORTED, "Secure wrap and unwrap are not supported: they need a confidential environment; use wrapkey and "
 	                  "unwrapkey.");
 }

@@ -11,12 +11,12 @@
 static kms_status page_size(const struct request *r, size_t *ret_size, struct kms_err *err)
 {
 	const char *text = query_get(r, "maxresults");
-	char *end = NULL;
 	long n = KEYRING_PAGE_MAX;
 
 	if (text != NULL) {
-		n = strtol(text, &end, 10);
-		if (*text == '\0' || *end != '\0' || n < 1 || n > KEYRING_PAGE_MAX)
+		size_t digits = strspn(text, "0123456789");
+		n = strtol(text, NULL, 10); /* takes a sign and blanks too, hence the digits are counted */
+		if (text[digits] != '\0' || digits > SIZE_TEXT_MAX || n < 1 || n > KEYRING_PAGE_MAX)
 			return kms_refuse(err, KMS_E_INVALID, "maxresults: must be 1 to %d.", KEYRING_PAGE_MAX);
 	}
 	*ret_size = (size_t)n;

@@ -34,6 +34,7 @@ struct http_request {
 	const char *content_type;  /* NULL when absent */
 	const char *client_request_id; /* x-ms-client-request-id, NULL when absent or not printable ASCII of at most 128 bytes */
 	const char *user_agent;        /* NULL when absent */
+	uint64_t content_length;       /* of the body, as announced; 0 = none, or in chunks */
 	const uint8_t *body;           /* body_len bytes; collected in a buffer that is erased when the request ends */
 	size_t body_len;
 	char peer[64];      /* numeric address without port; "local" on a UNIX socket */
@@ -56,6 +57,7 @@ struct http_response {
 /* What the application says when the headers are there and no body byte has been read. */
 struct http_admission {
 	size_t body_max; /* largest body it will read, bytes; beyond it: 413 through too_large() and close */
+	bool drops_body; /* it refuses anyway: serve() comes without the body, which is read only so that the client hears the answer */
 };
 
 struct http_app {

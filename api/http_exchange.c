@@ -356,12 +356,13 @@ static enum MHD_Result take_headers(struct exchange *ex, const char *method, con
 		return refuse_now(ex, KMS_E_INVALID, problem);
 	if (!keep_strings(ex, &g, method))
 		return MHD_NO;
+	ex->req.content_length = g.content_length;
 	ex->is_admitted = true;
 	ex->app.admit(ex->app.arg, &ex->req, &admission);
 	ex->body_max = admission.body_max < HTTP_BODY_MAX ? admission.body_max : HTTP_BODY_MAX;
-	ex->content_length = g.content_length;
-	ex->is_too_large = ex->content_length > ex->body_max;
-	if (ex->is_too_large && ex->content_length - ex->body_max > DISCARD_MAX)
+	ex->drops_body = admission.drops_body;
+	ex->is_too_large = g.content_length > ex->body_max;
+	if (ex->is_too_large && g.content_length - ex->body_max > DISCARD_MAX)
 		return refuse_now(ex, KMS_E_TOO_LARGE, kms_status_text(KMS_E_TOO_LARGE));
 	ex->phase = EXCHANGE_BODY;
 	connection_set_deadline(ex->conn, ex->req.started_us + (int64_t)ex->server->cfg.request_ms * US_PER_MS);
@@ -376,8 +377,8 @@ static bool body_reserve(struct exchange *ex, size_t need)
 	if (need <= ex->body_cap)
 		return true;
 	size_t cap = ex->body_cap == 0 ? BODY_FIRST_CAP : ex->body_cap * 2;
-	if (ex->content_length > 0 && ex->content_length < cap)
-		cap = (size_t)ex->content_length;
+	if (ex->req.content_length > 0 && ex->req.content_length < cap)
+		cap = (size_t)ex->req.content_length;
 	if (cap < need)
 		cap = need;
 	uint8_t *body = malloc(cap);
@@ -397,7 +398,7 @@ static enum MHD_Result take_body(struct exchange *ex, const char *data, size_t *
 	*len = 0;
 	if (n > ex->body_max - ex->req.body_len)
 		ex->is_too_large = true;
-	if (ex->is_too_large) {
+	if (ex->is_too_large || ex->drops_body) {
 		ex->discarded += n;
 		if (ex->discarded > ex->body_max + DISCARD_MAX)
 			return MHD_NO;

@@ -60,8 +60,8 @@ struct exchange {
 	bool is_admitted;
 	bool is_too_large;            /* the body is being read to the end only so that the client gets to read the 413 */
 	size_t body_max;
+	bool drops_body;
 	size_t discarded;
-	uint64_t content_length;
 	uint8_t *body;                /* owned, erased */
 	size_t body_cap;
 	char *strings;                /* owned, erased: header values, the credential among them */

@@ -13,7 +13,9 @@
 /* What has waited this long in a lane is not begun: its caller has been told 503 or will be (http_config.work_ms), and must be able to rely on it. */
 #define WAIT_MAX_US ((int64_t)50 * 1000000)
 #define HSM_SILENT_MS 10000 /* the monitor asks once a second; silence this long means that a call hangs */
-#define SHARES 1024 /* places of the table that counts what each directory has under way */
+/* Bodies beyond the usual size, in memory until their requests are answered: of all, and of one directory. */
+#define LARGE_BODIES_MAX ((size_t)32 << 20)
+#define LARGE_BODIES_GROUP_MAX ((size_t)8 << 20)
 
 struct api {
 	struct api_config cfg;
@@ -23,7 +25,8 @@ struct api {
 	char *openapi; /* owned; never changes */
 	size_t openapi_len;
 	atomic_bool is_stopping;
-	atomic_uint shares[LANE_COUNT][SHARES]; /* requests of each directory in each lane, until they are answered */
+	atomic_uint shares[LANE_COUNT][WORKER_GROUPS]; /* requests of each directory in each lane, until they are answered */
+	atomic_size_t large_bodies, large_bodies_of[WORKER_GROUPS]; /* bytes; see reserve_body() */
 	struct housekeeping {
 		struct job job; /* first; belongs to the lane while is_running */
 		atomic_bool is_running;
@@ -92,18 +95,57 @@ static kms_status admit_caller(struct request *r)
 	return KMS_OK;
 }
 
-static void admit(void *arg, struct http_request *http, struct http_admission *ret_admission, bool is_local)
+/* What takes turns in the lanes, and is counted, is a directory. Those that have the same number by chance share what one has. Requests without a
+ * directory are logins, and those of the local socket. */
+static unsigned group_of(const struct request *r)
 {
-	struct request *r = calloc(1, sizeof(*r));
+	uint16_t number = 0;
+
+	if (r->caller.auth == EVENT_AUTH_NONE || r->caller.auth == EVENT_AUTH_LOCAL)
+		return WORKER_NO_GROUP;
+	memcpy(&number, r->caller.directory, sizeof(number));
+	return 1 + number % (WORKER_GROUPS - 1);
+}
+
+static bool take_bytes(atomic_size_t *of, size_t count, size_t max)
+{
+	if (atomic_fetch_add(of, count) + count <= max)
+		return true;
+	atomic_fetch_sub(of, count);
+	return false;
+}
+
+/* Only who was authenticated may send more than the usual, and only so much at a time. Whether the caller may do at all what needs such a body is in
+ * the database, for which an HTTP thread does not wait. */
+static bool reserve_body(struct request *r, size_t body_max)
+{
+	struct api *api = r->api;
+	atomic_size_t *mine = &api->large_bodies_of[group_of(r)];
+	size_t len = r->http->content_length > 0 ? (size_t)r->http->content_length : body_max;
+
+	if (len <= REQUEST_BODY_MAX || len > body_max)
+		return true; /* as small as any, or too large to be kept */
+	if (!take_bytes(mine, len, LARGE_BODIES_GROUP_MAX))
+		return false;
+	if (!take_bytes(&api->large_bodies, len, LARGE_BODIES_MAX)) {
+		atomic_fetch_sub(mine, len);
+		return false;
+	}
+	r->large_body = len;
+	return true;
+}
+
+static void release_body(struct request *r)
+{
+	atomic_fetch_sub(&r->api->large_bodies_of[group_of(r)], r->large_body);
+	atomic_fetch_sub(&r->api->large_bodies, r->large_body);
+}
+
+static void decide(struct request *r, struct http_admission *ret_admission)
+{
+	struct http_request *http = r->http;
 	uint8_t id[GUID_LEN] = { 0 };
 
-	http->app = r;
-	ret_admission->body_max = REQUEST_BODY_MAX;
-	if (r == NULL)
-		return;
-	r->api = arg;
-	r->http = http;
-	r->is_local = is_local;
 	if (!guid_random(id)) {
 		r->verdict = kms_fail(&r->verdict_err, KMS_E_INTERNAL, KMS_SRC_OPENSSL, 0, "random generator");
 		return;
@@ -114,9 +156,26 @@ static void admit(void *arg, struct http_request *http, struct http_admission *r
 		return;
 	router_match(r, http->method, http->path);
 	r->verdict = admit_caller(r);
-	/* Only who was authenticated may fill more than the usual. */
-	if (r->verdict == KMS_OK && r->route != NULL && r->route->body != NULL && r->route->body->body_max != 0)
-		ret_admission->body_max = r->route->body->body_max;
+	if (r->verdict != KMS_OK || r->route == NULL || r->route->body == NULL || r->route->body->body_max == 0)
+		return;
+	ret_admission->body_max = r->route->body->body_max;
+	if (!reserve_body(r, ret_admission->body_max))
+		r->verdict = KMS_E_THROTTLED;
+}
+
+static void admit(void *arg, struct http_request *http, struct http_admission *ret_admission, bool is_local)
+{
+	struct request *r = calloc(1, sizeof(*r));
+
+	http->app = r;
+	ret_admission->body_max = REQUEST_BODY_MAX;
+	if (r == NULL)
+		return;
+	r->api = arg;
+	r->http = http;
+	r->is_local = is_local;
+	decide(r, ret_admission);
+	ret_admission->drops_body = r->verdict != KMS_OK;
 }
 
 static void admit_remote(void *arg, struct http_request *http, struct http_admission *ret) { admit(arg, http, ret, false); }
@@ -164,6 +223,9 @@ static void begin_event(struct request *r)
 
 	e->type = r->route != NULL ? r->route->event : EVENT_DENIED;
 	memcpy(e->req, r->id, sizeof(e->req));
+	/* The key as it was named, so that a refusal says what it refused; the operation puts the one it found. */
+	if (r->route != NULL && key_name_is_valid(r->key))
+		memcpy(e->key_name, r->key, STORE_KEY_NAME_MAX + 1);
 	if (r->http->client_request_id != NULL)
 		(void)snprintf(e->corr, sizeof(e->corr), "%s", r->http->client_request_id);
 	shorten_peer(r->http->peer, e->net_peer, sizeof(e->net_peer));
@@ -436,17 +498,14 @@ static void run(struct job *job, void *thread_state)
 
 /* ---- serving, on an HTTP thread ---- */
 
-/* No directory may fill a lane: half of each is the most that one can hold, so that the others, and what revokes, still get in. Directories that
- * share a place by chance share the half too. Requests without a directory (tokens) share one place; the local socket is not counted. */
+/* No directory may fill a lane: half of each is the most that one can hold, so that the others, and what revokes, still get in. The local socket is
+ * not counted. */
 static bool take_share(struct request *r)
 {
-	atomic_uint *share = NULL;
-	uint16_t place = 0;
+	atomic_uint *share = &r->api->shares[lane_of(r)][group_of(r)];
 
 	if (r->is_local)
 		return true;
-	memcpy(&place, r->caller.directory, sizeof(place));
-	share = &r->api->shares[lane_of(r)][place % SHARES];
 	if (atomic_fetch_add(share, 1) >= (r->api->cfg.queue + 1) / 2) {
 		atomic_fetch_sub(share, 1);
 		return false;
@@ -469,13 +528,14 @@ static void serve(void *arg, struct http_request *http)
 		return;
 	}
 	if (r->verdict != KMS_OK) {
-		if (kms_status_http(r->verdict) < 500)
+		if (kms_status_http(r->verdict) < 500 && r->verdict != KMS_E_THROTTLED)
 			count_denied(r, r->verdict);
 		r->verdict_err.status = r->verdict;
 		answer_unlogged(r, &r->verdict_err);
 		return;
 	}
 	r->job.run = run;
+	r->job.group = group_of(r);
 	if (is_public(r) && r->route->event == EVENT_NONE) {
 		run(&r->job, NULL);
 		return;
@@ -505,6 +565,8 @@ static void end(void *arg, struct http_request *http)
 		return;
 	if (r->share != NULL)
 		atomic_fetch_sub(r->share, 1);
+	if (r->large_body > 0)
+		release_body(r);
 	if (r->has_body)
 		json_clear(r->route->body, &r->body);
 	if (r->op.kms != NULL)
@@ -596,7 +658,7 @@ static void close_reader(void *arg, void *state)
 
 static kms_status start_parts(struct api *api, struct kms_err *err)
 {
-	static const char *const NAMES[LANE_COUNT] = { [LANE_META] = "meta", [LANE_CONTROL] = "control", [LANE_CRYPTO] = "crypto",
+	static const char *const NAMES[LANE_COUNT] = { [LANE_META] = "meta", [LANE_CONTROL] = "control", [LANE_CRYPTO] = "crypto", [LANE_LOGIN] = "login",
 		                                       [LANE_KEYGEN] = "keygen", [LANE_DESTROY] = "destroy" };
 	struct store *store = NULL;
 	kms_status status = KMS_OK;

@@ -28,7 +28,7 @@
 #define ORIGIN_MAX 200
 #define THREADS_MAX 256
 #define HSM_WORKERS_MIN 2
-#define HSM_WORKERS_MAX 64 /* one PKCS#11 session each; hsm/pkcs11/pkcs11.h */
+#define HSM_WORKERS_MAX 60 /* one PKCS#11 session each, of 64 (hsm/pkcs11/pkcs11.h); the others are for the threads beside them (main.c) */
 #define CREDENTIAL_PREFIX "credential:"
 #define ORIGIN_SUFFIX "/audit/log1"
 
@@ -577,7 +577,7 @@ static kms_status derive(struct loading *l)
 	if (c->listen.threads == 0)
 		c->listen.threads = cores(1, THREADS_MAX);
 	if (c->hsm.workers == 0)
-		c->hsm.workers = cores(HSM_WORKERS_MIN, HSM_WORKERS_MAX);
+		c->hsm.workers = cores(HSM_WORKERS_MIN - 1, HSM_WORKERS_MAX - 1) + 1; /* no vault ever has the last one (worker.h) */
 	if (c->listen.per_ip > c->listen.connections) {
 		if (locate(l, "listen.per_ip", &line) != NULL)
 			return complain(l, line, "listen.per_ip", "at most listen.connections");

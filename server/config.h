@@ -37,7 +37,7 @@ struct config {
 		char *token;     /* RFC 7512 URI */
 		char *pin;       /* file, or credential:NAME */
 		char *token_dir; /* directory of a file-backed token, or NULL */
-		unsigned workers;    /* crypto worker threads; default: one a core, at least 2 */
+		unsigned workers;    /* crypto worker threads, of which one vault has all but one; 2..60, default: one a core and one more */
 		unsigned cache_keys; /* wrapped versions kept loaded; default 2000 */
 	} hsm;
 	struct {

@@ -15,8 +15,10 @@
 
 #include "server/base/secret.h"
 
-/* Half of what `ulimit -l` grants by default (8 MiB): room for some thousands of secrets in flight, and it can be locked without privileges. */
-#define SECURE_HEAP_BYTES ((size_t)4 << 20)
+/* Half of what `ulimit -l` grants by default (8 MiB): room for some thousands of small secrets, and it can be locked without privileges. */
+#define SECURE_HEAP_MIN ((size_t)4 << 20)
+/* The largest values in and out take four blocks of 64 KiB at most: the heap's blocks are powers of two. */
+#define SECURE_HEAP_PER_WORKER ((size_t)256 << 10)
 /* Freed memory is overwritten with this byte, so that a request body does not survive in the heap (mallopt(3), M_PERTURB). */
 #define HEAP_PERTURB_BYTE 0xA5
 /* glibc makes up to 8 arenas a core, each of which keeps its own peak. */
@@ -65,7 +67,16 @@ kms_status daemon_harden(struct kms_err *err)
 	/* A sanitizer brings its own allocator, which takes no options from here. */
 	if (!HEAP_IS_SANITIZER && (mallopt(M_PERTURB, HEAP_PERTURB_BYTE) != 1 || mallopt(M_ARENA_MAX, HEAP_ARENAS) != 1))
 		return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_SELF, 0, "the allocator refuses its options");
-	return secret_heap_init(SECURE_HEAP_BYTES, err);
+	return KMS_OK;
+}
+
+kms_status daemon_make_heap(unsigned workers, struct kms_err *err)
+{
+	size_t bytes = SECURE_HEAP_MIN;
+
+	while (bytes < workers * SECURE_HEAP_PER_WORKER)
+		bytes *= 2; /* the allocator takes a power of two */
+	return secret_heap_init(bytes, err);
 }
 
 static void waited_signals(sigset_t *ret_set)

@@ -20,6 +20,7 @@
 
 #define WRITER_CAPACITY 4096
 #define HSM_WAIT_MS 2000
+#define SESSIONS_BESIDE_WORKERS 4 /* server/config.c leaves room for them */
 #define DRAIN_MS 10000
 #define LOCAL_CONNECTIONS 32
 #define HOUSEKEEPING_EVERY_S 5
@@ -55,9 +56,9 @@ static void hsm_settings(struct server *s, struct p11_config *ret)
 	s->look_argv[2] = s->config_path;
 	s->look_argv[3] = "hsm-look";
 	s->look_argv[4] = NULL;
-	/* One session for each thread that may call: crypto workers, key generation, metadata, the monitor. */
+	/* One session for each thread that may call: crypto workers, logins, key generation, metadata, the monitor. */
 	*ret = (struct p11_config){ .module = c->hsm.module, .uri = c->hsm.token, .pin_file = c->hsm.pin, .token_dir = c->hsm.token_dir,
-		                    .sessions = c->hsm.workers + 3, .wait_ms = HSM_WAIT_MS, .cache_keys = c->hsm.cache_keys,
+		                    .sessions = c->hsm.workers + SESSIONS_BESIDE_WORKERS, .wait_ms = HSM_WAIT_MS, .cache_keys = c->hsm.cache_keys,
 		                    .look_argv = s->look_argv };
 }
 
@@ -374,7 +375,8 @@ int main(int argc, char **argv)
 	}
 	if (server.config_path == NULL || argc - optind > 1 || (argc - optind == 1 && strcmp(argv[optind], "hsm-look") != 0))
 		return usage(stderr);
-	if (daemon_harden(&err) != KMS_OK || config_load(server.config_path, &server.config, &err) != KMS_OK) {
+	if (daemon_harden(&err) != KMS_OK || config_load(server.config_path, &server.config, &err) != KMS_OK ||
+	    daemon_make_heap(server.config->hsm.workers, &err) != KMS_OK) {
 		(void)fprintf(stderr, "holdfastd: %s%s%s\n", kms_err_text(&err), err.detail[0] != '\0' ? ": " : "", err.detail);
 		return EXIT_CONFIG;
 	}

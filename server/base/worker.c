@@ -1,4 +1,4 @@
-/* server/base/worker.c - one lane of work: a bounded first-in-first-out queue and its threads. */
+/* server/base/worker.c - one lane of work: a bounded first-in-first-out queue for each group, which take turns, and the lane's threads. */
 #include "server/base/worker.h"
 
 #include <assert.h>
@@ -7,6 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct group {
+	struct group *next;      /* in the ring, while jobs wait */
+	struct job *head, *tail; /* waiting */
+	unsigned running;
+};
+
 struct worker {
 	struct worker_config cfg;
 	pthread_t *threads;
@@ -14,7 +20,8 @@ struct worker {
 
 	pthread_mutex_t lock; /* guards all below; never held while a job runs */
 	pthread_cond_t changed;
-	struct job *head, *tail;
+	struct group groups[WORKER_GROUPS];
+	struct group *first, *last; /* the ring: groups with jobs waiting, in the order of their turns */
 	size_t waiting;
 	unsigned running;  /* jobs being run */
 	unsigned reported; /* threads whose start() has answered */
@@ -40,23 +47,74 @@ static bool start_thread_state(struct worker *w, void **ret_state)
 	return status == KMS_OK;
 }
 
+static void ring_append_locked(struct worker *w, struct group *g)
+{
+	g->next = NULL;
+	*(w->last != NULL ? &w->last->next : &w->first) = g;
+	w->last = g;
+}
+
+static bool may_run_locked(const struct worker *w, const struct group *g)
+{
+	return g == &w->groups[WORKER_NO_GROUP] || w->cfg.threads == 1 || g->running < w->cfg.threads - 1;
+}
+
+/* The group whose turn it is leaves the ring; one that has its threads already keeps its place. NULL: there is none. */
+static struct group *ring_take_locked(struct worker *w)
+{
+	struct group *before = NULL, *g = w->first;
+
+	while (g != NULL && !may_run_locked(w, g)) {
+		before = g;
+		g = g->next;
+	}
+	if (g == NULL)
+		return NULL;
+	*(before != NULL ? &before->next : &w->first) = g->next;
+	if (w->last == g)
+		w->last = before;
+	return g;
+}
+
 /* The next job, or NULL when the lane is stopping and nothing can come any more: a job that still runs may put another one back. */
 static struct job *take_locked(struct worker *w)
 {
+	struct group *g;
 	struct job *job;
 
-	while (w->head == NULL && !(w->is_stopping && w->running == 0))
+	while ((g = ring_take_locked(w)) == NULL && !(w->is_stopping && w->running == 0))
 		pthread_cond_wait(&w->changed, &w->lock);
-	job = w->head;
-	if (job == NULL)
+	if (g == NULL)
 		return NULL;
-	w->head = job->next;
-	if (w->head == NULL)
-		w->tail = NULL;
+	job = g->head;
+	g->head = job->next;
+	if (g->head != NULL)
+		ring_append_locked(w, g);
+	g->running++;
 	w->waiting--;
 	w->running++;
 	job->next = NULL;
 	return job;
+}
+
+static void put_locked(struct worker *w, struct job *job, bool in_front)
+{
+	struct group *g = &w->groups[job->group];
+
+	if (g->head == NULL)
+		ring_append_locked(w, g);
+	if (g->head == NULL || in_front) {
+		job->next = g->head;
+		g->tail = g->head != NULL ? g->tail : job;
+		g->head = job;
+	} else {
+		job->next = NULL;
+		g->tail->next = job;
+		g->tail = job;
+	}
+	w->waiting++;
+	/* One thread is enough: what a job's end lets run as well, the thread that ran it takes itself. */
+	pthread_cond_signal(&w->changed);
 }
 
 static void *thread_main(void *arg)
@@ -69,9 +127,11 @@ static void *thread_main(void *arg)
 		return NULL;
 	pthread_mutex_lock(&w->lock);
 	while ((job = take_locked(w)) != NULL) {
+		struct group *g = &w->groups[job->group]; /* the job is gone when it has run */
 		pthread_mutex_unlock(&w->lock);
 		job->run(job, state);
 		pthread_mutex_lock(&w->lock);
+		g->running--;
 		w->running--;
 		if (w->is_stopping && w->running == 0)
 			pthread_cond_broadcast(&w->changed);
@@ -128,21 +188,14 @@ kms_status worker_submit(struct worker *w, struct job *job)
 {
 	kms_status status = KMS_OK;
 
+	assert(job->group < WORKER_GROUPS);
 	pthread_mutex_lock(&w->lock);
-	if (w->is_stopping) {
+	if (w->is_stopping)
 		status = KMS_E_SHUTDOWN;
-	} else if (w->waiting >= w->cfg.capacity) {
+	else if (w->waiting >= w->cfg.capacity)
 		status = KMS_E_THROTTLED;
-	} else {
-		job->next = NULL;
-		if (w->tail != NULL)
-			w->tail->next = job;
-		else
-			w->head = job;
-		w->tail = job;
-		w->waiting++;
-		pthread_cond_signal(&w->changed);
-	}
+	else
+		put_locked(w, job, false);
 	pthread_mutex_unlock(&w->lock);
 	return status;
 }
@@ -150,12 +203,7 @@ kms_status worker_submit(struct worker *w, struct job *job)
 void worker_resubmit(struct worker *w, struct job *job)
 {
 	pthread_mutex_lock(&w->lock);
-	job->next = w->head;
-	w->head = job;
-	if (w->tail == NULL)
-		w->tail = job;
-	w->waiting++;
-	pthread_cond_signal(&w->changed);
+	put_locked(w, job, true);
 	pthread_mutex_unlock(&w->lock);
 }
 

@@ -1,4 +1,7 @@
-/* server/base/worker.h - a bounded queue with its own threads: one lane of work. Nothing waits in it without an end. */
+/*
+ * server/base/worker.h - a bounded queue with its own threads: one lane of work. Nothing waits in it without an end, and nobody behind a crowd:
+ * jobs come in groups, which take turns.
+ */
 #ifndef HOLDFAST_BASE_WORKER_H
 #define HOLDFAST_BASE_WORKER_H
 
@@ -7,9 +10,15 @@
 
 #include "server/base/err.h"
 
+#define WORKER_NO_GROUP 0
+#define WORKER_GROUPS 1024
+
 /* Embedded in what is queued; belongs to the lane from submit until run() is called. */
 struct job {
 	struct job *next;
+	/* 0..WORKER_GROUPS - 1. The jobs of a group run in their order; after each, it is the next group's turn. Where a lane has several threads, a
+	 * group never has the last one, so that slow jobs of one do not hold up all others; WORKER_NO_GROUP takes turns, but may have them all. */
+	unsigned group;
 	void (*run)(struct job *job, void *thread_state); /* on a thread of the lane */
 };
 
@@ -29,7 +38,8 @@ struct worker;
 KMS_MUST_CHECK kms_status worker_start(const struct worker_config *cfg, struct worker **ret_worker, struct kms_err *err);
 /** Queue a job. @return KMS_OK | KMS_E_THROTTLED (the queue is full) | KMS_E_SHUTDOWN */
 KMS_MUST_CHECK kms_status worker_submit(struct worker *w, struct job *job);
-/** Put a job that was admitted before back in front, whatever the queue's length (a fence that failed). Works until worker_stop() returns. */
+/** Put a job that was admitted before back in front of its group, whatever the queue's length (a fence that failed). Works until worker_stop()
+ *  returns. */
 void worker_resubmit(struct worker *w, struct job *job);
 /** Jobs waiting now. */
 size_t worker_waiting(struct worker *w);

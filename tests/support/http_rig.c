@@ -35,6 +35,7 @@ static void rig_admit(void *arg, struct http_request *req, struct http_admission
 	atomic_fetch_add(&rig->admits, 1);
 	req->app = malloc(1); /* a leak checker sees it when end() is forgotten */
 	ret_admission->body_max = atomic_load(&rig->body_max);
+	ret_admission->drops_body = atomic_load(&rig->drops_body);
 }
 
 static void rig_serve(void *arg, struct http_request *req)

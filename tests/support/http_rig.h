@@ -23,6 +23,7 @@ struct rig {
 	char cert[96], key[96], socket[96];
 	struct http_config cfg;
 	atomic_size_t body_max;
+	atomic_bool drops_body;
 	atomic_uint admits, ends, refusals;
 	atomic_int last_refusal; /* kms_status */
 	atomic_uint peer_uid;    /* of the newest request */

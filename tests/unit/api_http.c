@@ -301,6 +301,22 @@ static void a_body_over_the_limit_gets_413_and_an_end(void **state)
 	assert_true(rig_wait_ended(rig, KMS_ARRAY_LEN(JUST) + KMS_ARRAY_LEN(OVER)));
 }
 
+static void the_body_of_what_is_refused_anyway_is_read_but_not_kept(void **state)
+{
+	struct rig *rig = *state;
+	struct raw_client *c = client(rig);
+	atomic_store(&rig->drops_body, true);
+	assert_int_equal(raw_ask(c, POST_NOW "Content-Length: 8\r\n\r\n12345678", &answer_), 200);
+	assert_string_equal(answer_.body, "POST /now? 0 0");
+	assert_int_equal(raw_ask(c, POST_NOW "Transfer-Encoding: chunked\r\n\r\n4\r\n1234\r\n0\r\n\r\n", &answer_), 200);
+	assert_string_equal(answer_.body, "POST /now? 0 0");
+	/* The connection goes on with the next request. */
+	atomic_store(&rig->drops_body, false);
+	assert_int_equal(raw_ask(c, POST_NOW "Content-Length: 1\r\n\r\na", &answer_), 200);
+	assert_string_equal(answer_.body, "POST /now? 1 97");
+	raw_close(c);
+}
+
 static void an_endless_body_is_cut_off(void **state)
 {
 	static char chunk[16 + 65536];
@@ -524,6 +540,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(request_targets_are_limited_to_2048_bytes, start, stop),
 		cmocka_unit_test_setup_teardown(headers_are_limited_in_number_and_size, start, stop),
 		cmocka_unit_test_setup_teardown(a_body_over_the_limit_gets_413_and_an_end, start, stop),
+		cmocka_unit_test_setup_teardown(the_body_of_what_is_refused_anyway_is_read_but_not_kept, start, stop),
 		cmocka_unit_test_setup_teardown(an_endless_body_is_cut_off, start, stop),
 		cmocka_unit_test_setup_teardown(bodies_up_to_the_limit_arrive_whole, start, stop),
 		cmocka_unit_test_setup_teardown(a_client_that_expects_100_gets_it, start, stop),

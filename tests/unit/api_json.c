@@ -285,6 +285,102 @@ static void depth_and_number_of_members_are_bounded(void **state)
 	refuses(&KEY_CREATE_SCHEMA, text, "members");
 }
 
+/* What the parser takes from the allocator while it reads a document. */
+static struct {
+	json_malloc_t take;
+	size_t blocks;
+} COUNTED;
+
+static void *counting_malloc(size_t size)
+{
+	COUNTED.blocks++;
+	return COUNTED.take(size);
+}
+
+#define BLOCKS_MAX (16 * JSON_MEMBERS_MAX)
+
+static void a_document_of_too_many_or_too_deep_members_is_refused_before_it_is_built(void **state)
+{
+	static const struct {
+		const char *head, *unit, *tail;
+	} LARGE[] = {
+		{ "{\"x\":[", "{},", "{}]}" },       { "{\"x\":[", "[],", "[]]}" },  { "{\"x\":[", "0,", "0]}" }, { "{\"x\":", "[", "" },
+		{ "{\"x\":", "{\"a\":", "" },       { "{\"\\\"\":[", "0,", "0]}" }, { "", "[],", "" },           { "{\"x\":[", "\"]}\",", "0]}" },
+		{ "{\"x\":[", "[ \n[\t{ } ]],", "0]}" },
+	};
+	const size_t cap = (size_t)2 << 20;
+	char *text = malloc(cap);
+	json_free_t give = NULL;
+	union request_body body;
+	struct kms_err err;
+
+	(void)state;
+	assert_non_null(text);
+	json_get_alloc_funcs(&COUNTED.take, &give);
+	json_set_alloc_funcs(counting_malloc, give);
+	for (size_t i = 0; i < KMS_ARRAY_LEN(LARGE); i++) {
+		size_t unit = strlen(LARGE[i].unit), len = strlen(LARGE[i].head);
+
+		memcpy(text, LARGE[i].head, len);
+		for (; len + unit + strlen(LARGE[i].tail) < cap; len += unit)
+			memcpy(text + len, LARGE[i].unit, unit);
+		memcpy(text + len, LARGE[i].tail, strlen(LARGE[i].tail));
+		len += strlen(LARGE[i].tail);
+		COUNTED.blocks = 0;
+		memset(&err, 0, sizeof(err));
+		assert_int_equal(json_read(&KEY_RESTORE_SCHEMA, (const uint8_t *)text, len, &body, &err), KMS_E_INVALID);
+		if (COUNTED.blocks > BLOCKS_MAX)
+			fail_msg("%s%s: %zu blocks", LARGE[i].head, LARGE[i].unit, COUNTED.blocks);
+	}
+	json_set_alloc_funcs(COUNTED.take, give);
+	free(text);
+}
+
+static void what_stands_in_strings_is_not_counted(void **state)
+{
+	char text[4 * JSON_MEMBERS_MAX + 64];
+	size_t len = (size_t)snprintf(text, sizeof(text), "{\"kty\":\"RSA\",\"x\":\"\\\\\\\"");
+	union request_body body;
+	struct kms_err err;
+
+	(void)state;
+	for (int i = 0; i < JSON_MEMBERS_MAX; i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, ",[{:");
+	(void)snprintf(text + len, sizeof(text) - len, "\"}");
+	assert_int_equal(read_text(&KEY_CREATE_SCHEMA, text, &body, &err), KMS_OK);
+	json_clear(&KEY_CREATE_SCHEMA, &body);
+}
+
+/* {"kty":"RSA","x":[unit,unit,...]}: two members and those of x. */
+static kms_status read_with_units(const char *unit, size_t count)
+{
+	char text[JSON_MEMBERS_MAX * 8 + 64];
+	size_t len = (size_t)snprintf(text, sizeof(text), "{\"kty\":\"RSA\",\"x\":[");
+	union request_body body;
+	struct kms_err err;
+	kms_status status = KMS_OK;
+
+	for (size_t i = 0; i < count; i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s", i > 0 ? "," : "", unit);
+	(void)snprintf(text + len, sizeof(text) - len, "]}");
+	status = read_text(&KEY_CREATE_SCHEMA, text, &body, &err);
+	if (status == KMS_OK)
+		json_clear(&KEY_CREATE_SCHEMA, &body);
+	return status;
+}
+
+static void exactly_as_many_members_as_said_are_read(void **state)
+{
+	(void)state;
+	assert_int_equal(read_with_units("0", 0), KMS_OK);
+	assert_int_equal(read_with_units("0", JSON_MEMBERS_MAX - 2), KMS_OK);
+	assert_int_equal(read_with_units("0", JSON_MEMBERS_MAX - 1), KMS_E_INVALID);
+	assert_int_equal(read_with_units("{ }", JSON_MEMBERS_MAX - 2), KMS_OK);
+	assert_int_equal(read_with_units("{ }", JSON_MEMBERS_MAX - 1), KMS_E_INVALID);
+	assert_int_equal(read_with_units("[0]", JSON_MEMBERS_MAX / 2 - 1), KMS_OK);
+	assert_int_equal(read_with_units("[0]", JSON_MEMBERS_MAX / 2), KMS_E_INVALID);
+}
+
 static void tags_are_bounded_in_number_and_length(void **state)
 {
 	char text[8192], long_text[JSON_TAG_TEXT_MAX + 2];
@@ -352,6 +448,9 @@ int main(void)
 		cmocka_unit_test(lifetime_actions_are_a_short_list_of_objects),
 		cmocka_unit_test(documents_that_are_not_one_plain_object_are_refused),
 		cmocka_unit_test(depth_and_number_of_members_are_bounded),
+		cmocka_unit_test(a_document_of_too_many_or_too_deep_members_is_refused_before_it_is_built),
+		cmocka_unit_test(what_stands_in_strings_is_not_counted),
+		cmocka_unit_test(exactly_as_many_members_as_said_are_read),
 		cmocka_unit_test(tags_are_bounded_in_number_and_length),
 		cmocka_unit_test(an_object_of_any_size_is_written_whole),
 	};

@@ -19,6 +19,8 @@ struct scene {
 	pthread_cond_t changed;
 	bool is_open;
 	int at_gate;
+	int arrived; /* at the gate so far */
+	int arrivals[ORDER_MAX];
 	int order[ORDER_MAX];
 	int ran;
 	int starts, stops, fail_start;
@@ -71,6 +73,9 @@ static void run_numbered(struct job *job, void *thread_state)
 
 	pthread_mutex_lock(&s->lock);
 	s->at_gate++;
+	if (s->arrived < ORDER_MAX)
+		s->arrivals[s->arrived] = n->number;
+	s->arrived++;
 	pthread_cond_broadcast(&s->changed);
 	while (!s->is_open)
 		pthread_cond_wait(&s->changed, &s->lock);
@@ -165,6 +170,112 @@ static void a_full_queue_refuses_but_takes_back_what_was_admitted(void **state)
 	clear(&s);
 }
 
+static void submit_in_group(struct scene *s, struct numbered *n, unsigned group, int number)
+{
+	*n = (struct numbered){ .job = { .run = run_numbered, .group = group }, .scene = s, .number = number };
+	assert_int_equal(worker_submit(s->worker, &n->job), KMS_OK);
+}
+
+static void groups_take_turns_however_much_one_of_them_has_queued(void **state)
+{
+	static const unsigned GROUPS[] = { 7, 7, 7, 7, 9, 9, 3, WORKER_NO_GROUP };
+	/* The first runs when the others come; then one of each in turn. */
+	static const int ORDER[] = { 0, 1, 4, 6, 7, 2, 5, 3 };
+	struct numbered jobs[KMS_ARRAY_LEN(GROUPS)];
+	struct scene s;
+	(void)state;
+	setup(&s, false);
+	start(&s, 1, KMS_ARRAY_LEN(GROUPS));
+	for (size_t i = 0; i < KMS_ARRAY_LEN(GROUPS); i++) {
+		submit_in_group(&s, &jobs[i], GROUPS[i], (int)i);
+		wait_at_gate(&s, 1);
+	}
+	open_gate(&s);
+	worker_stop(s.worker);
+	assert_int_equal(s.ran, KMS_ARRAY_LEN(GROUPS));
+	for (size_t i = 0; i < KMS_ARRAY_LEN(ORDER); i++)
+		assert_int_equal(s.order[i], ORDER[i]);
+	clear(&s);
+}
+
+static void a_resubmitted_job_goes_first_in_its_group_and_waits_for_its_turn(void **state)
+{
+	static const int ORDER[] = { 0, 2, 3, 1 };
+	struct numbered jobs[4];
+	struct scene s;
+	(void)state;
+	setup(&s, false);
+	start(&s, 1, 8);
+	submit_in_group(&s, &jobs[0], 1, 0);
+	wait_at_gate(&s, 1);
+	submit_in_group(&s, &jobs[2], 2, 2);
+	submit_in_group(&s, &jobs[1], 1, 1);
+	jobs[3] = (struct numbered){ .job = { .run = run_numbered, .group = 1 }, .scene = &s, .number = 3 };
+	worker_resubmit(s.worker, &jobs[3].job);
+	open_gate(&s);
+	worker_stop(s.worker);
+	for (size_t i = 0; i < KMS_ARRAY_LEN(ORDER); i++)
+		assert_int_equal(s.order[i], ORDER[i]);
+	clear(&s);
+}
+
+static void no_group_has_the_last_of_several_threads(void **state)
+{
+	struct numbered jobs[8];
+	struct scene s;
+	(void)state;
+	for (unsigned threads = 2; threads <= 4; threads++) {
+		setup(&s, false);
+		start(&s, threads, KMS_ARRAY_LEN(jobs));
+		for (int i = 0; i < 6; i++)
+			submit_in_group(&s, &jobs[i], 5, i);
+		wait_at_gate(&s, (int)threads - 1);
+		submit_in_group(&s, &jobs[6], 6, 6);
+		wait_at_gate(&s, (int)threads);
+		assert_int_equal(s.arrivals[threads - 1], 6);
+		submit_in_group(&s, &jobs[7], 6, 7);
+		assert_int_equal(worker_waiting(s.worker), 8 - threads);
+		open_gate(&s);
+		worker_stop(s.worker);
+		assert_int_equal(s.ran, 8);
+		clear(&s);
+	}
+}
+
+static void jobs_of_no_group_may_have_all_threads(void **state)
+{
+	struct numbered jobs[3];
+	struct scene s;
+	(void)state;
+	setup(&s, false);
+	start(&s, 3, 3);
+	for (int i = 0; i < 3; i++)
+		submit_in_group(&s, &jobs[i], WORKER_NO_GROUP, i);
+	wait_at_gate(&s, 3);
+	open_gate(&s);
+	worker_stop(s.worker);
+	clear(&s);
+}
+
+static void the_bound_is_that_of_all_groups_together(void **state)
+{
+	struct numbered jobs[4];
+	struct scene s;
+	(void)state;
+	setup(&s, false);
+	start(&s, 1, 2);
+	submit_in_group(&s, &jobs[0], 1, 0);
+	wait_at_gate(&s, 1);
+	submit_in_group(&s, &jobs[1], 1, 1);
+	submit_in_group(&s, &jobs[2], 2, 2);
+	jobs[3] = (struct numbered){ .job = { .run = run_numbered, .group = 3 }, .scene = &s };
+	assert_int_equal(worker_submit(s.worker, &jobs[3].job), KMS_E_THROTTLED);
+	open_gate(&s);
+	worker_stop(s.worker);
+	assert_int_equal(s.ran, 3);
+	clear(&s);
+}
+
 static void stopping_runs_what_is_queued_and_what_comes_back(void **state)
 {
 	struct scene s;
@@ -174,7 +285,7 @@ static void stopping_runs_what_is_queued_and_what_comes_back(void **state)
 	setup(&s, true);
 	w = start(&s, 4, 64);
 	for (int i = 0; i < 64; i++) {
-		jobs[i] = (struct numbered){ .job = { .run = run_numbered }, .scene = &s, .number = i, .again = 3 };
+		jobs[i] = (struct numbered){ .job = { .run = run_numbered, .group = (unsigned)i % 3 }, .scene = &s, .number = i, .again = 3 };
 		assert_int_equal(worker_submit(w, &jobs[i].job), KMS_OK);
 	}
 	worker_stop(w);
@@ -234,7 +345,7 @@ static void many_threads_submit_and_each_accepted_job_runs_once(void **state)
 	for (int t = 0; t < 4; t++) {
 		subs[t].worker = w;
 		for (int i = 0; i < 200; i++)
-			subs[t].jobs[i] = (struct numbered){ .job = { .run = run_numbered }, .scene = &s };
+			subs[t].jobs[i] = (struct numbered){ .job = { .run = run_numbered, .group = (unsigned)(t + i) % 5 }, .scene = &s };
 		assert_int_equal(pthread_create(&subs[t].thread, NULL, submit_many, &subs[t]), 0);
 	}
 	for (int t = 0; t < 4; t++) {
@@ -252,6 +363,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(jobs_run_in_order_and_a_resubmitted_one_goes_first),
 		cmocka_unit_test(a_full_queue_refuses_but_takes_back_what_was_admitted),
+		cmocka_unit_test(groups_take_turns_however_much_one_of_them_has_queued),
+		cmocka_unit_test(a_resubmitted_job_goes_first_in_its_group_and_waits_for_its_turn),
+		cmocka_unit_test(no_group_has_the_last_of_several_threads),
+		cmocka_unit_test(jobs_of_no_group_may_have_all_threads),
+		cmocka_unit_test(the_bound_is_that_of_all_groups_together),
 		cmocka_unit_test(stopping_runs_what_is_queued_and_what_comes_back),
 		cmocka_unit_test(a_thread_that_cannot_start_stops_the_lane),
 		cmocka_unit_test(many_threads_submit_and_each_accepted_job_runs_once),

@@ -40,7 +40,7 @@ static int check_hardened(void)
 	struct kms_err err = { 0 };
 	struct rlimit core = { .rlim_cur = 1, .rlim_max = 1 };
 	SECRET_AUTO *s = NULL;
-	if (daemon_harden(&err) != KMS_OK)
+	if (daemon_harden(&err) != KMS_OK || daemon_make_heap(2, &err) != KMS_OK)
 		return 1;
 	if (getrlimit(RLIMIT_CORE, &core) != 0 || core.rlim_cur != 0 || core.rlim_max != 0)
 		return 2;
@@ -79,7 +79,30 @@ static int check_unlockable_memory(void)
 		return 1;
 	if (setrlimit(RLIMIT_MEMLOCK, &none) != 0)
 		return 2;
-	return daemon_harden(&err) == KMS_E_NOMEM && strstr(err.detail, "LimitMEMLOCK") != NULL ? 0 : 3;
+	if (daemon_harden(&err) != KMS_OK)
+		return 3;
+	return daemon_make_heap(2, &err) == KMS_E_NOMEM && strstr(err.detail, "LimitMEMLOCK") != NULL ? 0 : 4;
+}
+
+#define MANY_WORKERS 60
+#define LARGE_SECRET 40000 /* takes a block of 64 KiB */
+
+/* As much as the largest values in and out, on all threads at once. */
+static int check_large_heap(void)
+{
+	struct kms_err err = { 0 };
+	if (daemon_harden(&err) != KMS_OK || daemon_make_heap(MANY_WORKERS, &err) != KMS_OK)
+		return 1;
+	for (int i = 0; i < MANY_WORKERS * 4; i++)
+		if (secret_new(LARGE_SECRET) == NULL)
+			return 2;
+	return 0;
+}
+
+static void the_heap_grows_with_the_threads_that_need_it(void **state)
+{
+	(void)state;
+	assert_int_equal(in_child(check_large_heap), 0);
 }
 
 static void a_hardened_process_leaves_no_core_and_has_a_locked_heap(void **state)
@@ -179,6 +202,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_hardened_process_leaves_no_core_and_has_a_locked_heap),
+		cmocka_unit_test(the_heap_grows_with_the_threads_that_need_it),
 		cmocka_unit_test(closed_standard_descriptors_become_dev_null),
 		cmocka_unit_test(memory_that_cannot_be_locked_stops_the_start),
 		cmocka_unit_test(signals_are_taken_by_waiting_and_a_broken_pipe_kills_nobody),
