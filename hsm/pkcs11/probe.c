@@ -300,6 +300,7 @@ static kms_status try_all(struct probe *b, uint32_t *ret_features, struct kms_er
 		KMS_TRY(p11_pool_take(b->p->pool, &session, err));
 		b->s = &session;
 		status = TRIALS[i].attempt(b, &why);
+		b->s = NULL;
 		session.is_broken = true; /* its end destroys the trial's objects */
 		if (status == KMS_OK) {
 			*ret_features |= (uint32_t)TRIALS[i].feature;
