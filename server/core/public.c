@@ -259,7 +259,7 @@ kms_status public_verify(const struct store_version *v, enum key_alg alg, const 
 		return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_SELF, 0, "algorithm %d does not fit the key", (int)alg);
 	if (info->digest_len != 0 && digest_len != info->digest_len)
 		is_valid = false; /* ECDSA would cut it */
-	else if (info->family == FAMILY_RSA)
+	else if (crv == NULL) /* so it is RSA */
 		status = verify_rsa(v, alg, digest, digest_len, signature, signature_len, &is_valid, err);
 	else
 		status = verify_ecdsa(v, crv, digest, digest_len, signature, signature_len, &is_valid, err);
