@@ -95,6 +95,43 @@ describe("the HSM goes away", () => {
 		assert.ok(samples.slice(mark).some((x) => x.status === 200));
 	});
 
+	test("what signs, encrypts, brings keys in and out or attests is 503 too and leaves nothing; verify needs the public half only", async () => {
+		const call = (method, where, body) => d.call(s.vault, s.officer, method, where, body);
+		const ok = (method, where, body) => d.ok(s.vault, s.officer, method, where, body);
+		const [digest, iv] = [randomBytes(32), randomBytes(16)].map((bytes) => bytes.toString("base64url"));
+		for (const [name, kty] of [["ec", "EC"], ["aes", "oct"], ["kept", "oct"]])
+			await ok("POST", `/keys/${name}/create`, { kty });
+		const signature = (await ok("POST", "/keys/ec/sign", { alg: "ES256", value: digest })).value;
+		const sealed = await ok("POST", "/keys/aes/encrypt", { alg: "A256GCM", value: plain });
+		const blob = (await ok("POST", "/keys/kept/backup")).value;
+		await ok("DELETE", "/keys/kept");
+		await d.call(s.vault, s.officer, "DELETE", "/deletedkeys/kept");
+		const unavailables = [
+			["POST", "/keys/ec/sign", { alg: "ES256", value: digest }],
+			["POST", "/keys/aes/encrypt", { alg: "A256GCM", value: plain }],
+			["POST", "/keys/aes/decrypt", { alg: "A256GCM", value: sealed.value, iv: sealed.iv, tag: sealed.tag }],
+			["POST", "/keys/aes/encrypt", { alg: "A256CBC", value: plain, iv }],
+			["PUT", "/keys/brought", { key: { kty: "oct", k: digest } }],
+			["PUT", "/keys/brought", { Hsm: true, key: { kty: "oct", k: digest } }],
+			["POST", "/keys/aes/backup"],
+			["POST", "/keys/restore", { value: blob }],
+			["GET", "/keys/ec/attestation"],
+			["POST", "/rng", { count: 16 }],
+		];
+		fs.renameSync(d.tokenDir, away);
+		await until("the loss is noticed", async () => (await d.health()).status === 503, BACK_MS);
+		for (const [method, where, body] of unavailables)
+			unavailable(await call(method, where, body), "hsm_unavailable");
+		assert.deepEqual(await ok("POST", "/keys/ec/verify", { alg: "ES256", digest, value: signature }), { value: true });
+		fs.renameSync(away, d.tokenDir);
+		await until("ready again", async () => (await d.health()).status === 200, BACK_MS);
+		for (const name of ["brought", "kept"])
+			assert.equal((await call("GET", `/keys/${name}`)).status, 404, `${name}: what was refused was not made`);
+		for (const [method, where, body] of unavailables)
+			await ok(method, where, body);
+		await until("every intent has its outcome", async () => openIntents(await d.entries(0)).length === 0, BACK_MS);
+	});
+
 	test("revoke, disable, role removal and delete work while it is away, and hold when it is back", async () => {
 		const visitor = await d.makePrincipal(s.vault, "visitor", ["crypto-user"]);
 		const token = await d.token(visitor);
