@@ -29,9 +29,12 @@ after(() => d?.destroy());
 
 const call = (client, method, path, body) => d.call(vault, officer, method, path, body, { client });
 
-async function createKey(client, kty) {
+/** Made by the HSM, or brought with its bytes. */
+async function createKey(client, kty, secret) {
 	const name = `k${model.next++}`;
-	const res = await call(client, "POST", `/keys/${name}/create`, { kty, tags: { made: name } });
+	const tags = { made: name };
+	const res = secret ? await call(client, "PUT", `/keys/${name}`, { Hsm: true, key: { kty: "oct", k: secret.toString("base64url") }, tags })
+		: await call(client, "POST", `/keys/${name}/create`, { kty, tags });
 	if (res.status === 200)
 		model.keys.set(name, { kty, versions: [res.json.key.kid.split("/").pop()], wrapped: [], busy: false, isTouched: true });
 	return res;
@@ -46,6 +49,7 @@ function pick() {
 const MOVES = {
 	create: (client) => createKey(client, "oct-HSM"),
 	createWrapped: (client) => createKey(client, "RSA"),
+	createImported: (client) => createKey(client, "oct-HSM", randomBytes(32)),
 	async wrap(client, name, key) {
 		const version = key.versions.at(-1);
 		const res = await call(client, "POST", `/keys/${name}/wrapkey`, { alg: ALG[key.kty], value: plain });
@@ -91,8 +95,25 @@ const MOVES = {
 		}
 		return res;
 	},
+	/** Out of the vault and back, from its backup. */
+	async restore(client, name, key) {
+		if (key.kty !== "RSA")
+			return MOVES.unwrap(client, name, key);
+		const backup = await call(client, "POST", `/keys/${name}/backup`);
+		if (backup.status !== 200)
+			return backup;
+		key.lost = "purge"; // until it is back
+		const gone = await call(client, "DELETE", `/keys/${name}`);
+		const purged = gone.status === 200 ? await call(client, "DELETE", `/deletedkeys/${name}`) : gone;
+		if (purged.status !== 204)
+			return purged;
+		const res = await call(client, "POST", "/keys/restore", { value: backup.json.value });
+		if (res.status === 200)
+			key.lost = undefined; // with all versions, and what was wrapped under them
+		return res;
+	},
 };
-const WEIGHTS = [["create", 8], ["createWrapped", 1], ["wrap", 20], ["unwrap", 20], ["rotate", 4], ["tag", 8], ["purge", 2]];
+const WEIGHTS = [["create", 8], ["createImported", 4], ["createWrapped", 1], ["restore", 6], ["wrap", 20], ["unwrap", 20], ["rotate", 4], ["tag", 8], ["purge", 2]];
 const BAG = WEIGHTS.flatMap(([move, weight]) => Array(weight).fill(move));
 
 async function step(client, i) {
@@ -116,7 +137,8 @@ async function step(client, i) {
 		return res;
 	} catch (err) {
 		// The answer did not come: what became of it is open, so the model stops following this key's latest version, tags and deletion.
-		key.lost = ["wrap", "unwrap"].includes(move) ? undefined : move;
+		if (move !== "restore")
+			key.lost = ["wrap", "unwrap"].includes(move) ? undefined : move;
 		key.busy = false;
 		throw err;
 	}
