@@ -1,9 +1,9 @@
 # Tests and checks. Included by the Makefile.
 
-# Every C test, then the official SDK and the integration tests against a daemon; ends with "N passed, N failed, N skipped".
+# Every C test, then the official SDK, the integration tests and the Cosmos DB client against a daemon; ends with "N passed, N failed, N skipped".
 .PHONY: test
 test: all $(TESTS)
-	@HOLDFAST_BIN=$(BUILD) NODE=$(NODE) scripts/run-tests $(TESTS) -- tests/sdk tests/integration
+	@HOLDFAST_BIN=$(BUILD) NODE=$(NODE) scripts/run-tests $(TESTS) -- tests/sdk tests/integration tests/cosmos
 
 # The C tests alone: what the sanitizers run, and what needs no Node.
 .PHONY: test-c
