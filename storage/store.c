@@ -14,6 +14,13 @@ void store_version_clear(struct store_version *v)
 	*v = (struct store_version){ 0 };
 }
 
+void store_pool_clear(struct store_pool *p)
+{
+	for (size_t i = 0; i < KMS_ARRAY_LEN(p->roots); i++)
+		free(p->roots[i].der);
+	*p = (struct store_pool){ 0 };
+}
+
 void store_event_clear(struct store_event *e)
 {
 	free(e->leaf);
@@ -114,6 +121,37 @@ kms_status store_versions(struct store *s, const uint8_t key_id[STORE_ID_LEN], u
 	return s->ops->versions(s, key_id, after_ordinal, with_tags, ret, page(cap), ret_count, err);
 }
 
+kms_status store_pools(struct store *s, const uint8_t *after_id, struct store_pool *ret, size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->pools(s, after_id, ret, page(cap), ret_count, err);
+}
+
+kms_status store_pool(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_pool *ret, struct kms_err *err)
+{
+	return s->ops->pool(s, id, ret, err);
+}
+
+kms_status store_external(struct store *s, const uint8_t pool_id[STORE_ID_LEN], const char *id, struct store_external *ret,
+                          struct kms_err *err)
+{
+	return fits(id, STORE_EXTERNAL_ID_MAX) ? s->ops->external(s, pool_id, id, ret, err) : absent(err, "external key id");
+}
+
+kms_status store_externals(struct store *s, const uint8_t pool_id[STORE_ID_LEN], const char *after_id, struct store_external *ret,
+                           size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->externals(s, pool_id, after_id, ret, page(cap), ret_count, err);
+}
+
+kms_status store_external_of_key(struct store *s, const uint8_t key_id[STORE_ID_LEN], struct store_external *ret, struct kms_err *err)
+{
+	return s->ops->external_of_key(s, key_id, ret, err);
+}
+
 kms_status store_policy(struct store *s, const uint8_t key_id[STORE_ID_LEN], struct store_policy *ret, struct kms_err *err)
 {
 	return s->ops->policy(s, key_id, ret, err);
@@ -184,6 +222,27 @@ kms_status store_fence_holds(struct store *s, const struct store_fence *fence, b
 	return s->ops->fence(s, fence, ret_holds, err);
 }
 
+/* A pool without subjects or roots could be mistaken for one that accepts every certificate. */
+static bool is_whole(const struct store_pool *p)
+{
+	if (p->subject_count == 0 || p->subject_count > STORE_SUBJECTS_MAX || p->root_count == 0 || p->root_count > STORE_ROOTS_MAX)
+		return false;
+	for (size_t i = 0; i < p->root_count; i++)
+		if (p->roots[i].der == NULL || p->roots[i].der_len == 0 || p->roots[i].der_len > STORE_ROOT_MAX)
+			return false;
+	return true;
+}
+
+/* What would be stored as something else than was meant. */
+static bool is_sound(const struct store_change *c)
+{
+	if (c->kind == STORE_POOL_ADD || c->kind == STORE_POOL_SET)
+		return is_whole(&c->pool);
+	if (c->kind == STORE_EXTERNAL_RETIRE)
+		return c->external.retired_s != STORE_NO_TIME; /* it would stay in use */
+	return true;
+}
+
 kms_status store_apply(struct store *s, const struct store_change *changes, size_t count, uint64_t seq, struct kms_err *err)
 {
 	MUST_WRITE(s, err);
@@ -191,6 +250,9 @@ kms_status store_apply(struct store *s, const struct store_change *changes, size
 		return KMS_OK;
 	if (seq > INT64_MAX)
 		return bug(err, "seq out of range");
+	for (size_t i = 0; i < count; i++)
+		if (!is_sound(&changes[i]))
+			return bug(err, "a pool that is not whole, or an id retired at no time");
 	return s->ops->apply(s, changes, count, seq, err);
 }
 

@@ -22,6 +22,12 @@
 #define STORE_TAGS_MAX (128 * 1024) /* 15 tags of 256 + 256 characters, escaped at the worst */
 #define STORE_LEAF_MAX 8192
 #define STORE_PRINCIPAL_NAME_MAX 64
+#define STORE_EXTERNAL_ID_MAX 64 /* characters of an external key id: [0-9A-Za-z-] (ekm-proxy.md section 4) */
+#define STORE_PREFIX_MAX 64
+#define STORE_SUBJECT_MAX 64 /* characters of a common name (RFC 5280 appendix A.1) */
+#define STORE_SUBJECTS_MAX 8
+#define STORE_ROOTS_MAX 8
+#define STORE_ROOT_MAX 8192 /* bytes of a certificate, DER */
 #define STORE_PAGE_MAX 256
 #define STORE_NO_TIME INT64_MIN
 /* kms_err.native of a KMS_E_STORE after a failed sync (SQLite: SQLITE_IOERR_FSYNC): what the page cache holds is unknown, the process must
@@ -67,6 +73,35 @@ struct store_assignment {
 	uint8_t vault_id[STORE_ID_LEN];
 	uint32_t role; /* core's enum role */
 	int64_t created_s;
+};
+
+/* A Managed HSM pool (ekm-proxy.md): a principal of one vault that is known by its client certificate. Name, vault, state and epoch are its
+ * principal's. Zeroed = empty; release with store_pool_clear(). */
+struct store_pool {
+	uint8_t id[STORE_ID_LEN]; /* its principal's */
+	char prefix[STORE_PREFIX_MAX + 1]; /* path prefix, without slashes at its ends; empty = none */
+	char subjects[STORE_SUBJECTS_MAX][STORE_SUBJECT_MAX + 1]; /* common names, lower case */
+	size_t subject_count;
+	struct store_root {
+		uint8_t *der; /* owned */
+		size_t der_len;
+	} roots[STORE_ROOTS_MAX];
+	size_t root_count;
+	int64_t created_s, updated_s;
+};
+void store_pool_clear(struct store_pool *p);
+#define STORE_POOL_AUTO __attribute__((cleanup(store_pool_clear))) struct store_pool
+
+/* An external key id of a pool: bound once to one key version, for ever; the row outlives key and version, so that it can never be bound anew. */
+struct store_external {
+	uint8_t pool_id[STORE_ID_LEN];
+	char id[STORE_EXTERNAL_ID_MAX + 1]; /* case-sensitive */
+	uint8_t key_id[STORE_ID_LEN], version_id[STORE_ID_LEN];
+	char key_name[STORE_KEY_NAME_MAX + 1];
+	int64_t created_s;
+	int64_t retired_s;   /* STORE_NO_TIME = in use */
+	int64_t last_used_s; /* by a wrap or unwrap that was answered; STORE_NO_TIME = never */
+	uint64_t uses;
 };
 
 struct store_key {
@@ -142,6 +177,14 @@ enum store_change_kind {
 	STORE_INTENT_OPEN,       /* intent (its seq is set to that of this unit's leaf) */
 	STORE_INTENT_CLOSE,      /* intent.seq */
 	STORE_META_PUT,          /* meta */
+	STORE_POOL_ADD,          /* pool, of one subject and one root at least; its principal was added before, in the same unit at the latest;
+	                          * KMS_E_CONFLICT when it exists, or another pool of any vault has one of the subjects */
+	STORE_POOL_SET,          /* pool: id; subjects, roots, updated_s are replaced; raises its principal's epoch; KMS_E_NOTFOUND when there is
+	                          * none, KMS_E_CONFLICT as above */
+	STORE_EXTERNAL_ADD,      /* external: KMS_E_CONFLICT when the pool has ever had this id, unless it is the same version: then it is in use
+	                          * again, with its history */
+	STORE_EXTERNAL_RETIRE,   /* external: pool_id, id, retired_s; KMS_E_NOTFOUND when there is none in use */
+	STORE_EXTERNAL_USED,     /* external: pool_id, id, last_used_s; counts one more use; KMS_E_FENCED when it is not in use (any more) */
 };
 
 /* A two-phase act that has begun: what start-up must settle if it finds it open. */
@@ -186,6 +229,8 @@ struct store_change {
 		struct store_revocation revocation;
 		struct store_encryption encryption;
 		struct store_policy policy;
+		struct store_pool pool; /* borrowed: roots */
+		struct store_external external;
 		struct store_intent intent;
 		struct store_meta meta;
 	};
@@ -228,6 +273,14 @@ struct store_ops {
 	                      struct store_version *ret, struct kms_err *err);
 	kms_status (*versions)(struct store *s, const uint8_t key_id[STORE_ID_LEN], uint64_t after_ordinal, bool with_tags,
 	                       struct store_version *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+	kms_status (*pools)(struct store *s, const uint8_t after_id[STORE_ID_LEN], struct store_pool *ret, size_t cap, size_t *ret_count,
+	                    struct kms_err *err);
+	kms_status (*pool)(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_pool *ret, struct kms_err *err);
+	kms_status (*external)(struct store *s, const uint8_t pool_id[STORE_ID_LEN], const char *id, struct store_external *ret,
+	                       struct kms_err *err);
+	kms_status (*externals)(struct store *s, const uint8_t pool_id[STORE_ID_LEN], const char *after_id, struct store_external *ret, size_t cap,
+	                        size_t *ret_count, struct kms_err *err);
+	kms_status (*external_of_key)(struct store *s, const uint8_t key_id[STORE_ID_LEN], struct store_external *ret, struct kms_err *err);
 	kms_status (*policy)(struct store *s, const uint8_t key_id[STORE_ID_LEN], struct store_policy *ret, struct kms_err *err);
 	kms_status (*objects)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after_obj[STORE_ID_LEN],
 	                      uint8_t (*ret)[STORE_ID_LEN], size_t cap, size_t *ret_count, struct kms_err *err);
@@ -284,6 +337,18 @@ KMS_MUST_CHECK kms_status store_version(struct store *s, const uint8_t key_id[ST
 /** Versions ordered by ordinal, from after_ordinal + 1. The caller clears each. */
 KMS_MUST_CHECK kms_status store_versions(struct store *s, const uint8_t key_id[STORE_ID_LEN], uint64_t after_ordinal, bool with_tags,
                                          struct store_version *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+/** All pools of all vaults, ordered by id; for the table of accepted certificates. The caller clears each. */
+KMS_MUST_CHECK kms_status store_pools(struct store *s, const uint8_t *after_id, struct store_pool *ret, size_t cap, size_t *ret_count,
+                                      struct kms_err *err);
+KMS_MUST_CHECK kms_status store_pool(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_pool *ret, struct kms_err *err);
+/** An external key id of a pool, retired or not; compared byte by byte. */
+KMS_MUST_CHECK kms_status store_external(struct store *s, const uint8_t pool_id[STORE_ID_LEN], const char *id, struct store_external *ret,
+                                         struct kms_err *err);
+KMS_MUST_CHECK kms_status store_externals(struct store *s, const uint8_t pool_id[STORE_ID_LEN], const char *after_id,
+                                          struct store_external *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+/** One external id in use that is bound to a version of this key; KMS_E_NOTFOUND when there is none. */
+KMS_MUST_CHECK kms_status store_external_of_key(struct store *s, const uint8_t key_id[STORE_ID_LEN], struct store_external *ret,
+                                                struct kms_err *err);
 /** A key's rotation policy; KMS_E_NOTFOUND when none was ever set. */
 KMS_MUST_CHECK kms_status store_policy(struct store *s, const uint8_t key_id[STORE_ID_LEN], struct store_policy *ret, struct kms_err *err);
 /** HSM object ids of all RESIDENT versions of a vault (keys deleted or not), ordered by id. */

@@ -12,6 +12,7 @@
 enum sq_id {
 	SQ_VAULT_BY_NAME, SQ_VAULT_BY_ID, SQ_VAULTS, SQ_PRINCIPAL, SQ_PRINCIPALS, SQ_ROLES, SQ_KEY, SQ_KEYS, SQ_KEYS_DELETED, SQ_KEYS_DUE,
 	SQ_VERSION, SQ_VERSION_TAGS, SQ_VERSION_LATEST, SQ_VERSION_LATEST_TAGS, SQ_VERSIONS, SQ_VERSIONS_TAGS, SQ_POLICY,
+	SQ_POOLS, SQ_POOL, SQ_POOL_SUBJECTS, SQ_POOL_ROOTS, SQ_EXTERNAL, SQ_EXTERNALS, SQ_EXTERNAL_OF_KEY,
 	SQ_OBJECTS, SQ_OBJECT_COUNT, SQ_OBJECT_KNOWN, SQ_INTENTS, SQ_META, SQ_EVENT_COUNT, SQ_EVENT, SQ_NODE, SQ_NODE_LEAF,
 	/* From here on: prepared on the writer's connection only. */
 	SQ_BEGIN, SQ_COMMIT, SQ_SAVEPOINT, SQ_RELEASE, SQ_UNDO, SQ_FENCE, SQ_MATERIAL_ADD,
@@ -22,6 +23,8 @@ enum sq_id {
 	SQ_KEY_REVOKE, SQ_KEY_TOUCH_ANY, SQ_KEY_TOUCH_VERSIONS,
 	SQ_KEY_PURGE_MATERIAL, SQ_KEY_PURGE_TAGS, SQ_KEY_PURGE_VERSIONS, SQ_KEY_PURGE_POLICY, SQ_KEY_PURGE,
 	SQ_VERSION_ADD, SQ_VERSION_SET, SQ_VERSION_SET_TAGS, SQ_VERSION_ENCRYPTS, SQ_POLICY_SET,
+	SQ_POOL_ADD, SQ_POOL_SET, SQ_POOL_SUBJECTS_DROP, SQ_POOL_SUBJECT_ADD, SQ_POOL_ROOTS_DROP, SQ_POOL_ROOT_ADD,
+	SQ_EXTERNAL_ADD, SQ_EXTERNAL_RETIRE, SQ_EXTERNAL_USED,
 	SQ_INTENT_OPEN, SQ_INTENT_CLOSE, SQ_META_PUT, SQ_APPEND, SQ_PUT_NODE,
 	SQ_COUNT
 };
@@ -112,6 +115,16 @@ KMS_MUST_CHECK kms_status sq_schema_check(sqlite3 *db, size_t count, struct kms_
 /** fsync the directory of a path, so that a created or removed name is durable. */
 KMS_MUST_CHECK kms_status sq_sync_dir(const char *path, struct kms_err *err);
 
+/** Run a change. @return KMS_OK | KMS_E_FENCED (a row it refers to is gone) | on_taken (a unique value is taken) | KMS_E_CONFLICT (another
+ *          constraint) | KMS_E_STORE */
+KMS_MUST_CHECK kms_status sq_change(struct sq_query *q, kms_status on_taken, struct kms_err *err);
+/** Run a change that must meet a row; on_absent when it does not. */
+KMS_MUST_CHECK kms_status sq_change_row(struct sqlite_store *db, struct sq_query *q, kms_status on_absent, struct kms_err *err);
+/** Run a change on the rows of one id; how many there are does not matter. */
+KMS_MUST_CHECK kms_status sq_change_of(struct sqlite_store *db, enum sq_id statement, const uint8_t id[STORE_ID_LEN], struct kms_err *err);
+/** The same on one row; KMS_E_FENCED when it is gone. */
+KMS_MUST_CHECK kms_status sq_change_one(struct sqlite_store *db, enum sq_id statement, const uint8_t id[STORE_ID_LEN], struct kms_err *err);
+
 /* The verbs, by file. */
 extern const struct store_ops SQ_OPS; /* sqlite.c */
 kms_status sq_vault_by_name(struct store *s, const char *name, struct store_vault *ret, struct kms_err *err);
@@ -131,6 +144,14 @@ kms_status sq_version(struct store *s, const uint8_t key_id[STORE_ID_LEN], const
 kms_status sq_versions(struct store *s, const uint8_t key_id[STORE_ID_LEN], uint64_t after_ordinal, bool with_tags,
                        struct store_version *ret, size_t cap, size_t *ret_count, struct kms_err *err);
 kms_status sq_policy(struct store *s, const uint8_t key_id[STORE_ID_LEN], struct store_policy *ret, struct kms_err *err);
+kms_status sq_pools(struct store *s, const uint8_t after_id[STORE_ID_LEN], struct store_pool *ret, size_t cap, size_t *ret_count,
+                    struct kms_err *err);
+kms_status sq_pool(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_pool *ret, struct kms_err *err);
+kms_status sq_external(struct store *s, const uint8_t pool_id[STORE_ID_LEN], const char *id, struct store_external *ret,
+                       struct kms_err *err);
+kms_status sq_externals(struct store *s, const uint8_t pool_id[STORE_ID_LEN], const char *after_id, struct store_external *ret, size_t cap,
+                        size_t *ret_count, struct kms_err *err);
+kms_status sq_external_of_key(struct store *s, const uint8_t key_id[STORE_ID_LEN], struct store_external *ret, struct kms_err *err);
 kms_status sq_objects(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after_obj[STORE_ID_LEN],
                       uint8_t (*ret)[STORE_ID_LEN], size_t cap, size_t *ret_count, struct kms_err *err);
 kms_status sq_object_count(struct store *s, const uint8_t vault_id[STORE_ID_LEN], size_t *ret_count, struct kms_err *err);
@@ -149,5 +170,12 @@ kms_status sq_put_node(struct store *s, unsigned level, uint64_t position, const
 kms_status sq_commit(struct store *s, struct kms_err *err);
 void sq_rollback(struct store *s);
 kms_status sq_checkpoint(struct store *s, bool truncate, struct kms_err *err);
+
+/* Changes of pools and external ids (pool.c). */
+kms_status sq_pool_add(struct sqlite_store *db, const struct store_pool *p, struct kms_err *err);
+kms_status sq_pool_set(struct sqlite_store *db, const struct store_pool *p, struct kms_err *err);
+kms_status sq_external_add(struct sqlite_store *db, const struct store_external *e, struct kms_err *err);
+kms_status sq_external_retire(struct sqlite_store *db, const struct store_external *e, struct kms_err *err);
+kms_status sq_external_used(struct sqlite_store *db, const struct store_external *e, struct kms_err *err);
 
 #endif

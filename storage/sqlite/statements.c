@@ -7,6 +7,8 @@
 	"v.allows_rsa1_5, m.wrapped, v.canary_hash, v.created_s, v.epoch FROM vault v LEFT JOIN material m ON m.id = v.canary "
 #define PRINCIPAL_SELECT "SELECT id, vault_id, name, pid, secret_hash, secret_expires_s, is_enabled, created_s, epoch FROM principal "
 #define KEY_SELECT "SELECT id, vault_id, name, created_s, deleted_s, purge_s, is_purging, epoch FROM key "
+#define POOL_SELECT "SELECT id, prefix, created_s, updated_s FROM pool "
+#define EXTERNAL_SELECT "SELECT pool_id, id, key_id, version_id, key_name, created_s, retired_s, last_used_s, uses FROM external "
 #define VERSION_COLUMNS                                                                                                            \
 	"SELECT v.id, v.key_id, v.obj, v.ordinal, v.kty, v.crv, v.bits, v.ops, v.is_enabled, v.revoked, v.nbf_s, v.exp_s, "        \
 	"v.created_s, v.updated_s, v.epoch, v.encryptions, v.e, m.n, m.wrapped"
@@ -41,6 +43,13 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	[SQ_VERSIONS_TAGS] = VERSION_COLUMNS ", t.tags" VERSION_FROM VERSION_TAGS VERSION_PAGE,
 	[SQ_POLICY] = "SELECT key_id, rotate_after_create, rotate_before_expiry, notify_before_expiry, expiry_time, created_s, updated_s "
 	              "FROM policy WHERE key_id = ?1",
+	[SQ_POOLS] = POOL_SELECT "WHERE id > ?1 ORDER BY id LIMIT ?2",
+	[SQ_POOL] = POOL_SELECT "WHERE id = ?1",
+	[SQ_POOL_SUBJECTS] = "SELECT name FROM pool_subject WHERE pool_id = ?1 ORDER BY position",
+	[SQ_POOL_ROOTS] = "SELECT der FROM pool_root WHERE pool_id = ?1 ORDER BY position",
+	[SQ_EXTERNAL] = EXTERNAL_SELECT "WHERE pool_id = ?1 AND id = ?2",
+	[SQ_EXTERNALS] = EXTERNAL_SELECT "WHERE pool_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+	[SQ_EXTERNAL_OF_KEY] = EXTERNAL_SELECT "INDEXED BY external_key WHERE key_id = ?1 AND retired_s IS NULL LIMIT 1",
 	[SQ_OBJECTS] = "SELECT v.obj FROM " RESIDENT " AND v.obj > ?2 ORDER BY v.obj LIMIT ?3",
 	[SQ_OBJECT_COUNT] = "SELECT count(*) FROM " RESIDENT,
 	[SQ_OBJECT_KNOWN] = "SELECT EXISTS (SELECT 1 FROM version o JOIN key k ON k.id = o.key_id JOIN vault v ON v.id = k.vault_id "
@@ -109,6 +118,18 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	                  "rotate_after_create = excluded.rotate_after_create, rotate_before_expiry = excluded.rotate_before_expiry, "
 	                  "notify_before_expiry = excluded.notify_before_expiry, expiry_time = excluded.expiry_time, "
 	                  "updated_s = excluded.updated_s",
+	[SQ_POOL_ADD] = "INSERT INTO pool (id, prefix, created_s, updated_s) VALUES (?1, ?2, ?3, ?4)",
+	[SQ_POOL_SET] = "UPDATE pool SET updated_s = ?2 WHERE id = ?1",
+	[SQ_POOL_SUBJECTS_DROP] = "DELETE FROM pool_subject WHERE pool_id = ?1",
+	[SQ_POOL_SUBJECT_ADD] = "INSERT INTO pool_subject (name, pool_id, position) VALUES (?1, ?2, ?3)",
+	[SQ_POOL_ROOTS_DROP] = "DELETE FROM pool_root WHERE pool_id = ?1",
+	[SQ_POOL_ROOT_ADD] = "INSERT INTO pool_root (pool_id, position, der) VALUES (?1, ?2, ?3)",
+	/* An id comes back for the version that it was bound to, with its history; for no other. */
+	[SQ_EXTERNAL_ADD] = "INSERT INTO external (pool_id, id, key_id, version_id, key_name, created_s, retired_s, last_used_s, uses) "
+	                    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, NULL, 0) ON CONFLICT (pool_id, id) DO UPDATE SET retired_s = NULL "
+	                    "WHERE key_id = excluded.key_id AND version_id = excluded.version_id",
+	[SQ_EXTERNAL_RETIRE] = "UPDATE external SET retired_s = ?3 WHERE pool_id = ?1 AND id = ?2 AND retired_s IS NULL",
+	[SQ_EXTERNAL_USED] = "UPDATE external SET last_used_s = ?3, uses = uses + 1 WHERE pool_id = ?1 AND id = ?2 AND retired_s IS NULL",
 	[SQ_INTENT_OPEN] = "INSERT INTO intent (seq, type, vault_id, key_id, obj, key_name) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
 	[SQ_INTENT_CLOSE] = "DELETE FROM intent WHERE seq = ?1",
 	[SQ_META_PUT] = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",

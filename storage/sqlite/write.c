@@ -19,8 +19,7 @@ static kms_status run(struct sqlite_store *db, enum sq_id id, struct kms_err *er
 	return sq_run(&q, err);
 }
 
-/* Run a change. A row it refers to is gone: decide anew. A unique value is taken: on_taken. Any other broken constraint: refuse the unit. */
-static kms_status change(struct sq_query *q, kms_status on_taken, struct kms_err *err)
+kms_status sq_change(struct sq_query *q, kms_status on_taken, struct kms_err *err)
 {
 	if (sq_run(q, NULL) == KMS_OK)
 		return KMS_OK;
@@ -33,30 +32,28 @@ static kms_status change(struct sq_query *q, kms_status on_taken, struct kms_err
 	}
 }
 
-/* Run a change that must meet a row. */
-static kms_status change_row(struct sqlite_store *db, struct sq_query *q, kms_status on_absent, struct kms_err *err)
+kms_status sq_change_row(struct sqlite_store *db, struct sq_query *q, kms_status on_absent, struct kms_err *err)
 {
-	KMS_TRY(change(q, KMS_E_CONFLICT, err));
+	KMS_TRY(sq_change(q, KMS_E_CONFLICT, err));
 	if (sqlite3_changes(db->db) == 0)
 		return kms_fail(err, on_absent, KMS_SRC_SELF, 0, "no row in that state: %.96s", sqlite3_sql(q->st));
 	return KMS_OK;
 }
 
-/* Run a change on the rows of one id; how many there are does not matter. */
-static kms_status change_of(struct sqlite_store *db, enum sq_id statement, const uint8_t id[STORE_ID_LEN], struct kms_err *err)
+kms_status sq_change_of(struct sqlite_store *db, enum sq_id statement, const uint8_t id[STORE_ID_LEN], struct kms_err *err)
 {
 	SQ_QUERY_AUTO q = sq_start(db, statement);
 
 	sq_put_id(&q, id);
-	return change(&q, KMS_E_CONFLICT, err);
+	return sq_change(&q, KMS_E_CONFLICT, err);
 }
 
-static kms_status change_one(struct sqlite_store *db, enum sq_id statement, const uint8_t id[STORE_ID_LEN], struct kms_err *err)
+kms_status sq_change_one(struct sqlite_store *db, enum sq_id statement, const uint8_t id[STORE_ID_LEN], struct kms_err *err)
 {
 	SQ_QUERY_AUTO q = sq_start(db, statement);
 
 	sq_put_id(&q, id);
-	return change_row(db, &q, KMS_E_FENCED, err);
+	return sq_change_row(db, &q, KMS_E_FENCED, err);
 }
 
 /* An all-zero id = none. */
@@ -81,7 +78,7 @@ static kms_status material_add(struct sqlite_store *db, const uint8_t *n, size_t
 		return KMS_OK;
 	sq_put_blob(&q, n, n_len);
 	sq_put_blob(&q, wrapped, wrapped_len);
-	KMS_TRY(change(&q, KMS_E_CONFLICT, err));
+	KMS_TRY(sq_change(&q, KMS_E_CONFLICT, err));
 	*ret_id = sqlite3_last_insert_rowid(db->db);
 	return KMS_OK;
 }
@@ -112,7 +109,7 @@ static kms_status vault_add(struct sqlite_store *db, const struct store_vault *v
 	put_material(&q, canary);
 	sq_put_blob(&q, v->canary_hash, sizeof(v->canary_hash));
 	sq_put_int(&q, v->created_s);
-	return change(&q, KMS_E_FENCED, err);
+	return sq_change(&q, KMS_E_FENCED, err);
 }
 
 static kms_status vault_set_state(struct sqlite_store *db, const struct store_vault *v, struct kms_err *err)
@@ -121,16 +118,16 @@ static kms_status vault_set_state(struct sqlite_store *db, const struct store_va
 
 	sq_put_id(&q, v->id);
 	sq_put_int(&q, v->state);
-	return change_row(db, &q, KMS_E_FENCED, err);
+	return sq_change_row(db, &q, KMS_E_FENCED, err);
 }
 
 static kms_status vault_erase(struct sqlite_store *db, const struct store_vault *v, struct kms_err *err)
 {
-	KMS_TRY(change_of(db, SQ_VAULT_ERASE_MATERIAL, v->id, err));
-	KMS_TRY(change_of(db, SQ_VAULT_ERASE_TAGS, v->id, err));
-	KMS_TRY(change_of(db, SQ_VAULT_ERASE_VERSIONS, v->id, err));
-	KMS_TRY(change_of(db, SQ_VAULT_ERASE_POLICIES, v->id, err));
-	return change_one(db, SQ_VAULT_ERASE_CANARY, v->id, err);
+	KMS_TRY(sq_change_of(db, SQ_VAULT_ERASE_MATERIAL, v->id, err));
+	KMS_TRY(sq_change_of(db, SQ_VAULT_ERASE_TAGS, v->id, err));
+	KMS_TRY(sq_change_of(db, SQ_VAULT_ERASE_VERSIONS, v->id, err));
+	KMS_TRY(sq_change_of(db, SQ_VAULT_ERASE_POLICIES, v->id, err));
+	return sq_change_one(db, SQ_VAULT_ERASE_CANARY, v->id, err);
 }
 
 static kms_status principal_add(struct sqlite_store *db, const struct store_principal *p, struct kms_err *err)
@@ -145,7 +142,7 @@ static kms_status principal_add(struct sqlite_store *db, const struct store_prin
 	sq_put_time(&q, p->secret_expires_s);
 	sq_put_int(&q, p->is_enabled);
 	sq_put_int(&q, p->created_s);
-	return change(&q, KMS_E_CONFLICT, err);
+	return sq_change(&q, KMS_E_CONFLICT, err);
 }
 
 static kms_status principal_set(struct sqlite_store *db, const struct store_principal *p, struct kms_err *err)
@@ -156,7 +153,7 @@ static kms_status principal_set(struct sqlite_store *db, const struct store_prin
 	sq_put_int(&q, p->is_enabled);
 	sq_put_blob(&q, p->secret_hash, sizeof(p->secret_hash));
 	sq_put_time(&q, p->secret_expires_s);
-	return change_row(db, &q, KMS_E_FENCED, err);
+	return sq_change_row(db, &q, KMS_E_FENCED, err);
 }
 
 static kms_status role_add(struct sqlite_store *db, const struct store_assignment *a, struct kms_err *err)
@@ -167,8 +164,8 @@ static kms_status role_add(struct sqlite_store *db, const struct store_assignmen
 	sq_put_id(&q, a->vault_id);
 	sq_put_int(&q, a->role);
 	sq_put_int(&q, a->created_s);
-	KMS_TRY(change(&q, KMS_E_CONFLICT, err));
-	return change_one(db, SQ_PRINCIPAL_TOUCH, a->principal_id, err);
+	KMS_TRY(sq_change(&q, KMS_E_CONFLICT, err));
+	return sq_change_one(db, SQ_PRINCIPAL_TOUCH, a->principal_id, err);
 }
 
 static kms_status role_remove(struct sqlite_store *db, const struct store_assignment *a, struct kms_err *err)
@@ -178,8 +175,8 @@ static kms_status role_remove(struct sqlite_store *db, const struct store_assign
 	sq_put_id(&q, a->principal_id);
 	sq_put_id(&q, a->vault_id);
 	sq_put_int(&q, a->role);
-	KMS_TRY(change_row(db, &q, KMS_E_NOTFOUND, err));
-	return change_one(db, SQ_PRINCIPAL_TOUCH, a->principal_id, err);
+	KMS_TRY(sq_change_row(db, &q, KMS_E_NOTFOUND, err));
+	return sq_change_one(db, SQ_PRINCIPAL_TOUCH, a->principal_id, err);
 }
 
 static kms_status key_add(struct sqlite_store *db, const struct store_key *k, struct kms_err *err)
@@ -190,7 +187,7 @@ static kms_status key_add(struct sqlite_store *db, const struct store_key *k, st
 	sq_put_id(&q, k->vault_id);
 	sq_put_text(&q, k->name);
 	sq_put_int(&q, k->created_s);
-	return change(&q, KMS_E_FENCED, err);
+	return sq_change(&q, KMS_E_FENCED, err);
 }
 
 static kms_status key_delete(struct sqlite_store *db, const struct store_key *k, struct kms_err *err)
@@ -200,9 +197,9 @@ static kms_status key_delete(struct sqlite_store *db, const struct store_key *k,
 	sq_put_id(&q, k->id);
 	sq_put_int(&q, k->deleted_s);
 	sq_put_time(&q, k->purge_s);
-	KMS_TRY(change_row(db, &q, KMS_E_FENCED, err));
+	KMS_TRY(sq_change_row(db, &q, KMS_E_FENCED, err));
 	/* What depends on a version alone (a transfer on its exchange key) must notice too. */
-	return change_of(db, SQ_KEY_TOUCH_VERSIONS, k->id, err);
+	return sq_change_of(db, SQ_KEY_TOUCH_VERSIONS, k->id, err);
 }
 
 /* Deleted keys too: one that was revoked meanwhile must not come back usable. */
@@ -214,17 +211,17 @@ static kms_status key_revoke(struct sqlite_store *db, const struct store_revocat
 	put_id_or_none(&q, r->version_id);
 	sq_put_int(&q, r->reason);
 	sq_put_int(&q, r->updated_s);
-	KMS_TRY(change_row(db, &q, KMS_E_NOTFOUND, err));
-	return change_one(db, SQ_KEY_TOUCH_ANY, r->key_id, err);
+	KMS_TRY(sq_change_row(db, &q, KMS_E_NOTFOUND, err));
+	return sq_change_one(db, SQ_KEY_TOUCH_ANY, r->key_id, err);
 }
 
 static kms_status key_purge(struct sqlite_store *db, const struct store_key *k, struct kms_err *err)
 {
-	KMS_TRY(change_of(db, SQ_KEY_PURGE_MATERIAL, k->id, err));
-	KMS_TRY(change_of(db, SQ_KEY_PURGE_TAGS, k->id, err));
-	KMS_TRY(change_of(db, SQ_KEY_PURGE_VERSIONS, k->id, err));
-	KMS_TRY(change_of(db, SQ_KEY_PURGE_POLICY, k->id, err));
-	return change_one(db, SQ_KEY_PURGE, k->id, err);
+	KMS_TRY(sq_change_of(db, SQ_KEY_PURGE_MATERIAL, k->id, err));
+	KMS_TRY(sq_change_of(db, SQ_KEY_PURGE_TAGS, k->id, err));
+	KMS_TRY(sq_change_of(db, SQ_KEY_PURGE_VERSIONS, k->id, err));
+	KMS_TRY(sq_change_of(db, SQ_KEY_PURGE_POLICY, k->id, err));
+	return sq_change_one(db, SQ_KEY_PURGE, k->id, err);
 }
 
 static kms_status tags_put(struct sqlite_store *db, const struct store_version *v, struct kms_err *err)
@@ -233,7 +230,7 @@ static kms_status tags_put(struct sqlite_store *db, const struct store_version *
 
 	sq_put_id(&q, v->id);
 	sq_put_text(&q, v->tags);
-	return change(&q, KMS_E_CONFLICT, err);
+	return sq_change(&q, KMS_E_CONFLICT, err);
 }
 
 static kms_status version_add(struct sqlite_store *db, const struct store_version *v, struct kms_err *err)
@@ -241,7 +238,7 @@ static kms_status version_add(struct sqlite_store *db, const struct store_versio
 	SQ_QUERY_AUTO q = sq_start(db, SQ_VERSION_ADD);
 	int64_t material;
 
-	KMS_TRY(change_one(db, SQ_KEY_TOUCH, v->key_id, err));
+	KMS_TRY(sq_change_one(db, SQ_KEY_TOUCH, v->key_id, err));
 	KMS_TRY(material_add(db, v->pub, v->pub != NULL ? v->pub_len : 0, v->wrapped, v->wrapped != NULL ? v->wrapped_len : 0, &material, err));
 	sq_put_id(&q, v->id);
 	sq_put_id(&q, v->key_id);
@@ -260,7 +257,7 @@ static kms_status version_add(struct sqlite_store *db, const struct store_versio
 	sq_put_blob(&q, v->e, v->e_len);
 	sq_put_int(&q, v->wrapped == NULL);
 	put_material(&q, material);
-	KMS_TRY(change(&q, KMS_E_FENCED, err));
+	KMS_TRY(sq_change(&q, KMS_E_FENCED, err));
 	return v->tags != NULL ? tags_put(db, v, err) : KMS_OK;
 }
 
@@ -271,7 +268,7 @@ static kms_status version_encrypts(struct sqlite_store *db, const struct store_e
 
 	sq_put_id(&q, n->version_id);
 	sq_put_u64(&q, n->limit < INT64_MAX ? n->limit : INT64_MAX);
-	return change_row(db, &q, KMS_E_FENCED, err);
+	return sq_change_row(db, &q, KMS_E_FENCED, err);
 }
 
 static kms_status version_set(struct sqlite_store *db, const struct store_version *v, bool set_tags, struct kms_err *err)
@@ -285,7 +282,7 @@ static kms_status version_set(struct sqlite_store *db, const struct store_versio
 	sq_put_time(&set, v->nbf_s);
 	sq_put_time(&set, v->exp_s);
 	sq_put_int(&set, v->updated_s);
-	KMS_TRY(change_row(db, &set, KMS_E_FENCED, err));
+	KMS_TRY(sq_change_row(db, &set, KMS_E_FENCED, err));
 	return set_tags ? tags_put(db, v, err) : KMS_OK;
 }
 
@@ -293,7 +290,7 @@ static kms_status policy_set(struct sqlite_store *db, const struct store_policy 
 {
 	SQ_QUERY_AUTO q = sq_start(db, SQ_POLICY_SET);
 
-	KMS_TRY(change_one(db, SQ_KEY_TOUCH, p->key_id, err));
+	KMS_TRY(sq_change_one(db, SQ_KEY_TOUCH, p->key_id, err));
 	sq_put_id(&q, p->key_id);
 	sq_put_text(&q, p->rotate_after_create);
 	sq_put_text(&q, p->rotate_before_expiry);
@@ -301,7 +298,7 @@ static kms_status policy_set(struct sqlite_store *db, const struct store_policy 
 	sq_put_text(&q, p->expiry_time);
 	sq_put_int(&q, p->created_s);
 	sq_put_int(&q, p->updated_s);
-	return change(&q, KMS_E_CONFLICT, err);
+	return sq_change(&q, KMS_E_CONFLICT, err);
 }
 
 static kms_status intent_open(struct sqlite_store *db, const struct store_intent *i, uint64_t seq, struct kms_err *err)
@@ -314,7 +311,7 @@ static kms_status intent_open(struct sqlite_store *db, const struct store_intent
 	sq_put_id(&q, i->key_id);
 	sq_put_id(&q, i->obj);
 	sq_put_text(&q, i->key_name);
-	return change(&q, KMS_E_CONFLICT, err);
+	return sq_change(&q, KMS_E_CONFLICT, err);
 }
 
 static kms_status intent_close(struct sqlite_store *db, const struct store_intent *i, struct kms_err *err)
@@ -322,7 +319,7 @@ static kms_status intent_close(struct sqlite_store *db, const struct store_inten
 	SQ_QUERY_AUTO q = sq_start(db, SQ_INTENT_CLOSE);
 
 	sq_put_u64(&q, i->seq);
-	return change_row(db, &q, KMS_E_FENCED, err);
+	return sq_change_row(db, &q, KMS_E_FENCED, err);
 }
 
 static kms_status meta_put(struct sqlite_store *db, const struct store_meta *m, struct kms_err *err)
@@ -331,7 +328,7 @@ static kms_status meta_put(struct sqlite_store *db, const struct store_meta *m, 
 
 	sq_put_text(&q, m->name);
 	sq_put_blob(&q, m->value, m->value_len);
-	return change(&q, KMS_E_CONFLICT, err);
+	return sq_change(&q, KMS_E_CONFLICT, err);
 }
 
 static kms_status apply_one(struct sqlite_store *db, const struct store_change *c, uint64_t seq, struct kms_err *err)
@@ -350,13 +347,18 @@ static kms_status apply_one(struct sqlite_store *db, const struct store_change *
 	case STORE_POLICY_SET: return policy_set(db, &c->policy, err);
 	case STORE_VERSION_SET: return version_set(db, &c->version, c->set_tags, err);
 	case STORE_KEY_DELETE: return key_delete(db, &c->key, err);
-	case STORE_KEY_RECOVER: return change_one(db, SQ_KEY_RECOVER, c->key.id, err);
-	case STORE_KEY_SET_PURGING: return change_one(db, SQ_KEY_SET_PURGING, c->key.id, err);
+	case STORE_KEY_RECOVER: return sq_change_one(db, SQ_KEY_RECOVER, c->key.id, err);
+	case STORE_KEY_SET_PURGING: return sq_change_one(db, SQ_KEY_SET_PURGING, c->key.id, err);
 	case STORE_KEY_REVOKE: return key_revoke(db, &c->revocation, err);
 	case STORE_KEY_PURGE: return key_purge(db, &c->key, err);
 	case STORE_INTENT_OPEN: return intent_open(db, &c->intent, seq, err);
 	case STORE_INTENT_CLOSE: return intent_close(db, &c->intent, err);
 	case STORE_META_PUT: return meta_put(db, &c->meta, err);
+	case STORE_POOL_ADD: return sq_pool_add(db, &c->pool, err);
+	case STORE_POOL_SET: return sq_pool_set(db, &c->pool, err);
+	case STORE_EXTERNAL_ADD: return sq_external_add(db, &c->external, err);
+	case STORE_EXTERNAL_RETIRE: return sq_external_retire(db, &c->external, err);
+	case STORE_EXTERNAL_USED: return sq_external_used(db, &c->external, err);
 	}
 	return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_SELF, 0, "unknown change %d", (int)c->kind);
 }

@@ -61,6 +61,8 @@ static void an_empty_database_answers_not_found_and_empty_pages(void **state)
 	struct store_key k;
 	struct store_version ver;
 	struct store_policy policy;
+	struct store_pool pool;
+	struct store_external external;
 	struct store_intent i;
 	struct store_meta m;
 	struct store_event e;
@@ -79,6 +81,15 @@ static void an_empty_database_answers_not_found_and_empty_pages(void **state)
 		assert_int_equal(store_version(s, id, id, true, &ver, NULL), KMS_E_NOTFOUND);
 		assert_int_equal(store_version(s, id, NULL, true, &ver, NULL), KMS_E_NOTFOUND);
 		assert_int_equal(store_policy(s, id, &policy, NULL), KMS_E_NOTFOUND);
+		assert_int_equal(store_pool(s, id, &pool, NULL), KMS_E_NOTFOUND);
+		assert_int_equal(store_external(s, id, "none", &external, NULL), KMS_E_NOTFOUND);
+		assert_int_equal(store_external_of_key(s, id, &external, NULL), KMS_E_NOTFOUND);
+		assert_int_equal(store_pools(s, NULL, &pool, 1, &count, NULL), KMS_OK);
+		assert_int_equal(count, 0);
+		count = 99;
+		assert_int_equal(store_externals(s, id, NULL, &external, 1, &count, NULL), KMS_OK);
+		assert_int_equal(count, 0);
+		count = 99;
 		assert_int_equal(store_meta(s, "none", &m, NULL), KMS_E_NOTFOUND);
 		assert_int_equal(store_event(s, 0, &e, NULL), KMS_E_NOTFOUND);
 		assert_int_equal(store_event(s, UINT64_MAX, &e, NULL), KMS_E_NOTFOUND);

@@ -14,7 +14,9 @@
 /* A vault with one principal, key and version; the fence that depends on all four. */
 struct scene {
 	struct store_vault vault;
-	struct store_principal principal;
+	struct store_principal principal; /* a pool, with one external id for the version */
+	struct store_pool pool;
+	struct store_external external;
 	struct store_key key;
 	struct store_version version;
 	struct store_fence fence;
@@ -23,7 +25,7 @@ struct scene {
 static struct scene set_scene(struct store_fixture *f)
 {
 	struct scene s = { .vault = store_fixture_vault(1, "payroll") };
-	struct store_change add[4];
+	struct store_change add[6];
 
 	s.principal = store_fixture_principal(1, &s.vault);
 	s.key = store_fixture_key(1, &s.vault, "master");
@@ -32,6 +34,10 @@ static struct scene set_scene(struct store_fixture *f)
 	add[1] = (struct store_change){ .kind = STORE_PRINCIPAL_ADD, .principal = s.principal };
 	add[2] = (struct store_change){ .kind = STORE_KEY_ADD, .key = s.key };
 	add[3] = (struct store_change){ .kind = STORE_VERSION_ADD, .version = s.version };
+	s.pool = store_fixture_pool(1, &s.principal);
+	s.external = store_fixture_external(1, &s.pool, &s.key, &s.version);
+	add[4] = (struct store_change){ .kind = STORE_POOL_ADD, .pool = s.pool };
+	add[5] = (struct store_change){ .kind = STORE_EXTERNAL_ADD, .external = s.external };
 	assert_int_equal(store_fixture_write(f, add, KMS_ARRAY_LEN(add), NULL), KMS_OK);
 	s.fence = (struct store_fence){ .vault_epoch = 1, .principal_epoch = 1, .key_epoch = 2, .version_epoch = 1 };
 	memcpy(s.fence.vault_id, s.vault.id, STORE_ID_LEN);
@@ -89,6 +95,7 @@ static void a_change_earlier_in_the_same_transaction_breaks_the_fence(void **sta
 		{ .kind = STORE_KEY_DELETE, .key = s.key }, { .kind = STORE_KEY_REVOKE, .revocation = { .reason = 1 } },
 		{ .kind = STORE_ROLE_ADD, .assignment = { .role = 1 } },
 		{ .kind = STORE_POLICY_SET, .policy = store_fixture_policy(1, &s.key) },
+		{ .kind = STORE_POOL_SET, .pool = s.pool },
 	};
 
 	off.is_enabled = false;
@@ -107,15 +114,16 @@ static void a_change_earlier_in_the_same_transaction_breaks_the_fence(void **sta
 	}
 }
 
-static void an_encryption_breaks_no_fence(void **state)
+static void an_encryption_or_a_use_from_outside_breaks_no_fence(void **state)
 {
 	struct store_fixture *f = *state;
 	struct scene s = set_scene(f);
-	struct store_change one = { .kind = STORE_VERSION_ENCRYPTS, .encryption = { .limit = 2 } };
+	struct store_change both[] = { { .kind = STORE_VERSION_ENCRYPTS, .encryption = { .limit = 2 } },
+		                       { .kind = STORE_EXTERNAL_USED, .external = s.external } };
 
-	memcpy(one.encryption.version_id, s.version.id, STORE_ID_LEN);
+	memcpy(both[0].encryption.version_id, s.version.id, STORE_ID_LEN);
 	assert_int_equal(store_begin(f->w, NULL), KMS_OK);
-	assert_int_equal(store_apply(f->w, &one, 1, f->seq, NULL), KMS_OK);
+	assert_int_equal(store_apply(f->w, both, KMS_ARRAY_LEN(both), f->seq, NULL), KMS_OK);
 	assert_true(holds(f, &s.fence));
 	store_rollback(f->w);
 }
@@ -377,7 +385,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(the_fence_holds_only_while_all_four_parts_are_unchanged),
 		T(a_change_earlier_in_the_same_transaction_breaks_the_fence),
-		T(an_encryption_breaks_no_fence),
+		T(an_encryption_or_a_use_from_outside_breaks_no_fence),
 		T(a_unit_that_adds_an_existing_version_is_refused_whole),
 		T(a_refused_unit_leaves_nothing_and_its_neighbours_live),
 		T(a_reader_sees_a_unit_only_after_its_commit_and_then_at_once),

@@ -261,6 +261,12 @@ UNUSED_OP(no_version, struct store *s, const uint8_t key_id[STORE_ID_LEN], const
 UNUSED_OP(no_versions, struct store *s, const uint8_t key_id[STORE_ID_LEN], uint64_t after, bool with_tags, struct store_version *ret, size_t cap,
           size_t *ret_count)
 UNUSED_OP(no_policy, struct store *s, const uint8_t key_id[STORE_ID_LEN], struct store_policy *ret)
+UNUSED_OP(no_pools, struct store *s, const uint8_t after[STORE_ID_LEN], struct store_pool *ret, size_t cap, size_t *ret_count)
+UNUSED_OP(no_pool, struct store *s, const uint8_t id[STORE_ID_LEN], struct store_pool *ret)
+UNUSED_OP(no_external, struct store *s, const uint8_t pool_id[STORE_ID_LEN], const char *id, struct store_external *ret)
+UNUSED_OP(no_externals, struct store *s, const uint8_t pool_id[STORE_ID_LEN], const char *after, struct store_external *ret, size_t cap,
+          size_t *ret_count)
+UNUSED_OP(no_external_of_key, struct store *s, const uint8_t key_id[STORE_ID_LEN], struct store_external *ret)
 UNUSED_OP(no_objects, struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after[STORE_ID_LEN], uint8_t (*ret)[STORE_ID_LEN],
           size_t cap, size_t *ret_count)
 UNUSED_OP(no_object_count, struct store *s, const uint8_t vault_id[STORE_ID_LEN], size_t *ret_count)
@@ -284,6 +290,11 @@ static const struct store_ops MEM_OPS = {
 	.version = no_version,
 	.versions = no_versions,
 	.policy = no_policy,
+	.pools = no_pools,
+	.pool = no_pool,
+	.external = no_external,
+	.externals = no_externals,
+	.external_of_key = no_external_of_key,
 	.objects = no_objects,
 	.object_count = no_object_count,
 	.object_known = no_object_known,

@@ -67,28 +67,39 @@ void store_fixture_reopen(struct store_fixture *f)
 
 /* Ids as store_fixture_id() makes them. */
 #define OLD_ID(n, kind) "x'0000000" #n #kind #kind #kind #kind #kind #kind #kind #kind #kind #kind #kind #kind "'"
-#define OLD_ROWS                                                                                                                     \
+#define OLD_ROWS_1                                                                                                                   \
 	"INSERT INTO vault VALUES (" OLD_ID(1, 56) ", 'payroll', " OLD_ID(1, 44) ", 1, " OLD_ID(1, 52) ", " OLD_ID(1, 50) ", 90, 1, " \
 	"1, NULL, zeroblob(32), 1700000001, 1);"                                                                                     \
+	"INSERT INTO principal VALUES (" OLD_ID(1, 70) ", " OLD_ID(1, 56) ", 'app-1', " OLD_ID(1, 69) ", zeroblob(32), NULL, 1, "  \
+	"1700000001, 2);"                                                                                                            \
 	"INSERT INTO key VALUES (" OLD_ID(1, 6b) ", " OLD_ID(1, 56) ", 'master', 1700000002, NULL, NULL, 0, 3);"                      \
 	"INSERT INTO material VALUES (7, x'6d6d', x'7777');"                                                                         \
 	"INSERT INTO version VALUES (" OLD_ID(1, 76) ", " OLD_ID(1, 6b) ", " OLD_ID(1, 6f) ", 1, 1, 2048, 48, 1, 0, NULL, 1900000000, " \
 	"1700000003, 1700000004, 5, x'010001', 0, 7, '{\"team\":\"blue\"}');"                                                        \
 	"INSERT INTO version VALUES (" OLD_ID(2, 76) ", " OLD_ID(1, 6b) ", " OLD_ID(2, 6f) ", 2, 3, 256, 48, 0, 2, NULL, NULL, "        \
 	"1700000005, 1700000006, 1, x'', 1, NULL, NULL);"
+#define OLD_ROWS_2                                                                                                                     \
+	"INSERT INTO policy VALUES (" OLD_ID(1, 6b) ", 'P90D', '', 'P30D', 'P2Y', 1700000006, 1700000007);"                           \
+	"UPDATE version SET encryptions = 9 WHERE id = " OLD_ID(2, 76) ";"
 
-void store_fixture_make_first_schema(struct store_fixture *f)
+/* What a program of that schema left behind. */
+static const char *const OLD_ROWS[] = { OLD_ROWS_1, OLD_ROWS_2 };
+
+void store_fixture_make_old_schema(struct store_fixture *f, unsigned schema)
 {
 	static const char *const SUFFIXES[] = { "", "-wal", "-shm" };
 	sqlite3 *db = NULL;
 
+	assert(schema >= 1 && schema <= KMS_ARRAY_LEN(OLD_ROWS));
 	close_both(f);
 	for (size_t i = 0; i < KMS_ARRAY_LEN(SUFFIXES); i++)
 		(void)unlink(store_fixture_beside(f, SUFFIXES[i]));
 	assert(sqlite3_open_v2(f->path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) == SQLITE_OK);
 	assert(sq_exec(db, "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL", NULL) == KMS_OK);
-	assert(sq_migrate(db, f->path, SQ_MIGRATIONS, 1, NULL) == KMS_OK);
-	assert(sq_exec(db, OLD_ROWS, NULL) == KMS_OK);
+	for (unsigned n = 1; n <= schema; n++) {
+		assert(sq_migrate(db, f->path, SQ_MIGRATIONS, n, NULL) == KMS_OK);
+		assert(sq_exec(db, OLD_ROWS[n - 1], NULL) == KMS_OK);
+	}
 	assert(sqlite3_close(db) == SQLITE_OK);
 }
 
@@ -179,6 +190,36 @@ struct store_policy store_fixture_policy(unsigned n, const struct store_key *k)
 
 	memcpy(p.key_id, k->id, sizeof(p.key_id));
 	return p;
+}
+
+struct store_pool store_fixture_pool(unsigned n, const struct store_principal *p)
+{
+	static uint8_t old_root[1100], new_root[700];
+	struct store_pool pool = { .prefix = "ekm/one", .subject_count = 2, .root_count = 2, .created_s = 1700000010 + (int64_t)n,
+		                   .updated_s = 1700000011 + (int64_t)n };
+
+	memset(old_root, '0', sizeof(old_root));
+	memset(new_root, '1', sizeof(new_root));
+	memcpy(pool.id, p->id, sizeof(pool.id));
+	/* Not in the order of their names. */
+	(void)snprintf(pool.subjects[0], sizeof(pool.subjects[0]), "pool-%u.managedhsmclient.azure.net", n);
+	(void)snprintf(pool.subjects[1], sizeof(pool.subjects[1]), "also-%u.managedhsmclient.azure.net", n);
+	pool.roots[0] = (struct store_root){ .der = old_root, .der_len = sizeof(old_root) };
+	pool.roots[1] = (struct store_root){ .der = new_root, .der_len = sizeof(new_root) };
+	return pool;
+}
+
+struct store_external store_fixture_external(unsigned n, const struct store_pool *p, const struct store_key *k,
+                                             const struct store_version *v)
+{
+	struct store_external e = { .created_s = 1700000012 + (int64_t)n, .retired_s = STORE_NO_TIME, .last_used_s = STORE_NO_TIME };
+
+	memcpy(e.pool_id, p->id, sizeof(e.pool_id));
+	(void)snprintf(e.id, sizeof(e.id), "ext-%u", n);
+	memcpy(e.key_id, k->id, sizeof(e.key_id));
+	memcpy(e.version_id, v->id, sizeof(e.version_id));
+	memcpy(e.key_name, k->name, sizeof(e.key_name));
+	return e;
 }
 
 kms_status store_fixture_write(struct store_fixture *f, const struct store_change *changes, size_t count, struct kms_err *err)

@@ -15,9 +15,10 @@ struct store_fixture {
 int store_fixture_open(void **state);
 int store_fixture_close(void **state);
 void store_fixture_reopen(struct store_fixture *f);
-/** Put a database of schema 1 in the place of the fixture's, both connections closed: vault 1 "payroll", key 1 "master" of two versions, 1
- *  wrapped with tags and 2 resident without. */
-void store_fixture_make_first_schema(struct store_fixture *f);
+/** Put a database of an older schema in the place of the fixture's, both connections closed: vault 1 "payroll", principal 1 "app-1" of it,
+ *  key 1 "master" of two versions, 1 wrapped with tags and 2 resident without; from schema 2 on also the key's policy (of n = 1) and 9
+ *  encryptions under version 2. */
+void store_fixture_make_old_schema(struct store_fixture *f, unsigned schema);
 /** Path of a file beside the database; static buffer. */
 const char *store_fixture_beside(const struct store_fixture *f, const char *suffix);
 
@@ -31,6 +32,11 @@ struct store_version store_fixture_version(unsigned n, const struct store_key *k
 struct store_event store_fixture_event(uint64_t seq);
 /** Rotate after 90 days; the dates from n. */
 struct store_policy store_fixture_policy(unsigned n, const struct store_key *k);
+/** Two subjects with n in them, two roots that are borrowed from static storage: never store_pool_clear() it. */
+struct store_pool store_fixture_pool(unsigned n, const struct store_principal *p);
+/** In use, never used: "ext-n" for a version of a key. */
+struct store_external store_fixture_external(unsigned n, const struct store_pool *p, const struct store_key *k,
+                                             const struct store_version *v);
 
 /** One transaction with these changes and one leaf; the status of apply, or of what failed. Rolled back unless KMS_OK. */
 kms_status store_fixture_write(struct store_fixture *f, const struct store_change *changes, size_t count, struct kms_err *err);

@@ -216,6 +216,92 @@ static void damage_in_a_row_is_an_error_and_not_an_absence(void **state)
 	assert_int_equal(store_vault_by_id(f->r, v.id, &got, NULL), KMS_E_STORE);
 }
 
+#define UNCHECKED "PRAGMA ignore_check_constraints = ON; "
+#define SEVEN "FROM pool p, json_each('[1,2,3,4,5,6,7]')"
+
+/* Nothing of it, too little, too long, too many. */
+static void a_damaged_pool_is_an_error_and_neither_an_absence_nor_in_part(void **state)
+{
+	struct store_fixture *f = *state;
+	static const char *const DAMAGES[] = {
+		UNCHECKED "DELETE FROM pool_root",
+		UNCHECKED "DELETE FROM pool_subject",
+		UNCHECKED "UPDATE pool_root SET der = x'' WHERE position = 1",
+		UNCHECKED "UPDATE pool_root SET der = zeroblob(8193) WHERE position = 0",
+		UNCHECKED "UPDATE pool_subject SET name = name || name || name WHERE position = 0",
+		UNCHECKED "INSERT INTO pool_root (pool_id, position, der) SELECT p.id, 10 + value, x'30' " SEVEN,
+		UNCHECKED "INSERT INTO pool_subject (pool_id, position, name) SELECT p.id, 10 + value, value " SEVEN,
+	};
+	struct store_vault v = store_fixture_vault(1, "payroll");
+	struct store_principal p = store_fixture_principal(1, &v);
+	struct store_change add[] = { { .kind = STORE_PRINCIPAL_ADD, .principal = p },
+		                      { .kind = STORE_POOL_ADD, .pool = store_fixture_pool(1, &p) } };
+	struct store_change mend = { .kind = STORE_POOL_SET, .pool = add[1].pool };
+
+	assert_int_equal(store_fixture_write(f, add, KMS_ARRAY_LEN(add), NULL), KMS_OK);
+	for (size_t i = 0; i < KMS_ARRAY_LEN(DAMAGES); i++) {
+		struct store_pool got = { 0 }, page[2] = { 0 };
+		size_t count = 99;
+		shut(f);
+		raw(f->path, DAMAGES[i]);
+		store_fixture_reopen(f);
+		if (store_pool(f->r, p.id, &got, NULL) != KMS_E_STORE)
+			fail_msg("read in spite of: %s", DAMAGES[i]);
+		assert_null(got.roots[0].der);
+		assert_int_equal(store_pools(f->r, NULL, page, 2, &count, NULL), KMS_E_STORE);
+		assert_null(page[0].roots[0].der);
+		assert_int_equal(count, 99);
+		assert_int_equal(store_fixture_one(f, mend), KMS_OK);
+		assert_int_equal(store_pool(f->r, p.id, &got, NULL), KMS_OK);
+		store_pool_clear(&got);
+	}
+}
+
+/* What the writer does just before a reader's next statement on the roots. */
+struct meanwhile {
+	struct store_fixture *f;
+	struct store_change change;
+	int times;
+};
+
+static int write_meanwhile(unsigned event, void *context, void *statement, void *text)
+{
+	struct meanwhile *m = context;
+
+	(void)event;
+	(void)text;
+	if (strstr(sqlite3_sql(statement), "FROM pool_root") != NULL && m->times++ == 0)
+		assert_int_equal(store_fixture_one(m->f, m->change), KMS_OK);
+	return 0;
+}
+
+/* New subjects with old roots would let in a certificate that was never accepted. */
+static void a_pool_is_read_as_of_one_moment(void **state)
+{
+	struct store_fixture *f = *state;
+	struct store_vault v = store_fixture_vault(1, "payroll");
+	struct store_principal p = store_fixture_principal(1, &v);
+	struct store_change add[] = { { .kind = STORE_PRINCIPAL_ADD, .principal = p },
+		                      { .kind = STORE_POOL_ADD, .pool = store_fixture_pool(1, &p) } };
+	struct meanwhile m = { .f = f, .change = { .kind = STORE_POOL_SET, .pool = store_fixture_pool(2, &p) } };
+	size_t count;
+
+	m.change.pool.root_count = 1;
+	assert_int_equal(store_fixture_write(f, add, KMS_ARRAY_LEN(add), NULL), KMS_OK);
+	assert_int_equal(sqlite3_trace_v2(sq_of(f->r)->db, SQLITE_TRACE_STMT, write_meanwhile, &m), SQLITE_OK);
+	for (int as_list = 0; as_list < 2; as_list++) {
+		struct store_pool got = { 0 };
+		m.times = 0;
+		assert_int_equal(as_list ? store_pools(f->r, NULL, &got, 1, &count, NULL) : store_pool(f->r, p.id, &got, NULL), KMS_OK);
+		assert_int_equal(m.times, 1);
+		/* As it was before, both times: the second finds what the first wrote, and replaces it. */
+		assert_string_equal(got.subjects[0], as_list ? m.change.pool.subjects[0] : add[1].pool.subjects[0]);
+		assert_int_equal(got.root_count, as_list ? 1 : 2);
+		store_pool_clear(&got);
+		m.change.pool.root_count = 2;
+	}
+}
+
 /* ---- migrations: the machinery with a list of its own, then the shipped list ---- */
 
 static const struct sq_migration STEPS[] = {
@@ -310,6 +396,63 @@ static void the_copy_is_erased_after_success_and_kept_after_failure(void **state
 	}
 }
 
+/* What all old schemas have in common is there, and old rows take part in what is new. */
+static void assert_old_rows(struct store_fixture *f, unsigned schema)
+{
+	struct store_vault v = store_fixture_vault(1, "payroll");
+	struct store_principal p = store_fixture_principal(1, &v), got;
+	struct store_key k = store_fixture_key(1, &v, "master");
+	struct store_version first = store_fixture_version(1, &k), second = store_fixture_version(2, &k);
+	struct store_policy want = store_fixture_policy(1, &k), policy = { 0 };
+	struct store_pool pool = store_fixture_pool(1, &p);
+	struct store_external e = store_fixture_external(1, &pool, &k, &first), got_e;
+	struct store_change add[] = { { .kind = STORE_POOL_ADD, .pool = pool }, { .kind = STORE_EXTERNAL_ADD, .external = e },
+		                      { .kind = STORE_EXTERNAL_USED, .external = e } };
+	STORE_VERSION_AUTO one = { 0 };
+	STORE_VERSION_AUTO two = { 0 };
+	STORE_POOL_AUTO got_pool = { 0 };
+
+	assert_int_equal(store_version(f->r, k.id, first.id, true, &one, NULL), KMS_OK);
+	assert_string_equal(one.tags, first.tags);
+	assert_int_equal(one.wrapped_len, 2);
+	assert_int_equal(one.encryptions, 0);
+	assert_int_equal(store_version(f->r, k.id, second.id, true, &two, NULL), KMS_OK);
+	assert_null(two.tags);
+	assert_int_equal(two.encryptions, schema >= 2 ? 9 : 0);
+	assert_int_equal(store_policy(f->r, k.id, &policy, NULL), schema >= 2 ? KMS_OK : KMS_E_NOTFOUND);
+	if (schema >= 2)
+		assert_memory_equal(&policy, &want, sizeof(want));
+
+	assert_int_equal(store_pool(f->r, p.id, &got_pool, NULL), KMS_E_NOTFOUND);
+	assert_int_equal(store_external_of_key(f->r, k.id, &got_e, NULL), KMS_E_NOTFOUND);
+	assert_int_equal(store_fixture_write(f, add, KMS_ARRAY_LEN(add), NULL), KMS_OK);
+	assert_int_equal(store_pool(f->r, p.id, &got_pool, NULL), KMS_OK);
+	assert_int_equal(store_external_of_key(f->r, k.id, &got_e, NULL), KMS_OK);
+	assert_int_equal(got_e.uses, 1);
+	assert_int_equal(store_fixture_one(f, (struct store_change){ .kind = STORE_POOL_SET, .pool = pool }), KMS_OK);
+	assert_int_equal(store_principal(f->r, p.id, &got, NULL), KMS_OK);
+	assert_string_equal(got.name, p.name);
+	assert_int_equal(got.epoch, 3);
+}
+
+static void rows_of_every_past_schema_come_through_the_migration(void **state)
+{
+	struct store_fixture *f = *state;
+
+	for (unsigned schema = 1; schema < SQ_MIGRATION_COUNT; schema++) {
+		char text[64];
+		store_fixture_make_old_schema(f, schema);
+		f->seq = 0;
+		(void)snprintf(text, sizeof(text), "schema %u", schema);
+		assert_refused(f, STORE_READ, text);
+		store_fixture_reopen(f);
+		assert_int_equal(access(store_fixture_beside(f, ".before-migration"), F_OK), -1);
+		assert_old_rows(f, schema);
+		assert_int_equal(sq_ask(sq_of(f->w)->db, "PRAGMA integrity_check", text, sizeof(text), NULL), KMS_OK);
+		assert_string_equal(text, "ok");
+	}
+}
+
 static void rows_of_the_first_schema_come_through_the_migration(void **state)
 {
 	struct store_fixture *f = *state;
@@ -322,7 +465,7 @@ static void rows_of_the_first_schema_come_through_the_migration(void **state)
 	STORE_VERSION_AUTO two = { 0 };
 	char text[64];
 
-	store_fixture_make_first_schema(f);
+	store_fixture_make_old_schema(f, 1);
 	assert_refused(f, STORE_READ, "schema 1");
 	store_fixture_reopen(f);
 	assert_int_equal(access(store_fixture_beside(f, ".before-migration"), F_OK), -1);
@@ -415,9 +558,12 @@ int main(void)
 		T(a_reader_that_closes_last_leaves_the_wal_to_the_writer),
 		T(a_truncating_checkpoint_empties_the_wal),
 		T(damage_in_a_row_is_an_error_and_not_an_absence),
+		T(a_damaged_pool_is_an_error_and_neither_an_absence_nor_in_part),
+		T(a_pool_is_read_as_of_one_moment),
 		T(a_migrated_schema_equals_a_fresh_one_from_every_past_version),
 		T(the_copy_is_erased_after_success_and_kept_after_failure),
 		T(rows_of_the_first_schema_come_through_the_migration),
+		T(rows_of_every_past_schema_come_through_the_migration),
 		T(the_shipped_schema_has_the_promised_shape),
 		T(no_statement_scans_or_sorts_a_table),
 	};
