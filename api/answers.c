@@ -83,6 +83,17 @@ static const struct json_field READY[] = { TEXT("status"), TEXT("hsm"), TEXT("st
 static const struct json_field DOCUMENT[] = { TEXT("openapi"), OBJECT("info", KV_NOTHING), LIST("servers", KV_NOTHING), OBJECT("paths", KV_NOTHING),
 	                                      OBJECT("components", KV_NOTHING), END };
 
+static const struct json_field EKM_ROOT[] = { TEXT("subject"), TEXT("sha256"), NUMBER("expires"), END };
+static const struct json_field EKM_POOL[] = { TEXT("name"), TEXT("id"), TEXT("vault"), TEXT("prefix"), FLAG("enabled"), NAMES("subjects"),
+	                                      LIST("roots", EKM_ROOT), NUMBER("created"), NUMBER("updated"), END };
+static const struct json_field EKM_POOL_LIST[] = { LIST("value", EKM_POOL), TEXT_MAYBE("next"), END };
+static const struct json_field EKM_KEY[] = { TEXT("external_id"), TEXT("pool"), TEXT("key"), TEXT("version"), TEXT("state"), NUMBER("created"),
+	                                     NUMBER_MAYBE("retired"), NUMBER_MAYBE("last_used"), NUMBER("uses"), END };
+static const struct json_field EKM_KEY_LIST[] = { LIST("value", EKM_KEY), TEXT_MAYBE("next"), END };
+static const struct json_field EKM_INFO[] = { TEXT("api_version"), TEXT("proxy_vendor"), TEXT("proxy_name"), TEXT("ekm_vendor"),
+	                                      TEXT("ekm_product"), END };
+static const struct json_field EKM_METADATA[] = { TEXT("key_type"), NUMBER("key_size"), NAMES("key_ops"), DATA_MAYBE("n"), DATA_MAYBE("e"), END };
+
 const struct answer_info ANSWERS[ANSWER_COUNT] = {
 	[ANSWER_NOTHING] = { 0 },
 	[ANSWER_REFUSED] = { 0 },
@@ -113,6 +124,13 @@ const struct answer_info ANSWERS[ANSWER_COUNT] = {
 	[ANSWER_LIVE] = { "Live", LIVE, NULL },
 	[ANSWER_READY] = { "Ready", READY, NULL },
 	[ANSWER_OPENAPI] = { "OpenApiDocument", DOCUMENT, NULL },
+	[ANSWER_EKM_POOL] = { "EkmPool", EKM_POOL, NULL },
+	[ANSWER_EKM_POOL_LIST] = { "EkmPoolList", EKM_POOL_LIST, NULL },
+	[ANSWER_EKM_KEY] = { "EkmKey", EKM_KEY, NULL },
+	[ANSWER_EKM_KEY_LIST] = { "EkmKeyList", EKM_KEY_LIST, NULL },
+	[ANSWER_EKM_INFO] = { "EkmInfo", EKM_INFO, NULL },
+	[ANSWER_EKM_METADATA] = { "EkmMetadata", EKM_METADATA, NULL },
+	[ANSWER_EKM_VALUE] = { "EkmValue", VALUE, NULL },
 };
 
 /* The token endpoint's form (RFC 6749 section 4.4.2). */
@@ -120,3 +138,6 @@ const struct json_field ANSWER_TOKEN_FORM[] = { TEXT("grant_type"), TEXT("client
 
 /* RFC 6749 section 5.2. */
 const struct json_field ANSWER_OAUTH_ERROR[] = { TEXT("error"), TEXT("error_description"), TEXT("trace_id"), END };
+
+/* ekm-proxy.md 7.1. */
+const struct json_field ANSWER_EKM_ERROR[] = { TEXT("code"), TEXT("message"), END };

@@ -11,7 +11,7 @@ struct answer_info {
 };
 
 extern const struct answer_info ANSWERS[ANSWER_COUNT];
-extern const struct json_field ANSWER_OAUTH_ERROR[];
+extern const struct json_field ANSWER_OAUTH_ERROR[], ANSWER_EKM_ERROR[];
 /** The token endpoint's form (RFC 6749 section 4.4.2): no answer, but no schema reads it either. */
 extern const struct json_field ANSWER_TOKEN_FORM[];
 

@@ -7,10 +7,12 @@
 
 #include <stdatomic.h>
 
+#include "api/ekm_trust.h"
 #include "api/http.h"
 #include "api/json.h"
 #include "server/base/worker.h"
 #include "server/core/crypto.h"
+#include "server/core/ekm.h"
 #include "server/core/keyring.h"
 #include "server/core/tenancy.h"
 
@@ -20,6 +22,7 @@ enum lane {
 	LANE_CONTROL, /* management in the database: revoke, roles, principals; never behind tenants' requests */
 	LANE_CRYPTO,  /* short device calls */
 	LANE_LOGIN,   /* tokens: whoever floods a vault keeps nobody from logging in */
+	LANE_EKM,     /* those of Managed HSM pools, who wait 250 ms and no longer */
 	LANE_KEYGEN,  /* makes the keys of tenants: seconds for a large one */
 	LANE_DESTROY, /* shred, purge, and making vaults and principals */
 	LANE_COUNT
@@ -29,12 +32,21 @@ enum dialect {
 	DIALECT_VAULT,  /* {vault}.{domain}: Key Vault */
 	DIALECT_DOMAIN, /* {domain}: management, audit, token endpoint, health */
 	DIALECT_LOCAL,  /* the UNIX socket: management and audit */
+	DIALECT_EKM,    /* the EKM listener: what Managed HSM pools call (ekm-proxy.md) */
 };
+
+/* From the start of a request: what has not begun by then is not begun, and what is not finished is not answered; 250 ms are the caller's own
+ * limit (ekm-proxy.md section 8). */
+#define EKM_DEADLINE_MS 200
+#define EKM_API_VERSION "0.1-preview"
 
 struct api;
 struct request;
 struct tokens;
 struct vault_names;
+
+/* One for each listener. */
+enum api_listener { API_MAIN, API_LOCAL /* the UNIX socket, whose callers are known by their user id */, API_EKM };
 
 struct api_config {
 	struct kms *kms; /* everything but its writer may be set later; kept */
@@ -42,12 +54,14 @@ struct api_config {
 	void *arg;
 	unsigned crypto_threads;
 	size_t queue; /* waiting in each lane, at most */
+	bool serves_ekm;             /* start the lane of Managed HSM pools */
+	const char *ekm_api_version; /* what `info` says; NULL = EKM_API_VERSION; kept */
 };
 
 /** Start the lanes. @return KMS_OK | KMS_E_NOMEM | what open_store answers */
 KMS_MUST_CHECK kms_status api_start(const struct api_config *cfg, struct api **ret_api, struct kms_err *err);
-/** The application that a listener serves. is_local: the UNIX socket, whose callers are known by their user id. */
-struct http_app api_app(struct api *api, bool is_local);
+/** The application that a listener serves. API_EKM only when the configuration said serves_ekm. */
+struct http_app api_app(struct api *api, enum api_listener listener);
 /** Every few seconds, from the daemon: settle what a failing device or disk interrupted, and purge what is past its retention; each in the lane
  *  that does such things, so that none of it is under way. Never blocks; does nothing while the device is away. */
 void api_housekeeping(struct api *api);
@@ -64,6 +78,8 @@ void api_free(struct api *api);
 #define QUERY_MAX 16
 #define PATH_PARAM_MAX 160
 #define REQUEST_BODY_MAX ((size_t)64 * 1024)
+#define EKM_BODY_MAX ((size_t)16 * 1024) /* ekm-proxy.md section 12 */
+#define EKM_CONTEXT_MAX 128              /* bytes of a caller's identifier that are kept */
 
 struct query_param {
 	const char *name, *value; /* decoded, in request.query_text */
@@ -144,25 +160,44 @@ union request_body {
 		int reason;
 		char version[33];
 	} revoke;
+	struct {
+		char request_id[EKM_CONTEXT_MAX + 1], pool_name[EKM_CONTEXT_MAX + 1];
+		char correlation_id[EVENT_CORR_MAX + 2]; /* one more than the log takes, so that a cut is noted */
+		int alg;
+		struct secret *value; /* NULL = empty */
+	} ekm;
+	struct {
+		char name[STORE_PRINCIPAL_NAME_MAX + 1], prefix[STORE_PREFIX_MAX + 3]; /* a slash at either end */
+		/* Each by our name, by that of Azure's command line, and by that of its REST interface. */
+		char *subjects[STORE_SUBJECTS_MAX], *azure_subject[1], *rest_subject[1];
+		size_t subject_count, azure_subject_count, rest_subject_count;
+		char *roots[STORE_ROOTS_MAX], *azure_roots[STORE_ROOTS_MAX], *rest_roots[STORE_ROOTS_MAX];
+		size_t root_count, azure_root_count, rest_root_count;
+	} pool;
+	struct {
+		char key[STORE_KEY_NAME_MAX + 1], version[33], external_id[STORE_EXTERNAL_ID_MAX + 1];
+	} publish;
 };
 
 struct request {
 	struct job job; /* first: the lane's */
 	struct api *api;
 	struct http_request *http;
-	bool is_local;
+	enum api_listener listener;
 	enum dialect dialect;
 	const struct route *route; /* NULL: none matched */
 	kms_status verdict;        /* decided on admission; KMS_OK = go on */
 	struct kms_err verdict_err;
 	struct caller caller;
+	struct ekm_client client; /* DIALECT_EKM: whose certificate it is, as far as it was looked at */
+	enum ekm_verdict client_verdict;
 	char id[GUID_TEXT_LEN + 1];
 	char vault[STORE_VAULT_NAME_MAX + 2]; /* the vault it is about; empty = none */
 	uint8_t vault_directory[STORE_ID_LEN], vault_id[STORE_ID_LEN];
 	char key[STORE_KEY_NAME_MAX + 2]; /* path parameters; one too long is kept one too long, so that it is refused */
 	bool has_version;
 	uint8_t version[STORE_ID_LEN];
-	char item[PATH_PARAM_MAX]; /* {id} or {tenant} */
+	char item[PATH_PARAM_MAX]; /* {id}, {tenant}, {pool} or {external} */
 	unsigned allowed;          /* methods of the matching paths, bits, for 405 */
 	bool is_public_path;       /* no route, but one of another method at this path is public */
 	char query_text[HTTP_URI_MAX + 2 * QUERY_MAX]; /* decoded: each name and value with a NUL of its own */
@@ -172,6 +207,7 @@ struct request {
 	union request_body body;
 	bool has_body; /* body holds what the route's schema must clear */
 	unsigned attempts;
+	void (*committed)(struct request *r); /* in the lane, after the commit and before the answer, of an op that is_sync; NULL = nothing */
 	atomic_uint *share; /* of the directory in its lane; NULL = not counted */
 	size_t large_body;  /* bytes reserved for a body beyond the usual size */
 	struct op op;
@@ -186,7 +222,8 @@ enum answer {
 	ANSWER_KEY, ANSWER_KEY_LIST, ANSWER_DELETED_KEY, ANSWER_DELETED_KEY_LIST, ANSWER_ATTESTED_KEY, ANSWER_CRYPTO, ANSWER_VERIFY, ANSWER_VALUE,
 	ANSWER_ROTATION_POLICY, ANSWER_VAULT, ANSWER_VAULT_LIST, ANSWER_SHRED, ANSWER_PRINCIPAL, ANSWER_NEW_PRINCIPAL, ANSWER_PRINCIPAL_LIST,
 	ANSWER_ROLE, ANSWER_REVOCATION, ANSWER_STATUS, ANSWER_HSM, ANSWER_ENTRIES, ANSWER_TOKEN, ANSWER_DISCOVERY, ANSWER_JWKS,
-	ANSWER_SUBSCRIPTIONS, ANSWER_LIVE, ANSWER_READY, ANSWER_OPENAPI,
+	ANSWER_SUBSCRIPTIONS, ANSWER_LIVE, ANSWER_READY, ANSWER_OPENAPI, ANSWER_EKM_POOL, ANSWER_EKM_POOL_LIST, ANSWER_EKM_KEY, ANSWER_EKM_KEY_LIST,
+	ANSWER_EKM_INFO, ANSWER_EKM_METADATA, ANSWER_EKM_VALUE,
 	ANSWER_COUNT
 };
 
@@ -195,7 +232,7 @@ typedef kms_status (*handler_fn)(struct request *r, struct kms_err *err);
 struct route {
 	enum http_method method;
 	enum dialect dialect; /* DIALECT_DOMAIN routes with a permission serve the local socket too */
-	const char *path;     /* literal segments and {vault} {key} {version} {id} {tenant} */
+	const char *path;     /* literal segments and {vault} {key} {version} {id} {tenant} {pool} {external} */
 	enum permission permission;
 	const struct json_schema *body; /* NULL: no body is read */
 	handler_fn handler;
@@ -210,13 +247,14 @@ extern const size_t API_ROUTE_COUNT;
 
 /* ---- router.c ---- */
 
-/** Match a path: fills route and path parameters, or `allowed` when only the method differs. Literals are compared without case. */
+/** Match a path: fills route and path parameters, or `allowed` when only the method differs. Literals are compared without case, but for those
+ *  of DIALECT_EKM: there the prefix of r->client is taken off first, and every character counts (ekm-proxy.md section 4). */
 void router_match(struct request *r, enum http_method method, const char *path);
 /** Decode the query; false when it is malformed or has too many members. */
 bool router_query(struct request *r, const char *raw);
 /** First value of a parameter, name compared without case; NULL when absent. */
 const char *query_get(const struct request *r, const char *name);
-/** KMS_OK when api-version is there and one that we speak. */
+/** KMS_OK when api-version is there and one that the dialect speaks. */
 KMS_MUST_CHECK kms_status router_api_version(struct request *r, struct kms_err *err);
 /** Is the request's version this one of the table, or a later one? */
 bool api_version_since(const struct request *r, const char *version);
@@ -256,14 +294,25 @@ void reply_error(struct request *r, const struct kms_err *err);
 /** Send: adds the common headers and, when the unit was written, the receipt. */
 void reply_send(struct request *r, bool has_receipt);
 /** The answer to a request that the transport refuses; its headers live in the thread until its next refusal. */
-void reply_refusal(const struct kms *kms, const struct http_request *http, kms_status status, const char *message,
+void reply_refusal(const struct kms *kms, const struct http_request *http, bool is_ekm, kms_status status, const char *message,
                    struct http_response *ret);
-json_t *reply_principal(const struct request *r, const struct store_principal *p);
+/** Status and code of a failure in the EKM dialect (ekm-proxy.md 7.2); `text` is what is always said, NULL: what the failure itself says. */
+struct ekm_error {
+	int http;
+	const char *code, *text;
+};
+struct ekm_error reply_ekm_error(kms_status status);
+/** A page of a list: its rows, and where the next one begins (NULL: it was the last). Takes `value`. */
+KMS_MUST_CHECK kms_status reply_page(struct request *r, json_t *value, const char *next, struct kms_err *err);
 
 /* ---- request.c ---- */
 
 struct kms *request_kms(struct request *r);
 struct tokens *request_tokens(struct request *r);
+/** Let this node accept what was just committed about pools; the others follow within seconds. In a lane. */
+void request_reload_pools(struct request *r);
+/** What `info` says of the version. */
+const char *request_ekm_api_version(const struct request *r);
 /** Text of the vault's URL, from configuration. */
 void request_vault_url(const struct request *r, char ret_url[KMS_URL_MAX]);
 
@@ -279,7 +328,8 @@ char *openapi_make(const struct kms *kms, size_t *ret_len);
 
 extern const struct json_schema KEY_CREATE_SCHEMA, KEY_IMPORT_SCHEMA, KEY_UPDATE_SCHEMA, KEY_CIPHER_SCHEMA, KEY_WRAP_SCHEMA, KEY_SIGN_SCHEMA,
 	KEY_VERIFY_SCHEMA, KEY_RESTORE_SCHEMA, ROTATION_POLICY_SCHEMA, RANDOM_SCHEMA, VAULT_CREATE_SCHEMA, VAULT_SHRED_SCHEMA,
-	PRINCIPAL_CREATE_SCHEMA, ROLE_SCHEMA, REVOKE_SCHEMA, REINSTATE_SCHEMA;
+	PRINCIPAL_CREATE_SCHEMA, ROLE_SCHEMA, REVOKE_SCHEMA, REINSTATE_SCHEMA, EKM_POOL_SCHEMA, EKM_CERTIFICATES_SCHEMA, EKM_PUBLISH_SCHEMA,
+	EKM_RETIRE_SCHEMA, EKM_CONTEXT_SCHEMA, EKM_CRYPTO_SCHEMA;
 
 kms_status api_key_create(struct request *r, struct kms_err *err);
 kms_status api_key_get(struct request *r, struct kms_err *err);
@@ -325,6 +375,17 @@ kms_status api_key_reinstate(struct request *r, struct kms_err *err);
 kms_status api_status(struct request *r, struct kms_err *err);
 kms_status api_hsm(struct request *r, struct kms_err *err);
 kms_status api_audit_entries(struct request *r, struct kms_err *err);
+kms_status api_ekm_pool_list(struct request *r, struct kms_err *err);
+kms_status api_ekm_pool_add(struct request *r, struct kms_err *err);
+kms_status api_ekm_pool_set(struct request *r, struct kms_err *err);
+kms_status api_ekm_key_list(struct request *r, struct kms_err *err);
+kms_status api_ekm_key_publish(struct request *r, struct kms_err *err);
+kms_status api_ekm_key_retire(struct request *r, struct kms_err *err);
+
+kms_status api_ekm_info(struct request *r, struct kms_err *err);
+kms_status api_ekm_metadata(struct request *r, struct kms_err *err);
+kms_status api_ekm_wrap(struct request *r, struct kms_err *err);
+kms_status api_ekm_unwrap(struct request *r, struct kms_err *err);
 
 kms_status api_token(struct request *r, struct kms_err *err);
 kms_status api_discovery(struct request *r, struct kms_err *err);

@@ -100,14 +100,6 @@ static json_t *vault_object(const struct request *r, const struct store_vault *v
 	                 "allow_rsa1_5", (int)v->allows_rsa1_5, "created", (json_int_t)v->created_s);
 }
 
-/* A page of a list: its rows, and where the next one begins. */
-static kms_status reply_page(struct request *r, json_t *value, const char *next, struct kms_err *err)
-{
-	if (next == NULL)
-		return reply_json(r, 200, json_pack("{s:o}", "value", value), err);
-	return reply_json(r, 200, json_pack("{s:o,s:s}", "value", value, "next", next), err);
-}
-
 kms_status api_vault_list(struct request *r, struct kms_err *err)
 {
 	struct store_vault vaults[TENANCY_PAGE_MAX];

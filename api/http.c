@@ -105,6 +105,11 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_c
 		*socket_context = NULL;
 	}
 	(void)pthread_mutex_unlock(&s->conns_lock);
+	if (code == MHD_CONNECTION_NOTIFY_STARTED && s->tls != NULL) {
+		const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+		if (info != NULL)
+			tls_store_prepare(s->tls, info->tls_session);
+	}
 }
 
 static int on_certificate(gnutls_session_t session, const struct gnutls_cert_retr_st *info, gnutls_pcert_st **ret_chain,
@@ -215,7 +220,9 @@ static void *keeper_run(void *arg)
 			{ .fd = s->wake_fd, .events = POLLIN },
 			{ .fd = accepts ? s->listener.fd : -1, .events = POLLIN },
 		};
-		int64_t wait_us = next_tick_us - now_us;
+		/* Work that begins while this thread sleeps is not overdue before the next tick, so its end is known to the sleep that meets it. */
+		int64_t expiry_us = exchange_next_expiry_us(s);
+		int64_t wait_us = (expiry_us < next_tick_us ? expiry_us : next_tick_us) - now_us;
 		(void)poll(fds, KMS_ARRAY_LEN(fds), wait_us <= 0 ? 0 : (int)(wait_us / US_PER_MS) + 1);
 		uint64_t woken;
 		if (fds[0].revents != 0)
@@ -223,12 +230,12 @@ static void *keeper_run(void *arg)
 		if (fds[1].revents != 0 && accept_batch(s))
 			accept_from_us = http_now_us() + ACCEPT_BACKOFF_US;
 		now_us = http_now_us();
+		while (exchange_expire_one(s, now_us, s->cfg.late == KMS_OK ? KMS_E_BUSY : s->cfg.late))
+			;
 		if (now_us < next_tick_us)
 			continue;
 		next_tick_us = now_us + (int64_t)tick * US_PER_MS;
 		cut_overdue(s, now_us);
-		while (exchange_expire_one(s, now_us, KMS_E_BUSY))
-			;
 	}
 	return NULL;
 }
@@ -272,7 +279,7 @@ static kms_status start_library(struct http_server *s, struct kms_err *err)
 		options[n++] = (struct MHD_OptionItem){ MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)s->cfg.threads, NULL };
 	if (s->tls != NULL) {
 		flags |= MHD_USE_TLS;
-		options[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)HTTP_TLS_PRIORITIES };
+		options[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)tls_store_priorities(s->tls) };
 		options[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_CERT_CALLBACK2, 0, (void *)(uintptr_t)on_certificate };
 	}
 	s->mhd = MHD_start_daemon(flags, 0, NULL, NULL, exchange_handle, s, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
@@ -322,7 +329,9 @@ kms_status http_start(const struct http_config *cfg, const struct http_app *app,
 	if (s->wake_fd < 0)
 		return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_ERRNO, (unsigned long)errno, "eventfd");
 	if (cfg->cert_file != NULL && cfg->key_file != NULL && cfg->unix_path == NULL)
-		KMS_TRY(tls_store_open(cfg->cert_file, cfg->key_file, &s->tls, err));
+		KMS_TRY(tls_store_open(cfg, &s->tls, err));
+	if (s->tls == NULL && (cfg->asks_client_certs || cfg->is_tls13_only))
+		return kms_refuse(err, KMS_E_INVALID, "listener %s: a certificate and its key are needed", cfg->name);
 	if (cfg->unix_path != NULL)
 		KMS_TRY(listener_open_unix(cfg->unix_path, cfg->unix_shared, &s->listener, err));
 	else

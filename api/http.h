@@ -23,6 +23,13 @@ struct http_header {
 	const char *name, *value;
 };
 
+/* One certificate of the client's chain as it was sent, DER. Longer chains, and such of more than 16 KiB, are seen as none. */
+struct http_cert {
+	const uint8_t *der;
+	size_t len;
+};
+#define HTTP_CLIENT_CHAIN_MAX 8
+
 /* One request as the guard lets it through. Strings and body belong to the transport and live until http_reply(), however late that is. */
 struct http_request {
 	enum http_method method;
@@ -39,6 +46,10 @@ struct http_request {
 	size_t body_len;
 	char peer[64];      /* numeric address without port; "local" on a UNIX socket */
 	char tls[8];        /* "1.3", "1.2"; "" without TLS */
+	/* The client's certificates, leaf first, on a listener that asks for them; count 0 = none. Only possession of the leaf's key is proven by the
+	 * handshake: chain, dates and subject are the application's to check, at every request. */
+	struct http_cert client_chain[HTTP_CLIENT_CHAIN_MAX];
+	size_t client_chain_count;
 	uid_t peer_uid;     /* on a UNIX socket (SO_PEERCRED); (uid_t)-1 otherwise */
 	int64_t started_us; /* clock_mono_us of its first byte, near enough */
 	void *app;          /* the application's own */
@@ -67,10 +78,10 @@ struct http_app {
 	/* Body complete; the connection is about to be suspended. On an HTTP thread; must not block. http_reply() must follow exactly once for
 	 * this request, now or later, from any thread. */
 	void (*serve)(void *arg, struct http_request *req);
-	/* Refused by the guard (400), too large (413), too slow (408), overloaded (429/503): the application renders the body for `status`
-	 * (its own error shape) and the transport closes the connection. May be called without admit. Fill *ret (body malloc()ed; its status
-	 * is preset). For work that took longer than work_ms, or was cut short by http_stop(), it is called on another thread while the
-	 * application still works on req: touch only what no worker writes. */
+	/* Refused by the guard (400; KMS_E_NOROUTE when it is the target that is bad), too large (413), too slow (408), overloaded (429/503): the
+	 * application renders the body for `status` (its own error shape) and the transport closes the connection, except after a late answer's 408.
+	 * May be called without admit. Fill *ret (body malloc()ed; its status is preset). For work that took longer than work_ms, or was cut short by
+	 * http_stop(), it is called on another thread while the application still works on req: touch only what no worker writes. */
 	void (*refuse)(void *arg, struct http_request *req, kms_status status, const char *message, struct http_response *ret);
 	/* The request is over, sent or not, and http_reply() has been called if serve() was; free req->app. Called once for each admit, on any
 	 * thread. When http_reply() comes after http_stop(), so does this: the application outlives its own workers. */
@@ -89,8 +100,11 @@ struct http_config {
 	unsigned headers_ms;     /* headers must be complete this long after the connection was accepted, or its next request line came: 5000 */
 	unsigned request_ms;     /* the whole request, from its first line; again, the sending of the answer: 10000 */
 	unsigned idle_s;         /* keep-alive without a request */
-	unsigned work_ms;        /* longest time between serve() and http_reply(); then 503 goes out and the late answer is dropped: 30000 */
+	unsigned work_ms;        /* longest time between serve() and http_reply(); then `late` goes out and the late answer is dropped: 30000 */
+	kms_status late;         /* KMS_E_BUSY (the default, 0), or KMS_E_TIMEOUT, after which the connection stays open */
 	const char *cert_file, *key_file; /* PEM; NULL = no TLS */
+	bool asks_client_certs; /* request a certificate, name no CA, do not insist: who has none is refused by the application, with a body (hazards.md 2.5) */
+	bool is_tls13_only;     /* and AES-GCM suites only; sessions resume by ticket with the client still known, without early data. Either needs a certificate */
 };
 
 struct http_server;

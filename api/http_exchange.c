@@ -8,6 +8,8 @@
 #include "api/http_internal.h"
 
 #define BODY_FIRST_CAP 4096U
+/* The catalogue's text speaks of a request that was slow to arrive. */
+static const char LATE_TEXT[] = "The operation did not finish in time.";
 /* A body this much over the limit is still read, so that the client is listening when the 413 arrives. */
 #define DISCARD_MAX (1U << 20)
 
@@ -30,6 +32,7 @@ static void exchange_unref(struct exchange *ex)
 		ex->app.end(ex->app.arg, &ex->req);
 	erase_free(ex->body, ex->body_cap);
 	erase_free(ex->strings, ex->strings_len);
+	free(ex->client_der);
 	free(ex);
 }
 
@@ -137,19 +140,19 @@ static enum MHD_Result response_queue(struct exchange *ex)
 	return queued;
 }
 
-/* The application words the refusal; the connection always ends with it. */
-static void refusal_build(struct exchange *ex, kms_status status, const char *message)
+/* The application words the refusal. */
+static void refusal_build(struct exchange *ex, kms_status status, const char *message, bool closes)
 {
 	struct http_response r = { .status = kms_status_http(status) };
 	ex->app.refuse(ex->app.arg, &ex->req, status, message, &r);
-	r.close = true;
+	r.close = closes;
 	response_build(ex, &r);
 }
 
 static enum MHD_Result refuse_now(struct exchange *ex, kms_status status, const char *message)
 {
 	atomic_fetch_add(&ex->server->answering, 1);
-	refusal_build(ex, status, message);
+	refusal_build(ex, status, message, true);
 	return response_queue(ex);
 }
 
@@ -247,6 +250,17 @@ void http_reply(struct http_request *req, struct http_response *response)
 	exchange_unref(ex);
 }
 
+int64_t exchange_next_expiry_us(struct http_server *s)
+{
+	(void)pthread_mutex_lock(&s->work_lock);
+	const struct exchange *ex = s->work_head;
+	while (ex != NULL && atomic_load_explicit(&ex->is_claimed, memory_order_relaxed))
+		ex = ex->next; /* its answer is just being delivered */
+	int64_t expiry_us = ex == NULL ? NO_DEADLINE : ex->work_deadline_us;
+	(void)pthread_mutex_unlock(&s->work_lock);
+	return expiry_us;
+}
+
 bool exchange_expire_one(struct http_server *s, int64_t now_us, kms_status status)
 {
 	(void)pthread_mutex_lock(&s->work_lock);
@@ -259,7 +273,9 @@ bool exchange_expire_one(struct http_server *s, int64_t now_us, kms_status statu
 	(void)pthread_mutex_unlock(&s->work_lock);
 	if (!is_due)
 		return false;
-	refusal_build(ex, status, kms_status_text(status));
+	/* A late answer says nothing against the connection: its request was regular and has been read to the end. Under overload it is let go. */
+	bool is_late = status == KMS_E_TIMEOUT;
+	refusal_build(ex, status, is_late ? LATE_TEXT : kms_status_text(status), !is_late);
 	work_deliver(ex);
 	exchange_unref(ex);
 	return true;
@@ -333,15 +349,16 @@ static bool keep_strings(struct exchange *ex, const struct http_guard *g, const 
 	return true;
 }
 
-static void note_tls(struct exchange *ex)
+/* False: no memory. */
+static bool note_tls(struct exchange *ex)
 {
-	struct connection *c = ex->conn;
-	if (ex->server->tls != NULL && c->tls[0] == '\0') {
-		const union MHD_ConnectionInfo *info = MHD_get_connection_info(ex->mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
-		if (info != NULL)
-			(void)snprintf(c->tls, sizeof(c->tls), "%s", tls_version_text(info->tls_session));
-	}
-	memcpy(ex->req.tls, c->tls, sizeof(ex->req.tls));
+	const struct tls_store *tls = ex->server->tls;
+	struct http_request *req = &ex->req;
+	const union MHD_ConnectionInfo *info = tls == NULL ? NULL : MHD_get_connection_info(ex->mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+	if (info == NULL)
+		return true;
+	(void)snprintf(req->tls, sizeof(req->tls), "%s", tls_version_text(info->tls_session));
+	return tls_store_client_chain(tls, info->tls_session, req->client_chain, &req->client_chain_count, &ex->client_der);
 }
 
 /* First callback: the headers are there. An answer queued here ends the connection, so only what must end it is answered here. */
@@ -350,10 +367,11 @@ static enum MHD_Result take_headers(struct exchange *ex, const char *method, con
 	struct http_guard g = { 0 };
 	struct http_admission admission = { 0 };
 
-	note_tls(ex);
+	if (!note_tls(ex))
+		return MHD_NO;
 	const char *problem = judge(ex, &g, method, version);
 	if (problem != NULL)
-		return refuse_now(ex, KMS_E_INVALID, problem);
+		return refuse_now(ex, problem == ex->target_problem ? KMS_E_NOROUTE : KMS_E_INVALID, problem);
 	if (!keep_strings(ex, &g, method))
 		return MHD_NO;
 	ex->req.content_length = g.content_length;

@@ -185,6 +185,8 @@ static bool parse_length(const struct http_span *s, uint64_t *ret_length)
 	return s->len > 0;
 }
 
+const char HTTP_GUARD_NO_BODY[] = "This method takes no request body.";
+
 const char *http_guard_finish(struct http_guard *g, const char *end)
 {
 	const struct http_span *coding = &g->known[HTTP_H_TRANSFER_ENCODING];
@@ -206,7 +208,7 @@ const char *http_guard_finish(struct http_guard *g, const char *end)
 		return "Content-Length is malformed.";
 	bool may_have_body = g->method != HTTP_OTHER && METHODS[g->method].may_have_body;
 	if ((g->is_chunked || g->content_length > 0) && !may_have_body)
-		return "This method takes no request body.";
+		return HTTP_GUARD_NO_BODY;
 	return NULL;
 }
 

@@ -57,6 +57,8 @@ const char *http_guard_begin(struct http_guard *g, const char *method, const cha
 /** Take in the next header. @return NULL = fine, else what is wrong */
 const char *http_guard_header(struct http_guard *g, const char *name, size_t name_len, const char *value, size_t value_len);
 
+/** What http_guard_finish() says of a body where the method has none; the one problem that is about the method, so it is known by its address. */
+extern const char HTTP_GUARD_NO_BODY[];
 /**
  * Judge the header block as a whole.
  * @param end  the first byte after the empty line

@@ -33,7 +33,6 @@ struct connection {
 	_Atomic int64_t deadline_us;  /* then the keeper cuts it; CLOCK_SYSTEM's monotonic time */
 	uid_t uid;
 	char peer[sizeof(((struct http_request *)0)->peer)];
-	char tls[sizeof(((struct http_request *)0)->tls)]; /* HTTP thread only */
 };
 
 enum exchange_phase {
@@ -66,6 +65,7 @@ struct exchange {
 	size_t body_cap;
 	char *strings;                /* owned, erased: header values, the credential among them */
 	size_t strings_len;
+	uint8_t *client_der;          /* owned: what req.client_chain points into */
 	/* The answer: written by the winner of the claim, read by the HTTP thread afterwards. */
 	struct MHD_Response *response; /* NULL although ready = cannot be built: cut the connection */
 	unsigned status;
@@ -117,7 +117,9 @@ enum MHD_Result exchange_handle(void *cls, struct MHD_Connection *mhd, const cha
                                 const char *upload_data, size_t *upload_data_size, void **con_cls);
 void exchange_completed(void *cls, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode code);
 
-/** Answer 503 in the application's place to one request that is being worked on and whose deadline is before `now_us`. False: none is. */
+/** When the next request that is being worked on is overdue; NO_DEADLINE: none is worked on. */
+int64_t exchange_next_expiry_us(struct http_server *s);
+/** Refuse with `status` in the application's place one request that is being worked on and whose deadline is not after `now_us`. False: none is. */
 bool exchange_expire_one(struct http_server *s, int64_t now_us, kms_status status);
 
 #endif

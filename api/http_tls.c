@@ -13,9 +13,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "server/base/secret.h"
+
 #define CHAIN_MAX 16
 #define PEM_BYTES_MAX (256U << 10)
 #define KEY_ID_BYTES 64 /* room for any hash */
+#define CLIENT_CHAIN_BYTES_MAX (16U << 10)
+/* One handshake message: the longest chain, in the client's own message or sealed into the ticket of its hello, and something around it. Strangers
+ * fill this memory, and the library's own limit is 128 KiB. */
+#define HANDSHAKE_BYTES_MAX (2 * CLIENT_CHAIN_BYTES_MAX)
 
 const char HTTP_TLS_PRIORITIES[] =
 	"NONE:+VERS-TLS1.3:+VERS-TLS1.2:+CTYPE-X509:+AEAD:+ECDHE-ECDSA:+ECDHE-RSA:"
@@ -23,6 +29,16 @@ const char HTTP_TLS_PRIORITIES[] =
 	"+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1:"
 	"+SIGN-ECDSA-SECP256R1-SHA256:+SIGN-ECDSA-SECP384R1-SHA384:+SIGN-ECDSA-SHA256:+SIGN-ECDSA-SHA384:+SIGN-EDDSA-ED25519:"
 	"+SIGN-RSA-PSS-RSAE-SHA256:+SIGN-RSA-PSS-RSAE-SHA384:+SIGN-RSA-SHA256:+SIGN-RSA-SHA384";
+
+/* The suites of spec/ekm-proxy.md section 2. In TLS 1.3 the RSA-SHA rows stand for signatures inside certificates only (RFC 8446 section 4.2.3):
+ * without them a client whose issuer signs that way would have to keep its certificate back. */
+static const char PRIORITIES_TLS13[] =
+	"NONE:+VERS-TLS1.3:+CTYPE-X509:+AEAD:+AES-256-GCM:+AES-128-GCM:"
+	"+GROUP-X25519:+GROUP-SECP256R1:+GROUP-SECP384R1:"
+	"+SIGN-ECDSA-SECP256R1-SHA256:+SIGN-ECDSA-SECP384R1-SHA384:"
+	"+SIGN-RSA-PSS-RSAE-SHA256:+SIGN-RSA-PSS-RSAE-SHA384:+SIGN-RSA-PSS-RSAE-SHA512:"
+	"+SIGN-RSA-PSS-SHA256:+SIGN-RSA-PSS-SHA384:+SIGN-RSA-PSS-SHA512:"
+	"+SIGN-RSA-SHA256:+SIGN-RSA-SHA384:+SIGN-RSA-SHA512";
 
 struct tls_pair {
 	atomic_uint refs;
@@ -35,6 +51,9 @@ struct tls_store {
 	pthread_mutex_t lock; /* guards current */
 	struct tls_pair *current;
 	char *cert_file, *key_file;
+	bool asks_client_certs;
+	bool is_tls13_only;
+	struct secret *ticket_key; /* NULL = no tickets; the library derives from it keys that it changes every few hours */
 };
 
 /* A whole small file, erased when let go: one of the two is a private key. */
@@ -145,17 +164,36 @@ static kms_status pair_load(const char *cert_file, const char *key_file, struct 
 
 static void store_free_at(struct tls_store **store) { tls_store_free(*store); }
 
-kms_status tls_store_open(const char *cert_file, const char *key_file, struct tls_store **ret_store, struct kms_err *err)
+static kms_status ticket_key_make(struct secret **ret_key, struct kms_err *err)
+{
+	gnutls_datum_t made = { 0 };
+	int rc = gnutls_session_ticket_key_generate(&made);
+	if (rc != 0)
+		return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_HTTP, 0, "ticket key: %s", gnutls_strerror(rc));
+	struct secret *key = secret_from(made.data, made.size);
+	OPENSSL_cleanse(made.data, made.size);
+	gnutls_free(made.data);
+	if (key == NULL)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "ticket key");
+	*ret_key = key;
+	return KMS_OK;
+}
+
+kms_status tls_store_open(const struct http_config *cfg, struct tls_store **ret_store, struct kms_err *err)
 {
 	__attribute__((cleanup(store_free_at))) struct tls_store *store = calloc(1, sizeof(*store));
 	if (store == NULL)
 		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "certificate store");
 	(void)pthread_mutex_init(&store->lock, NULL);
-	store->cert_file = strdup(cert_file);
-	store->key_file = strdup(key_file);
+	store->cert_file = strdup(cfg->cert_file);
+	store->key_file = strdup(cfg->key_file);
+	store->asks_client_certs = cfg->asks_client_certs;
+	store->is_tls13_only = cfg->is_tls13_only;
 	if (store->cert_file == NULL || store->key_file == NULL)
 		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "certificate store");
-	KMS_TRY(pair_load(cert_file, key_file, &store->current, err));
+	KMS_TRY(pair_load(cfg->cert_file, cfg->key_file, &store->current, err));
+	if (cfg->is_tls13_only)
+		KMS_TRY(ticket_key_make(&store->ticket_key, err));
 	*ret_store = KMS_TAKE(store);
 	return KMS_OK;
 }
@@ -177,10 +215,53 @@ void tls_store_free(struct tls_store *store)
 	if (store == NULL)
 		return;
 	tls_pair_release(store->current);
+	secret_free(store->ticket_key);
 	(void)pthread_mutex_destroy(&store->lock);
 	free(store->cert_file);
 	free(store->key_file);
 	free(store);
+}
+
+const char *tls_store_priorities(const struct tls_store *store) { return store->is_tls13_only ? PRIORITIES_TLS13 : HTTP_TLS_PRIORITIES; }
+
+void tls_store_prepare(const struct tls_store *store, gnutls_session_t session)
+{
+	if (store->asks_client_certs) {
+		gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUEST);
+		gnutls_certificate_send_x509_rdn_sequence(session, 1); /* 1 = do not send */
+		gnutls_handshake_set_max_packet_length(session, HANDSHAKE_BYTES_MAX);
+	}
+	if (store->ticket_key != NULL) {
+		gnutls_datum_t key = { .data = secret_bytes(store->ticket_key), .size = (unsigned)secret_len(store->ticket_key) };
+		(void)gnutls_session_ticket_enable_server(session, &key); /* copies it; on failure each handshake is a full one */
+	}
+}
+
+bool tls_store_client_chain(const struct tls_store *store, gnutls_session_t session, struct http_cert ret_chain[HTTP_CLIENT_CHAIN_MAX],
+                            size_t *ret_count, uint8_t **ret_der)
+{
+	unsigned count = 0;
+	const gnutls_datum_t *sent = store->asks_client_certs ? gnutls_certificate_get_peers(session, &count) : NULL;
+	size_t len = 0;
+	*ret_count = 0;
+	*ret_der = NULL;
+	if (sent == NULL || count == 0 || count > HTTP_CLIENT_CHAIN_MAX)
+		return true;
+	for (unsigned i = 0; i < count; i++)
+		len += sent[i].size;
+	if (len > CLIENT_CHAIN_BYTES_MAX)
+		return true;
+	uint8_t *der = malloc(len);
+	if (der == NULL)
+		return false;
+	*ret_der = der;
+	for (unsigned i = 0; i < count; i++) {
+		memcpy(der, sent[i].data, sent[i].size);
+		ret_chain[i] = (struct http_cert){ .der = der, .len = sent[i].size };
+		der += sent[i].size;
+	}
+	*ret_count = count;
+	return true;
 }
 
 struct tls_pair *tls_store_acquire(struct tls_store *store)

@@ -109,6 +109,20 @@ static kms_status read_string(const struct json_field *f, const json_t *j, void 
 	return KMS_OK;
 }
 
+static kms_status read_opaque(const struct json_field *f, const json_t *j, char *at, struct kms_err *err)
+{
+	const char *text = json_string_value(j);
+	size_t left = json_string_length(j), n = 0;
+
+	if (text == NULL)
+		return kms_refuse(err, KMS_E_INVALID, "%s: must be a string.", f->name);
+	for (size_t len = 0; left > 0 && (len = utf8_char_len(text + n, left)) > 0 && n + len <= (size_t)f->max; n += len)
+		left -= len;
+	memcpy(at, text, n);
+	at[n] = '\0';
+	return KMS_OK;
+}
+
 static kms_status read_int(const struct json_field *f, const json_t *j, void *at, struct kms_err *err)
 {
 	int64_t value = json_integer_value(j);
@@ -191,7 +205,9 @@ static kms_status read_secret(const struct json_field *f, const json_t *j, void 
 	if (text == NULL)
 		return KMS_E_INVALID;
 	if (text_len == 0)
-		return refuse_size(f, err);
+		return f->min == 0 ? KMS_OK : refuse_size(f, err);
+	if (f->is_unpadded && text[text_len - 1] == '=')
+		return kms_refuse(err, KMS_E_INVALID, "%s: must be base64url without padding.", f->name);
 	value = secret_new(DECODED_MAX(text_len));
 	if (value == NULL)
 		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "secure heap");
@@ -277,6 +293,34 @@ static kms_status read_tags(const struct json_field *f, json_t *j, void *at, str
 	return KMS_OK;
 }
 
+static kms_status read_text(const struct json_field *f, const json_t *j, uint8_t *target, size_t i, struct kms_err *err)
+{
+	const char *text = json_string_value(j);
+	char *copy = NULL;
+	size_t count = i + 1;
+
+	if (text == NULL || *text == '\0' || i >= (size_t)f->max)
+		return kms_refuse(err, KMS_E_INVALID, "%s: must be 1 to %lld strings, none of them empty.", f->name, (long long)f->max);
+	copy = strdup(text);
+	if (copy == NULL)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "%s", f->name);
+	memcpy(target + f->offset + i * sizeof(copy), &copy, sizeof(copy));
+	memcpy(target + f->count, &count, sizeof(count));
+	return KMS_OK;
+}
+
+static kms_status read_texts(const struct json_field *f, json_t *j, uint8_t *target, struct kms_err *err)
+{
+	size_t i = 0;
+	json_t *item = NULL;
+
+	if (!json_is_array(j) || json_array_size(j) == 0)
+		return read_text(f, j, target, 0, err);
+	json_array_foreach(j, i, item)
+		KMS_TRY(read_text(f, item, target, i, err));
+	return KMS_OK;
+}
+
 static kms_status read_members(const struct json_schema *schema, const struct json_field *fields, json_t *object, uint8_t *target,
                                struct kms_err *err);
 
@@ -302,6 +346,7 @@ static kms_status read_value(const struct json_schema *schema, const struct json
 
 	switch (f->kind) {
 	case J_STRING: return read_string(f, j, at, err);
+	case J_OPAQUE: return read_opaque(f, j, at, err);
 	case J_INT: return read_int(f, j, at, err);
 	case J_ENUM: return read_enum(f, j, at, err);
 	case J_SET: return read_set(f, j, at, err);
@@ -310,6 +355,7 @@ static kms_status read_value(const struct json_schema *schema, const struct json
 	case J_BASE64: return read_bytes(f, j, at, err);
 	case J_TAGS: return read_tags(f, j, at, err);
 	case J_LIST: return read_list(schema, f, j, target, err);
+	case J_TEXTS: return read_texts(f, j, target, err);
 	case J_BOOL: {
 		bool value = json_is_true(j);
 		if (!json_is_boolean(j))
@@ -377,6 +423,17 @@ static void clear_secret(uint8_t *at)
 	memset(at, 0, sizeof(value));
 }
 
+static void clear_texts(const struct json_field *f, uint8_t *target)
+{
+	for (size_t i = 0; i < (size_t)f->max; i++) {
+		uint8_t *at = target + f->offset + i * sizeof(char *);
+		char *text = NULL;
+		memcpy(&text, at, sizeof(text));
+		free_erased(text);
+		memset(at, 0, sizeof(text));
+	}
+}
+
 static void clear_members(const struct json_field *fields, uint8_t *target, bool only_secrets)
 {
 	for (const struct json_field *f = fields; f->name != NULL; f++) {
@@ -398,6 +455,10 @@ static void clear_members(const struct json_field *fields, uint8_t *target, bool
 				memcpy(&text, at, sizeof(text));
 			free_erased(text);
 			break;
+		case J_TEXTS:
+			if (!only_secrets)
+				clear_texts(f, target);
+			break;
 		case J_OBJECT:
 			clear_members(f->fields, target, only_secrets);
 			break;
@@ -406,6 +467,7 @@ static void clear_members(const struct json_field *fields, uint8_t *target, bool
 				clear_members(f->fields, at + i * f->stride, only_secrets);
 			break;
 		case J_STRING:
+		case J_OPAQUE:
 		case J_BOOL:
 		case J_INT:
 		case J_ENUM:

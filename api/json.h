@@ -15,15 +15,17 @@ static inline void json_decref_at(json_t **j) { json_decref(*j); }
 
 enum json_kind {
 	J_STRING, /* char[max + 1] */
+	J_OPAQUE, /* char[max + 1]: any string; what is longer is cut at a character */
 	J_BOOL,   /* bool */
 	J_INT,    /* int64_t, min..max */
 	J_ENUM,   /* int, through parse(); unknown names are refused */
 	J_SET,    /* uint32_t: array of names, each through parse() giving one bit; empty is refused when min > 0 */
-	J_SECRET, /* struct secret *, from base64url; min..max bytes, min at least 1; owned */
+	J_SECRET, /* struct secret *, from base64url; min..max bytes; empty = NULL; owned */
 	J_BYTES,  /* struct json_bytes, from base64url; min..max bytes; owned */
 	J_BASE64, /* the same, from base64url or base64 */
 	J_OBJECT, /* nested fields of the same struct */
 	J_LIST,   /* array of at most max objects: the fields are those of one element of `stride` bytes; their number goes to the size_t at `count` */
+	J_TEXTS,  /* char *[max], malloc()ed: a string, or an array of 1..max of them; none is empty; their number goes to the size_t at `count`; owned */
 	J_TAGS,   /* char *, malloc()ed: an object of strings to strings, as compact text; owned */
 };
 
@@ -45,7 +47,8 @@ struct json_field {
 	int (*parse)(const char *text); /* J_ENUM, J_SET: 0 = unknown */
 	const char *(*name_at)(unsigned i); /* J_ENUM, J_SET: the names that parse() knows, NULL after the last; for messages and the API's description */
 	const struct json_field *fields; /* J_OBJECT, J_LIST; ended by a NULL name */
-	size_t stride, count;            /* J_LIST */
+	size_t stride, count;            /* J_LIST, J_TEXTS */
+	bool is_unpadded;                /* J_SECRET: '=' is refused */
 	bool is_nullable;                /* in answers, for the API's description only: null stands for none */
 };
 

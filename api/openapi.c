@@ -23,6 +23,8 @@ static const struct {
 	{ ANSWER_DELETED_KEY_LIST, { .name = "$skiptoken", .kind = J_STRING } },
 	{ ANSWER_VAULT_LIST, { .name = "after", .kind = J_STRING } },
 	{ ANSWER_PRINCIPAL_LIST, { .name = "after", .kind = J_STRING } },
+	{ ANSWER_EKM_POOL_LIST, { .name = "after", .kind = J_STRING } },
+	{ ANSWER_EKM_KEY_LIST, { .name = "after", .kind = J_STRING } },
 	{ ANSWER_ENTRIES, { .name = "start", .kind = J_INT, .min = 0, .max = INT64_MAX } },
 	{ ANSWER_ENTRIES, { .name = "count", .kind = J_INT, .min = 0, .max = LOG_ENTRIES_MAX } },
 };
@@ -36,6 +38,8 @@ static const struct {
 	{ "version", "^[0-9a-fA-F]{32}$", "Version of a key." },
 	{ "vault", "^[0-9a-zA-Z-]{3,24}$", "Name of a vault." },
 	{ "id", GUID_PATTERN, "Id of a principal." },
+	{ "pool", "^.{1,64}$", "Name or id of a Managed HSM pool." },
+	{ "external", "^[0-9a-zA-Z-]{1,64}$", "External key id; compared with case." },
 	{ "tenant", GUID_PATTERN, "Directory of a vault, or of the installation." },
 };
 
@@ -68,9 +72,12 @@ static json_t *bytes_schema(const struct json_field *f)
 	json_t *s = typed("string");
 
 	json_put(&s, "contentEncoding", json_string(f->kind == J_BASE64 ? "base64" : "base64url"));
-	json_put(&s, "pattern", json_string(f->kind == J_BASE64 ? "^[A-Za-z0-9_+/-]*={0,2}$" : "^[A-Za-z0-9_-]*={0,2}$"));
+	json_put(&s, "pattern", json_string(f->is_unpadded       ? "^[A-Za-z0-9_-]*$"
+	                                    : f->kind == J_BASE64 ? "^[A-Za-z0-9_+/-]*={0,2}$"
+	                                                          : "^[A-Za-z0-9_-]*={0,2}$"));
 	if (f->max > 0)
-		put_bounds(&s, "minLength", (int64_t)B64URL_LEN((size_t)f->min), "maxLength", (int64_t)B64URL_LEN((size_t)f->max) + padding);
+		put_bounds(&s, "minLength", (int64_t)B64URL_LEN((size_t)f->min), "maxLength",
+		           (int64_t)B64URL_LEN((size_t)f->max) + (f->is_unpadded ? 0 : padding));
 	return s;
 }
 
@@ -78,6 +85,14 @@ static json_t *tags_schema(void)
 {
 	return json_pack("{s:s,s:i,s:{s:i},s:{s:s,s:i}}", "type", "object", "maxProperties", JSON_TAGS_MAX, "propertyNames", "maxLength",
 	                 JSON_TAG_TEXT_MAX, "additionalProperties", "type", "string", "maxLength", JSON_TAG_TEXT_MAX);
+}
+
+static json_t *texts_schema(const struct json_field *f)
+{
+	json_t *item = json_pack("{s:s,s:i}", "type", "string", "minLength", 1);
+	json_t *s = f->max == 1 ? item : json_pack("{s:s,s:i,s:I,s:o}", "type", "array", "minItems", 1, "maxItems", (json_int_t)f->max, "items", item);
+
+	return s;
 }
 
 static json_t *set_schema(const struct json_field *f)
@@ -100,6 +115,10 @@ static json_t *field_schema(const struct json_field *f, bool is_strict)
 		s = f->is_nullable ? json_pack("{s:[s,s]}", "type", "string", "null") : typed("string");
 		put_bounds(&s, "minLength", f->min, "maxLength", f->max);
 		return s;
+	case J_OPAQUE:
+		return typed("string");
+	case J_TEXTS:
+		return texts_schema(f);
 	case J_BOOL:
 		return typed("boolean");
 	case J_INT:
@@ -179,11 +198,6 @@ static json_t *error_schema(void)
 	                 "code", "type", "string", "enum", error_codes(true));
 }
 
-static json_t *oauth_error_schema(void)
-{
-	return object_schema(ANSWER_OAUTH_ERROR, false);
-}
-
 static json_t *make_schemas(void)
 {
 	json_t *schemas = json_object();
@@ -198,7 +212,8 @@ static json_t *make_schemas(void)
 	}
 	json_put(&schemas, "AccessTokenRequest", object_schema(ANSWER_TOKEN_FORM, false));
 	json_put(&schemas, "Error", error_schema());
-	json_put(&schemas, "OAuthError", oauth_error_schema());
+	json_put(&schemas, "OAuthError", object_schema(ANSWER_OAUTH_ERROR, false));
+	json_put(&schemas, "EkmError", object_schema(ANSWER_EKM_ERROR, false));
 	return schemas;
 }
 
@@ -229,6 +244,9 @@ static json_t *make_parameters(void)
 	json_t *parameters = json_object();
 
 	json_put(&parameters, "api-version", api_version_parameter());
+	json_put(&parameters, "ekm-api-version",
+	         json_pack("{s:s,s:s,s:b,s:{s:s,s:[s]}}", "name", "api-version", "in", "query", "required", 1, "schema", "type", "string", "enum",
+	                   EKM_API_VERSION));
 	for (size_t i = 0; i < KMS_ARRAY_LEN(PATH_PARAMETERS); i++)
 		json_put(&parameters, PATH_PARAMETERS[i].name,
 		         json_pack("{s:s,s:s,s:b,s:s,s:{s:s,s:s}}", "name", PATH_PARAMETERS[i].name, "in", "path", "required", 1, "description",
@@ -256,6 +274,9 @@ static json_t *make_responses(void)
 			json_put(&responses, name, json_pack("{s:s,s:o}", "description", kms_status_text((kms_status)i), "content",
 			                                     content(JSON_MEDIA, "Error")));
 	}
+	json_put(&responses, "EkmError",
+	         json_pack("{s:s,s:o}", "description", "400, 401, 403 to 405, 408, 413, 415, 429, 500, 502, 503: flat, as the EKM proxy API has it.",
+	                   "content", content(JSON_MEDIA, "EkmError")));
 	json_put(&responses, "OAuthError", json_pack("{s:s,s:o}", "description", "RFC 6749 section 5.2.", "content", content(JSON_MEDIA, "OAuthError")));
 	return responses;
 }
@@ -296,8 +317,8 @@ static json_t *operation_parameters(const struct route *r)
 		(void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(p + 1, "}"), p + 1);
 		json_add(&list, ref("parameters", name));
 	}
-	if (r->dialect == DIALECT_VAULT)
-		json_add(&list, ref("parameters", "api-version"));
+	if (r->dialect == DIALECT_VAULT || r->dialect == DIALECT_EKM)
+		json_add(&list, ref("parameters", r->dialect == DIALECT_EKM ? "ekm-api-version" : "api-version"));
 	for (size_t i = 0; i < KMS_ARRAY_LEN(QUERIES); i++)
 		if (QUERIES[i].answer == r->answer)
 			json_add(&list, json_pack("{s:s,s:s,s:o}", "name", QUERIES[i].field.name, "in", "query", "schema",
@@ -317,6 +338,10 @@ static void put_errors(const struct route *r, json_t **responses)
 {
 	if (is_token(r)) {
 		json_put(responses, "default", ref("responses", "OAuthError"));
+		return;
+	}
+	if (r->dialect == DIALECT_EKM) {
+		json_put(responses, "default", ref("responses", "EkmError"));
 		return;
 	}
 	if (r->answer == ANSWER_READY)
@@ -346,7 +371,20 @@ static json_t *operation_responses(const struct route *r)
 
 static json_t *security(const struct route *r)
 {
+	if (r->dialect == DIALECT_EKM)
+		return json_pack("[{s:[]}]", "certificate");
 	return is_public(r) ? json_array() : json_pack("[{s:[]},{s:[]}]", "oauth2", "bearer");
+}
+
+static const char *tag_of(const struct route *r)
+{
+	switch (r->dialect) {
+	case DIALECT_VAULT: return "Key Vault";
+	case DIALECT_EKM: return "EKM proxy";
+	case DIALECT_DOMAIN:
+	case DIALECT_LOCAL: break;
+	}
+	return is_public(r) ? "Service" : "Management";
 }
 
 static json_t *operation(const struct route *r)
@@ -354,7 +392,7 @@ static json_t *operation(const struct route *r)
 	json_t *o = json_object();
 
 	json_put(&o, "operationId", operation_id(r));
-	json_put(&o, "tags", json_pack("[s]", r->dialect == DIALECT_VAULT ? "Key Vault" : is_public(r) ? "Service" : "Management"));
+	json_put(&o, "tags", json_pack("[s]", tag_of(r)));
 	if (r->answer == ANSWER_REFUSED)
 		json_put(&o, "description", json_string("Known, and refused on purpose: 400 BadParameter with the reason."));
 	json_put(&o, "parameters", operation_parameters(r));
@@ -388,6 +426,28 @@ static json_t *vault_server(const struct kms *kms)
 	                 "The vault's name.");
 }
 
+/* A listener of its own, whose name is the operator's choice (docs/ekm.md). */
+static json_t *ekm_server(const struct kms *kms)
+{
+	char host[KMS_DOMAIN_MAX + sizeof("ekm.")];
+
+	(void)snprintf(host, sizeof(host), "ekm.%s", kms->domain);
+	return json_pack("{s:s,s:s,s:{s:{s:s,s:s}}}", "url", "https://{ekm_host}", "description",
+	                 "What Managed HSM pools call, with their client certificates; below the pool's path prefix, if it has one.", "variables",
+	                 "ekm_host", "default", host, "description", "The name of the EKM listener's certificate.");
+}
+
+static json_t *server_of(const struct route *r, const struct kms *kms)
+{
+	switch (r->dialect) {
+	case DIALECT_VAULT: return vault_server(kms);
+	case DIALECT_EKM: return ekm_server(kms);
+	case DIALECT_DOMAIN:
+	case DIALECT_LOCAL: break;
+	}
+	return domain_server(kms);
+}
+
 static json_t *make_paths(const struct kms *kms)
 {
 	json_t *paths = json_object();
@@ -398,7 +458,7 @@ static json_t *make_paths(const struct kms *kms)
 		char method[8];
 		size_t n = 0;
 		if (path == NULL) {
-			json_put(&paths, r->path, json_pack("{s:[o]}", "servers", r->dialect == DIALECT_VAULT ? vault_server(kms) : domain_server(kms)));
+			json_put(&paths, r->path, json_pack("{s:[o]}", "servers", server_of(r, kms)));
 			path = json_object_get(paths, r->path);
 		}
 		for (const char *m = http_method_name(r->method); *m != '\0' && n + 1 < sizeof(method); m++)
@@ -419,8 +479,9 @@ static json_t *security_schemes(const struct kms *kms)
 	kms_url(kms, NULL, base);
 	(void)snprintf(token, sizeof(token), "%s/adfs/oauth2/token", base);
 	(void)snprintf(scope, sizeof(scope), "%s/.default", base);
-	return json_pack("{s:{s:s,s:{s:{s:s,s:{s:s}}}},s:{s:s,s:s,s:s}}", "oauth2", "type", "oauth2", "flows", "clientCredentials", "tokenUrl", token,
-	                 "scopes", scope, "What the caller's roles allow.", "bearer", "type", "http", "scheme", "bearer", "bearerFormat", "JWT");
+	return json_pack("{s:{s:s,s:{s:{s:s,s:{s:s}}}},s:{s:s,s:s,s:s},s:{s:s,s:s}}", "oauth2", "type", "oauth2", "flows", "clientCredentials", "tokenUrl", token,
+	                 "scopes", scope, "What the caller's roles allow.", "bearer", "type", "http", "scheme", "bearer", "bearerFormat", "JWT",
+	                 "certificate", "type", "mutualTLS", "description", "The client certificate of a Managed HSM pool.");
 }
 
 char *openapi_make(const struct kms *kms, size_t *ret_len)

@@ -21,6 +21,16 @@ static void drop_body(struct http_response *res)
 	res->body_len = 0;
 }
 
+kms_status reply_page(struct request *r, json_t *value, const char *next, struct kms_err *err)
+{
+	json_t *body = json_object();
+
+	json_put(&body, "value", value);
+	if (next != NULL)
+		json_put(&body, "next", json_string(next));
+	return reply_json(r, 200, body, err);
+}
+
 kms_status reply_json(struct request *r, int status, json_t *body, struct kms_err *err)
 {
 	JSON_AUTO *owned = body;
@@ -79,16 +89,97 @@ static json_t *oauth_error(const struct request *r, kms_status status, const cha
 	return json_pack("{s:s,s:s,s:s}", "error", code, "error_description", message, "trace_id", r->id);
 }
 
+/* The one mapping between the catalogue and ekm-proxy.md 7.2. Azure shows messages to its own people, so where ours name names, a fixed text
+ * stands; and what does not exist, is another pool's, or is spelt otherwise answers in the same words. */
+struct ekm_error reply_ekm_error(kms_status status)
+{
+	static const char NO_KEY[] = "No key with this identifier is available.";
+	static const char FORBIDDEN[] = "The operation is not allowed.";
+
+	switch (status) {
+	case KMS_E_INVALID:
+	case KMS_E_UNSUPPORTED:
+	case KMS_E_CRYPTO:
+	case KMS_E_BACKUP:
+		return (struct ekm_error){ 400, "BadRequest", NULL };
+	case KMS_E_UNAUTHENTICATED:
+		return (struct ekm_error){ 401, "Unauthorized", "No accepted client certificate was presented." };
+	case KMS_E_FORBIDDEN:
+	case KMS_E_POLICY:
+	case KMS_E_PURGE_PROTECTED:
+		return (struct ekm_error){ 403, "Forbidden", FORBIDDEN };
+	case KMS_E_VAULT_SHREDDED:
+		return (struct ekm_error){ 403, "Forbidden", "The key has been destroyed." };
+	case KMS_E_KEY_OP:
+		return (struct ekm_error){ 403, "Forbidden", "The operation is not permitted on this key." };
+	case KMS_E_KEY_DISABLED:
+	case KMS_E_KEY_REVOKED:
+		return (struct ekm_error){ 403, "KeyDisabled", "The operation is not allowed on a disabled key." };
+	case KMS_E_KEY_EXPIRED:
+		return (struct ekm_error){ 403, "KeyExpired", "The operation is not allowed on an expired key." };
+	case KMS_E_KEY_NOT_YET:
+		return (struct ekm_error){ 403, "KeyNotYetValid", "The operation is not allowed before the key's validity begins." };
+	case KMS_E_NOROUTE:
+	case KMS_E_NOTFOUND:
+	case KMS_E_KEY_NOTFOUND:
+	case KMS_E_DELETED:
+	case KMS_E_BEING_DELETED:
+		return (struct ekm_error){ 404, "KeyNotFound", NO_KEY };
+	case KMS_E_METHOD:
+		return (struct ekm_error){ 405, "MethodNotAllowed", NULL };
+	case KMS_E_TIMEOUT:
+		return (struct ekm_error){ 408, "RequestTimeout", "The operation was not finished in time." };
+	case KMS_E_TOO_LARGE:
+		return (struct ekm_error){ 413, "RequestBodyTooLarge", NULL };
+	case KMS_E_MEDIA:
+		return (struct ekm_error){ 415, "UnsupportedMediaType", NULL };
+	case KMS_E_THROTTLED:
+		return (struct ekm_error){ 429, "Throttled", NULL };
+	case KMS_E_DEVICE:
+		return (struct ekm_error){ 502, "BadGateway", "The HSM is not reachable, or returned an error." };
+	case KMS_E_NOMEM:
+	case KMS_E_BUSY:
+	case KMS_E_STORE:
+	case KMS_E_AUDIT:
+	case KMS_E_SHUTDOWN:
+	case KMS_E_CONFLICT:
+	case KMS_E_FENCED:
+		return (struct ekm_error){ 503, "ServiceUnavailable", NULL };
+	case KMS_OK:
+	case KMS_E_INTERNAL:
+	case KMS_E_OAUTH_REQUEST:
+	case KMS_E_OAUTH_CLIENT:
+	case KMS_E_OAUTH_GRANT:
+	case KMS_E_OAUTH_SCOPE:
+	case KMS_STATUS_COUNT:
+		break;
+	}
+	return (struct ekm_error){ 500, "InternalServerError", "The server failed to handle the request." };
+}
+
+/* ekm-proxy.md 7.1: flat. */
+static json_t *ekm_error_object(kms_status status, const char *any_message)
+{
+	struct ekm_error e = reply_ekm_error(status);
+	char message[sizeof(((struct kms_err *)0)->message)];
+
+	make_utf8(e.text != NULL ? e.text : any_message, message, sizeof(message));
+	return json_pack("{s:s,s:s}", "code", e.code, "message", message);
+}
+
 static bool is_token_route(const struct request *r) { return r->route != NULL && r->route->handler == api_token; }
 
 void reply_error(struct request *r, const struct kms_err *err)
 {
 	const char *message = kms_err_text(err);
-	JSON_AUTO *body = is_token_route(r) ? oauth_error(r, err->status, message) : error_object(err->status, message);
+	bool is_ekm = r->dialect == DIALECT_EKM;
+	JSON_AUTO *body = is_ekm              ? ekm_error_object(err->status, message)
+	                  : is_token_route(r) ? oauth_error(r, err->status, message)
+	                                      : error_object(err->status, message);
 
 	drop_body(&r->response);
 	r->response.body = body != NULL ? json_text(body, &r->response.body_len) : NULL;
-	r->response.status = kms_status_http(err->status);
+	r->response.status = is_ekm ? reply_ekm_error(err->status).http : kms_status_http(err->status);
 	r->content_type = JSON_TYPE;
 }
 
@@ -113,7 +204,15 @@ static void add_allow(const struct request *r, struct header_list *l, char *text
 	add(l, "Allow", text);
 }
 
-/* What every answer carries (keyvault-keys.md 2.3); `l->network` must outlive the sending. */
+/* To pools nothing is said that only Key Vault's clients ask for. */
+static void add_ekm(struct header_list *l, const char *request_id)
+{
+	add(l, "Cache-Control", "no-store");
+	add(l, "X-Content-Type-Options", "nosniff");
+	add(l, "x-ms-request-id", request_id);
+}
+
+/* What every answer of the other dialects carries (keyvault-keys.md 2.3); `l->network` must outlive the sending. */
 static void add_common(struct header_list *l, const struct kms *kms, const struct http_request *http, const char *request_id,
                        const char *cache_control)
 {
@@ -134,24 +233,42 @@ static void add_common(struct header_list *l, const struct kms *kms, const struc
 	add(l, "x-ms-keyvault-network-info", l->network);
 }
 
-void reply_refusal(const struct kms *kms, const struct http_request *http, kms_status status, const char *message, struct http_response *ret)
+void reply_refusal(const struct kms *kms, const struct http_request *http, bool is_ekm, kms_status status, const char *message,
+                   struct http_response *ret)
 {
 	static _Thread_local struct header_list l;
 	static _Thread_local char id_text[GUID_TEXT_LEN + 1];
-	JSON_AUTO *body = error_object(status, message != NULL ? message : kms_status_text(status));
+	const char *text = message != NULL ? message : kms_status_text(status);
+	JSON_AUTO *body = is_ekm ? ekm_error_object(status, text) : error_object(status, text);
 	uint8_t id[GUID_LEN] = { 0 };
 
 	if (guid_random(id)) /* a refusal without an id is still a refusal */
 		guid_format(id, id_text);
-	ret->status = kms_status_http(status);
+	ret->status = is_ekm ? reply_ekm_error(status).http : kms_status_http(status);
 	l.count = 0;
 	add(&l, "Content-Type", JSON_TYPE);
-	add_common(&l, kms, http, id_text, "no-cache");
+	if (is_ekm)
+		add_ekm(&l, id_text);
+	else
+		add_common(&l, kms, http, id_text, "no-cache");
+	if (is_ekm && ret->status == 405)
+		add(&l, "Allow", http_method_name(HTTP_POST));
 	if (ret->status == 429 || ret->status == 503)
 		add(&l, "Retry-After", RETRY_AFTER_S);
 	ret->headers = l.items;
 	ret->header_count = l.count;
 	ret->body = body != NULL ? json_text(body, &ret->body_len) : NULL;
+}
+
+/* Bearer tokens are what the other listeners ask for. */
+static void add_challenge(const struct request *r, const struct kms *kms, struct header_list *l, char *text, size_t cap)
+{
+	char url[KMS_URL_MAX], tenant[GUID_TEXT_LEN + 1];
+
+	kms_url(kms, NULL, url);
+	guid_format(r->vault[0] != '\0' && r->dialect == DIALECT_VAULT ? r->vault_directory : kms->inst.directory, tenant);
+	(void)snprintf(text, cap, "Bearer authorization=\"%s/%s\", resource=\"%s\"", url, tenant, url);
+	add(l, "WWW-Authenticate", text);
 }
 
 void reply_send(struct request *r, bool has_receipt)
@@ -162,7 +279,10 @@ void reply_send(struct request *r, bool has_receipt)
 
 	if (r->content_type != NULL)
 		add(&l, "Content-Type", r->content_type);
-	add_common(&l, kms, r->http, r->id, is_token_route(r) ? "no-store" : "no-cache");
+	if (r->dialect == DIALECT_EKM)
+		add_ekm(&l, r->id);
+	else
+		add_common(&l, kms, r->http, r->id, is_token_route(r) ? "no-store" : "no-cache");
 	if (has_receipt) {
 		(void)snprintf(seq, sizeof(seq), "%llu", (unsigned long long)r->op.write.seq);
 		b64_encode(r->op.write.leaf_hash, MERKLE_HASH_LEN, leaf);
@@ -170,13 +290,8 @@ void reply_send(struct request *r, bool has_receipt)
 		add(&l, "x-audit-leaf", leaf);
 		add(&l, "x-audit-origin", kms->origin);
 	}
-	if (r->response.status == 401 && !is_token_route(r)) {
-		char url[KMS_URL_MAX], tenant[GUID_TEXT_LEN + 1];
-		kms_url(kms, NULL, url);
-		guid_format(r->vault[0] != '\0' && r->dialect == DIALECT_VAULT ? r->vault_directory : kms->inst.directory, tenant);
-		(void)snprintf(challenge, sizeof(challenge), "Bearer authorization=\"%s/%s\", resource=\"%s\"", url, tenant, url);
-		add(&l, "WWW-Authenticate", challenge);
-	}
+	if (r->response.status == 401 && !is_token_route(r) && r->dialect != DIALECT_EKM)
+		add_challenge(r, kms, &l, challenge, sizeof(challenge));
 	if (r->response.status == 429 || r->response.status == 503)
 		add(&l, "Retry-After", RETRY_AFTER_S);
 	if (r->response.status == 405)

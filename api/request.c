@@ -1,49 +1,21 @@
 /* api/request.c - a request's life: admitted and authenticated on an HTTP thread, worked on in a lane, written, and only then answered. */
 #include <arpa/inet.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "api/api.h"
+#include "api/http_guard.h"
+#include "api/service.h"
 #include "server/base/log.h"
 
 #define ATTEMPTS_MAX 8 /* how often a request is decided anew because the state it read changed */
 /* What has waited this long in a lane is not begun: its caller has been told 503 or will be (http_config.work_ms), and must be able to rely on it. */
 #define WAIT_MAX_US ((int64_t)50 * 1000000)
-#define HSM_SILENT_MS 10000 /* the monitor asks once a second; silence this long means that a call hangs */
+#define EKM_DEADLINE_US ((int64_t)EKM_DEADLINE_MS * 1000)
 /* Bodies beyond the usual size, in memory until their requests are answered: of all, and of one directory. */
 #define LARGE_BODIES_MAX ((size_t)32 << 20)
 #define LARGE_BODIES_GROUP_MAX ((size_t)8 << 20)
-
-struct api {
-	struct api_config cfg;
-	struct worker *lanes[LANE_COUNT];
-	struct tokens *tokens;
-	struct vault_names *names;
-	char *openapi; /* owned; never changes */
-	size_t openapi_len;
-	atomic_bool is_stopping;
-	atomic_uint shares[LANE_COUNT][WORKER_GROUPS]; /* requests of each directory in each lane, until they are answered */
-	atomic_size_t large_bodies, large_bodies_of[WORKER_GROUPS]; /* bytes; see reserve_body() */
-	struct housekeeping {
-		struct job job; /* first; belongs to the lane while is_running */
-		atomic_bool is_running;
-		struct api *api;
-		uint64_t types; /* of the acts that this lane performs */
-		bool purges;
-	} housekeeping[LANE_COUNT];
-};
-
-struct kms *request_kms(struct request *r) { return r->api->cfg.kms; }
-struct tokens *request_tokens(struct request *r) { return r->api->tokens; }
-const char *request_openapi(const struct request *r, size_t *ret_len)
-{
-	*ret_len = r->api->openapi_len;
-	return r->api->openapi;
-}
-void request_vault_url(const struct request *r, char ret_url[KMS_URL_MAX]) { kms_url(r->api->cfg.kms, r->op.vault.name, ret_url); }
 
 /* ---- admission, on an HTTP thread ---- */
 
@@ -54,7 +26,7 @@ static kms_status admit_host(struct request *r, const char *host)
 	size_t host_len = strcspn(host, ":"), domain_len = strlen(kms->domain), label_len = 0;
 	const char *dot = NULL;
 
-	if (r->is_local) {
+	if (r->listener == API_LOCAL) {
 		r->dialect = DIALECT_LOCAL;
 		return KMS_OK;
 	}
@@ -81,7 +53,7 @@ static bool is_public(const struct request *r) { return r->route != NULL && r->r
 
 static kms_status admit_caller(struct request *r)
 {
-	if (r->is_local) {
+	if (r->listener == API_LOCAL) {
 		r->caller.auth = EVENT_AUTH_LOCAL;
 		r->caller.uid = r->http->peer_uid;
 		return KMS_OK;
@@ -93,6 +65,42 @@ static kms_status admit_caller(struct request *r)
 	if (r->dialect == DIALECT_VAULT && memcmp(r->caller.directory, r->vault_directory, STORE_ID_LEN) != 0) /* allowed: ids are public */
 		return kms_refuse(&r->verdict_err, KMS_E_UNAUTHENTICATED, "AKV10032: Invalid issuer. The token is not of this vault's directory.");
 	return KMS_OK;
+}
+
+/* On the EKM listener the certificate decides who calls, and so in which vault; the host says nothing. */
+static kms_status admit_pool(struct request *r)
+{
+	r->dialect = DIALECT_EKM;
+	r->client_verdict = ekm_trust_check(r->api->trust, r->http->client_chain, r->http->client_chain_count, &r->client);
+	if (r->client_verdict != EKM_ACCEPTED)
+		return kms_refuse(&r->verdict_err, KMS_E_UNAUTHENTICATED, "%s", ekm_verdict_name(r->client_verdict));
+	r->caller.auth = EVENT_AUTH_MTLS;
+	memcpy(r->caller.principal_id, r->client.pool_id, STORE_ID_LEN);
+	memcpy(r->caller.directory, r->client.directory, STORE_ID_LEN);
+	memcpy(r->vault_id, r->client.vault_id, STORE_ID_LEN);
+	memcpy(r->vault_directory, r->client.directory, STORE_ID_LEN);
+	memcpy(r->vault, r->client.vault, sizeof(r->client.vault));
+	router_match(r, r->http->method, r->http->path);
+	return KMS_OK;
+}
+
+/* Once more, now that the operation depends on the pool as it is: its certificates may have been replaced since the request was admitted. If they are replaced
+ * after this, the fence finds the pool changed. */
+static kms_status check_certificate(const struct request *r, struct kms_err *err)
+{
+	struct ekm_client client = { 0 };
+	enum ekm_verdict verdict = ekm_trust_check(r->api->trust, r->http->client_chain, r->http->client_chain_count, &client);
+
+	if (verdict == EKM_ACCEPTED && memcmp(client.pool_id, r->client.pool_id, STORE_ID_LEN) == 0) /* allowed: ids are public */
+		return KMS_OK;
+	return kms_refuse(err, KMS_E_UNAUTHENTICATED, "%s", ekm_verdict_name(verdict != EKM_ACCEPTED ? verdict : EKM_UNKNOWN_SUBJECT));
+}
+
+static kms_status admit_bearer(struct request *r)
+{
+	KMS_TRY(admit_host(r, r->http->host));
+	router_match(r, r->http->method, r->http->path);
+	return admit_caller(r);
 }
 
 /* What takes turns in the lanes, and is counted, is a directory. Those that have the same number by chance share what one has. Requests without a
@@ -143,7 +151,6 @@ static void release_body(struct request *r)
 
 static void decide(struct request *r, struct http_admission *ret_admission)
 {
-	struct http_request *http = r->http;
 	uint8_t id[GUID_LEN] = { 0 };
 
 	if (!guid_random(id)) {
@@ -151,11 +158,7 @@ static void decide(struct request *r, struct http_admission *ret_admission)
 		return;
 	}
 	guid_format(id, r->id);
-	r->verdict = admit_host(r, http->host);
-	if (r->verdict != KMS_OK)
-		return;
-	router_match(r, http->method, http->path);
-	r->verdict = admit_caller(r);
+	r->verdict = r->listener == API_EKM ? admit_pool(r) : admit_bearer(r);
 	if (r->verdict != KMS_OK || r->route == NULL || r->route->body == NULL || r->route->body->body_max == 0)
 		return;
 	ret_admission->body_max = r->route->body->body_max;
@@ -163,23 +166,24 @@ static void decide(struct request *r, struct http_admission *ret_admission)
 		r->verdict = KMS_E_THROTTLED;
 }
 
-static void admit(void *arg, struct http_request *http, struct http_admission *ret_admission, bool is_local)
+static void admit(void *arg, struct http_request *http, struct http_admission *ret_admission, enum api_listener listener)
 {
 	struct request *r = calloc(1, sizeof(*r));
 
 	http->app = r;
-	ret_admission->body_max = REQUEST_BODY_MAX;
+	ret_admission->body_max = listener == API_EKM ? EKM_BODY_MAX : REQUEST_BODY_MAX;
 	if (r == NULL)
 		return;
 	r->api = arg;
 	r->http = http;
-	r->is_local = is_local;
+	r->listener = listener;
 	decide(r, ret_admission);
 	ret_admission->drops_body = r->verdict != KMS_OK;
 }
 
-static void admit_remote(void *arg, struct http_request *http, struct http_admission *ret) { admit(arg, http, ret, false); }
-static void admit_local(void *arg, struct http_request *http, struct http_admission *ret) { admit(arg, http, ret, true); }
+static void admit_main(void *arg, struct http_request *http, struct http_admission *ret) { admit(arg, http, ret, API_MAIN); }
+static void admit_local(void *arg, struct http_request *http, struct http_admission *ret) { admit(arg, http, ret, API_LOCAL); }
+static void admit_ekm(void *arg, struct http_request *http, struct http_admission *ret) { admit(arg, http, ret, API_EKM); }
 
 /* ---- events ---- */
 
@@ -238,6 +242,12 @@ static void count_denied(struct request *r, kms_status status)
 	bool has_vault = r->dialect == DIALECT_VAULT && r->verdict != KMS_E_NOTFOUND && r->verdict != KMS_E_STORE;
 
 	shorten_peer(r->http->peer, peer, sizeof(peer));
+	if (r->dialect == DIALECT_EKM) {
+		bool is_known = r->client_verdict == EKM_ACCEPTED; /* a pool that was disabled meanwhile */
+		writer_count_stranger(r->api->cfg.kms->writer, kms_status_code(status), is_known ? r->vault_id : NULL, peer,
+		                      is_known ? "pool" : ekm_verdict_name(r->client_verdict), r->client.subject);
+		return;
+	}
 	writer_count_denied(r->api->cfg.kms->writer, kms_status_code(status), has_vault ? r->vault_id : NULL, peer);
 }
 
@@ -252,12 +262,13 @@ static void log_server_failure(const struct request *r, const struct kms_err *er
 /* Answer without a leaf: overload, a log that cannot be written, and noise before authentication. */
 static void answer_unlogged(struct request *r, const struct kms_err *err)
 {
-	int http = kms_status_http(err->status);
+	int http = 0;
 
 	reply_error(r, err);
+	http = r->response.status;
 	log_server_failure(r, err);
 	/* What the writer itself answered, it has counted. */
-	if ((http == 429 || http == 503) && err->status != KMS_E_AUDIT)
+	if ((http == 408 || http == 429 || http == 503) && err->status != KMS_E_AUDIT)
 		writer_count_refused(r->api->cfg.kms->writer);
 	reply_send(r, false);
 }
@@ -293,7 +304,10 @@ static void prepare_failure(struct request *r, const struct kms_err *err)
 	close_intent(r);
 }
 
-static enum lane lane_of(const struct request *r) { return r->route != NULL ? r->route->lane : LANE_META; }
+static enum lane lane_of(const struct request *r)
+{
+	return r->route != NULL ? r->route->lane : r->dialect == DIALECT_EKM ? LANE_EKM : LANE_META;
+}
 
 static void decide_anew(struct request *r)
 {
@@ -352,6 +366,8 @@ static void write_sync(struct request *r)
 	if (status == KMS_OK) {
 		if (op->after != NULL)
 			op->after(op);
+		if (r->committed != NULL)
+			r->committed(r);
 		reply_send(r, true);
 		return;
 	}
@@ -375,8 +391,16 @@ static void write_sync(struct request *r)
 	decide_anew(r);
 }
 
+/* Its caller has been told so, or will be: then the log must not say that it was answered. */
+static bool is_too_late(const struct request *r)
+{
+	return r->dialect == DIALECT_EKM && clock_mono_us(&CLOCK_SYSTEM) - r->http->started_us > EKM_DEADLINE_US;
+}
+
 static void finish(struct request *r, kms_status status, struct kms_err *err)
 {
+	if (status == KMS_OK && is_too_late(r))
+		status = kms_fail(err, KMS_E_TIMEOUT, KMS_SRC_SELF, 0, "finished after %d ms", EKM_DEADLINE_MS);
 	if (status == KMS_E_FENCED && !r->op.has_intent) {
 		decide_anew(r);
 		return;
@@ -447,17 +471,28 @@ static kms_status no_route(struct request *r, struct kms_err *err)
 	return kms_refuse(err, r->dialect == DIALECT_VAULT ? KMS_E_NOROUTE : KMS_E_NOTFOUND, "Operation not specified or unknown.");
 }
 
+/* Several certificates may be one pool's: each leaf tells which it was (ekm-proxy.md 11.1). */
+static void note_certificate(struct request *r)
+{
+	op_det_text(&r->op, "cert_subject", r->client.subject);
+	op_det_text(&r->op, "cert_sha256", r->client.thumbprint);
+}
+
 static kms_status perform(struct request *r, struct kms_err *err)
 {
 	if (r->is_public_path)
 		return no_route(r, err);
 	if (!is_public(r))
 		KMS_TRY(op_open(&r->op, r->vault[0] != '\0' ? r->vault : NULL, err));
+	if (r->dialect == DIALECT_EKM) {
+		note_certificate(r);
+		KMS_TRY(check_certificate(r, err));
+	}
 	if (!router_query(r, r->http->query))
 		return kms_refuse(err, KMS_E_INVALID, "The query is malformed or has more than %d parameters.", QUERY_MAX);
 	if (r->route == NULL)
 		return no_route(r, err);
-	if (r->dialect == DIALECT_VAULT)
+	if (r->dialect == DIALECT_VAULT || r->dialect == DIALECT_EKM)
 		KMS_TRY(router_api_version(r, err));
 	if (!is_public(r))
 		KMS_TRY(op_authorise(&r->op, r->route->permission, err));
@@ -485,6 +520,10 @@ static void run(struct job *job, void *thread_state)
 	r->op.caller = r->caller;
 	op_clear(&r->op);
 	begin_event(r);
+	if (is_too_late(r)) {
+		answer_unlogged_status(r, KMS_E_TIMEOUT);
+		return;
+	}
 	if (clock_mono_us(&CLOCK_SYSTEM) - r->http->started_us > WAIT_MAX_US) {
 		answer_unlogged_status(r, KMS_E_BUSY);
 		return;
@@ -504,7 +543,7 @@ static bool take_share(struct request *r)
 {
 	atomic_uint *share = &r->api->shares[lane_of(r)][group_of(r)];
 
-	if (r->is_local)
+	if (r->listener == API_LOCAL)
 		return true;
 	if (atomic_fetch_add(share, 1) >= (r->api->cfg.queue + 1) / 2) {
 		atomic_fetch_sub(share, 1);
@@ -515,15 +554,14 @@ static bool take_share(struct request *r)
 }
 
 /* Nothing waits here: either it is refused at once, needs neither device nor disk, or goes into its lane. */
-static void serve(void *arg, struct http_request *http)
+static void serve_any(struct api *api, struct http_request *http, bool is_ekm)
 {
 	struct request *r = http->app;
-	struct api *api = arg;
 	kms_status status = KMS_OK;
 
 	if (r == NULL) {
 		struct http_response res = { 0 };
-		reply_refusal(api->cfg.kms, http, KMS_E_NOMEM, NULL, &res);
+		reply_refusal(api->cfg.kms, http, is_ekm, KMS_E_NOMEM, NULL, &res);
 		http_reply(http, &res);
 		return;
 	}
@@ -545,6 +583,9 @@ static void serve(void *arg, struct http_request *http)
 		answer_unlogged_status(r, status);
 }
 
+static void serve(void *arg, struct http_request *http) { serve_any(arg, http, false); }
+static void serve_ekm(void *arg, struct http_request *http) { serve_any(arg, http, true); }
+
 static void refuse(void *arg, struct http_request *http, kms_status status, const char *message, struct http_response *ret)
 {
 	struct api *api = arg;
@@ -553,7 +594,34 @@ static void refuse(void *arg, struct http_request *http, kms_status status, cons
 	shorten_peer(http->peer, peer, sizeof(peer));
 	if (kms_status_http(status) < 500)
 		writer_count_denied(api->cfg.kms->writer, kms_status_code(status), NULL, peer);
-	reply_refusal(api->cfg.kms, http, status, message, ret);
+	reply_refusal(api->cfg.kms, http, false, status, message, ret);
+}
+
+/* The transport's own refusals of a pool's request. Who may not call at all learns nothing else, and so is asked for his certificate even when his
+ * request was too bad to be admitted. Late work is not counted: it writes its leaf when it ends. */
+static void refuse_ekm(void *arg, struct http_request *http, kms_status status, const char *message, struct http_response *ret)
+{
+	struct api *api = arg;
+	const struct request *r = http->app;
+	struct ekm_client client = { 0 };
+	enum ekm_verdict verdict = EKM_ACCEPTED;
+	char peer[64];
+
+	shorten_peer(http->peer, peer, sizeof(peer));
+	if (r == NULL)
+		verdict = ekm_trust_check(api->trust, http->client_chain, http->client_chain_count, &client);
+	else if (r->verdict == KMS_E_UNAUTHENTICATED)
+		verdict = r->client_verdict;
+	if (verdict != EKM_ACCEPTED) {
+		status = KMS_E_UNAUTHENTICATED;
+		writer_count_stranger(api->cfg.kms->writer, kms_status_code(status), NULL, peer, ekm_verdict_name(verdict),
+		                      r != NULL ? r->client.subject : client.subject);
+	} else if (status != KMS_E_TIMEOUT && kms_status_http(status) < 500) {
+		if (message == HTTP_GUARD_NO_BODY) /* whatever the path, only POST is spoken here */
+			status = KMS_E_METHOD;
+		writer_count_denied(api->cfg.kms->writer, kms_status_code(status), NULL, peer);
+	}
+	reply_refusal(api->cfg.kms, http, true, status, message, ret);
 }
 
 static void end(void *arg, struct http_request *http)
@@ -575,164 +643,15 @@ static void end(void *arg, struct http_request *http)
 	http->app = NULL;
 }
 
-struct http_app api_app(struct api *api, bool is_local)
+struct http_app api_app(struct api *api, enum api_listener listener)
 {
-	return (struct http_app){ .arg = api, .admit = is_local ? admit_local : admit_remote, .serve = serve, .refuse = refuse, .end = end };
-}
-
-/* ---- what the server does by itself ---- */
-
-static const uint64_t SETTLED_IN[LANE_COUNT] = {
-	[LANE_CONTROL] = RECOVER_TYPE(EVENT_ROLE_GRANT) | RECOVER_TYPE(EVENT_ROLE_REVOKE),
-	[LANE_KEYGEN] = RECOVER_TYPE(EVENT_KEY_CREATE) | RECOVER_TYPE(EVENT_KEY_ROTATE) | RECOVER_TYPE(EVENT_KEY_IMPORT) |
-	                RECOVER_TYPE(EVENT_KEY_BACKUP) | RECOVER_TYPE(EVENT_KEY_RESTORE),
-	[LANE_DESTROY] = RECOVER_TYPE(EVENT_KEY_PURGE) | RECOVER_TYPE(EVENT_TENANT_SHRED) | RECOVER_TYPE(EVENT_TENANT_CREATE),
-};
-
-static void purge_due(struct kms *kms, struct store *store)
-{
-	struct kms_err err = { 0 };
-	size_t count = 0;
-
-	if (keyring_purge_due(kms, store, &count, &err) != KMS_OK)
-		log_failure(LOG_WARN, "purge_due_failed", NULL, &err);
-	if (count > 0)
-		log_event(LOG_INFO, "purged_after_retention", LOG_I("keys", count));
-}
-
-static void run_housekeeping(struct job *job, void *thread_state)
-{
-	struct housekeeping *h = (struct housekeeping *)job;
-	struct kms *kms = h->api->cfg.kms;
-	struct recovery_count count = { 0 };
-	struct kms_err err = { 0 };
-
-	if (recovery_run(kms, thread_state, h->types, &count, &err) != KMS_OK)
-		log_failure(LOG_WARN, "interrupted_acts_left_open", NULL, &err);
-	else if (count.left_open > 0)
-		log_failure(LOG_WARN, "interrupted_acts_left_open", NULL, &count.last_failure);
-	if (count.settled > 0)
-		log_event(LOG_WARN, "interrupted_acts_settled", LOG_I("count", count.settled));
-	if (h->purges)
-		purge_due(kms, thread_state);
-	atomic_store(&h->is_running, false);
-}
-
-void api_housekeeping(struct api *api)
-{
-	struct hsm_info device = { 0 };
-
-	hsm_info(api->cfg.kms->hsm, &device);
-	if (!device.is_available)
-		return;
-	for (int i = 0; i < LANE_COUNT; i++) {
-		struct housekeeping *h = &api->housekeeping[i];
-		if (SETTLED_IN[i] == 0 || atomic_exchange(&h->is_running, true))
-			continue;
-		h->job.run = run_housekeeping;
-		h->api = api;
-		h->types = SETTLED_IN[i];
-		h->purges = i == LANE_DESTROY;
-		if (worker_submit(api->lanes[i], &h->job) != KMS_OK)
-			atomic_store(&h->is_running, false); /* the lane is full or stopping: the next time will do */
+	switch (listener) {
+	case API_MAIN:
+		return (struct http_app){ .arg = api, .admit = admit_main, .serve = serve, .refuse = refuse, .end = end };
+	case API_LOCAL:
+		return (struct http_app){ .arg = api, .admit = admit_local, .serve = serve, .refuse = refuse, .end = end };
+	case API_EKM:
+		break;
 	}
-}
-
-/* ---- start and stop ---- */
-
-static kms_status open_reader(void *arg, void **ret_state, struct kms_err *err)
-{
-	struct api *api = arg;
-	struct store *store = NULL;
-
-	KMS_TRY(api->cfg.open_store(api->cfg.arg, &store, err));
-	*ret_state = store;
-	return KMS_OK;
-}
-
-static void close_reader(void *arg, void *state)
-{
-	(void)arg;
-	store_close(state);
-}
-
-static kms_status start_parts(struct api *api, struct kms_err *err)
-{
-	static const char *const NAMES[LANE_COUNT] = { [LANE_META] = "meta", [LANE_CONTROL] = "control", [LANE_CRYPTO] = "crypto", [LANE_LOGIN] = "login",
-		                                       [LANE_KEYGEN] = "keygen", [LANE_DESTROY] = "destroy" };
-	struct store *store = NULL;
-	kms_status status = KMS_OK;
-
-	api->openapi = openapi_make(api->cfg.kms, &api->openapi_len);
-	if (api->openapi == NULL)
-		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "the API's description");
-	KMS_TRY(tokens_new(api->cfg.kms, &api->tokens, err));
-	KMS_TRY(api->cfg.open_store(api->cfg.arg, &store, err));
-	status = vault_names_new(store, &api->names, err);
-	if (status != KMS_OK) {
-		store_close(store);
-		return status;
-	}
-	for (int i = 0; i < LANE_COUNT; i++) {
-		struct worker_config cfg = { .name = NAMES[i], .threads = i == LANE_CRYPTO ? api->cfg.crypto_threads : 1, .capacity = api->cfg.queue, .start = open_reader,
-			                     .stop = close_reader, .arg = api };
-		KMS_TRY(worker_start(&cfg, &api->lanes[i], err));
-	}
-	return KMS_OK;
-}
-
-kms_status api_start(const struct api_config *cfg, struct api **ret_api, struct kms_err *err)
-{
-	struct api *api = calloc(1, sizeof(*api));
-	kms_status status = KMS_OK;
-
-	if (api == NULL)
-		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "api");
-	api->cfg = *cfg;
-	status = start_parts(api, err);
-	if (status != KMS_OK) {
-		api_free(api);
-		return status;
-	}
-	*ret_api = api;
-	return KMS_OK;
-}
-
-void api_set_stopping(struct api *api) { atomic_store(&api->is_stopping, true); }
-
-void api_stop(struct api *api)
-{
-	if (api == NULL)
-		return;
-	for (int i = 0; i < LANE_COUNT; i++) {
-		worker_stop(api->lanes[i]);
-		api->lanes[i] = NULL;
-	}
-}
-
-void api_free(struct api *api)
-{
-	if (api == NULL)
-		return;
-	api_stop(api);
-	tokens_free(api->tokens);
-	vault_names_free(api->names);
-	free(api->openapi);
-	free(api);
-}
-
-bool api_is_ready(const struct request *r, const char **ret_hsm, const char **ret_storage, const char **ret_log)
-{
-	const struct api *api = r->api;
-	struct hsm_info device = { 0 };
-	struct writer_state log = { 0 };
-
-	hsm_info(api->cfg.kms->hsm, &device);
-	writer_state(api->cfg.kms->writer, &log);
-	if (device.silent_ms > HSM_SILENT_MS)
-		device.is_available = false;
-	*ret_hsm = device.is_available ? "ok" : device.silent_ms > HSM_SILENT_MS ? "unresponsive" : "unavailable";
-	*ret_storage = log.is_failing ? "failing" : "ok";
-	*ret_log = log.is_failing ? "audit_unavailable" : atomic_load(&api->is_stopping) ? "stopping" : "ok";
-	return device.is_available && !log.is_failing && !atomic_load(&api->is_stopping);
+	return (struct http_app){ .arg = api, .admit = admit_ekm, .serve = serve_ekm, .refuse = refuse_ekm, .end = end };
 }

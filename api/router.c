@@ -5,7 +5,8 @@
 
 #include "api/api.h"
 
-#define SEGMENTS_MAX 8
+#define SEGMENTS_MAX 9
+#define EXTERNAL_ID_CHARS "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-"
 
 struct segments {
 	char text[SEGMENTS_MAX][PATH_PARAM_MAX];
@@ -101,15 +102,70 @@ static bool serves(const struct route *route, enum dialect dialect)
 	return route->dialect == dialect;
 }
 
+/* ---- the EKM dialect: nothing is decoded, nothing is forgiven ---- */
+
+/* What follows the pool's prefix, not necessarily at the end of a segment; NULL when the path does not begin with it. */
+static const char *behind_prefix(const char *path, const char *prefix)
+{
+	size_t len = strlen(prefix);
+
+	if (len == 0)
+		return path;
+	if (*path != '/' || strncmp(path + 1, prefix, len) != 0)
+		return NULL;
+	return path + 1 + len;
+}
+
+static bool is_external_id(const char *text, size_t len)
+{
+	return len >= 1 && len <= STORE_EXTERNAL_ID_MAX && strspn(text, EXTERNAL_ID_CHARS) >= len;
+}
+
+/* Whether the pattern is this path exactly, but for the external id, which is taken. */
+static bool ekm_matches(const char *pattern, const char *path, char ret_id[PATH_PARAM_MAX])
+{
+	static const char PARAM[] = "/{external}";
+	size_t len = 0;
+
+	if (strncmp(pattern, PARAM, sizeof(PARAM) - 1) != 0)
+		return strcmp(pattern, path) == 0;
+	len = strcspn(path + 1, "/");
+	if (!is_external_id(path + 1, len) || strcmp(pattern + sizeof(PARAM) - 1, path + 1 + len) != 0)
+		return false;
+	memcpy(ret_id, path + 1, len);
+	ret_id[len] = '\0';
+	return true;
+}
+
+static void match_ekm(struct request *r, enum http_method method, const char *path)
+{
+	path = behind_prefix(path, r->client.prefix);
+	if (path == NULL || *path != '/')
+		return;
+	for (size_t i = 0; i < API_ROUTE_COUNT; i++) {
+		const struct route *route = &API_ROUTES[i];
+		if (route->dialect != DIALECT_EKM || !ekm_matches(route->path, path, r->item))
+			continue;
+		if (route->method == method)
+			r->route = route;
+		else
+			r->allowed |= 1U << route->method;
+	}
+}
+
 /* The version segment is a wildcard, so `/keys/k/versions` must be tried as a literal first: the table's order decides. */
 void router_match(struct request *r, enum http_method method, const char *path)
 {
 	struct segments s;
 
-	split_path(path, &s);
 	r->route = NULL;
 	r->allowed = 0;
 	r->is_public_path = false;
+	if (r->dialect == DIALECT_EKM) {
+		match_ekm(r, method, path);
+		return;
+	}
+	split_path(path, &s);
 	if (s.is_bad)
 		return;
 	for (size_t i = 0; i < API_ROUTE_COUNT; i++) {
@@ -190,6 +246,11 @@ kms_status router_api_version(struct request *r, struct kms_err *err)
 
 	if (version == NULL || *version == '\0')
 		return kms_refuse(err, KMS_E_INVALID, "The query parameter api-version is required.");
+	if (r->dialect == DIALECT_EKM) {
+		if (strcmp(version, EKM_API_VERSION) == 0)
+			return KMS_OK;
+		return kms_refuse(err, KMS_E_INVALID, "The api-version '%.32s' is not supported; use " EKM_API_VERSION ".", version);
+	}
 	r->api_version = version_rank(version);
 	if (r->api_version < KMS_ARRAY_LEN(API_VERSIONS))
 		return KMS_OK;

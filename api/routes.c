@@ -69,6 +69,17 @@ const struct route API_ROUTES[] = {
 	{ HTTP_POST,   DIALECT_DOMAIN, "/admin/v1/vaults/{vault}/roles/remove", PERM_ROLE_WRITE, &ROLE_SCHEMA,       api_role_remove,     EVENT_ROLE_REVOKE, LANE_CONTROL,   "RoleRemove", ANSWER_ROLE },
 	{ HTTP_POST,   DIALECT_DOMAIN, "/admin/v1/vaults/{vault}/keys/{key}/revoke",    PERM_KEY_REVOKE, &REVOKE_SCHEMA,    api_key_revoke,    EVENT_KEY_REVOKE, LANE_CONTROL, "KeyRevoke", ANSWER_REVOCATION },
 	{ HTTP_POST,   DIALECT_DOMAIN, "/admin/v1/vaults/{vault}/keys/{key}/reinstate", PERM_KEY_REVOKE, &REINSTATE_SCHEMA, api_key_reinstate, EVENT_KEY_REVOKE, LANE_CONTROL, "KeyReinstate", ANSWER_REVOCATION },
+	{ HTTP_GET,    DIALECT_DOMAIN, "/admin/v1/vaults/{vault}/ekm/pools",  PERM_EKM_READ,     NULL,               api_ekm_pool_list,   EVENT_AUDIT_READ,  LANE_CONTROL,   "EkmPoolList", ANSWER_EKM_POOL_LIST },
+	{ HTTP_POST,   DIALECT_DOMAIN, "/admin/v1/vaults/{vault}/ekm/pools",  PERM_EKM_WRITE,    &EKM_POOL_SCHEMA,   api_ekm_pool_add,    EVENT_EKM_POOL,    LANE_DESTROY,   "EkmPoolAdd", ANSWER_EKM_POOL },
+	{ HTTP_POST,   DIALECT_DOMAIN, "/admin/v1/vaults/{vault}/ekm/pools/{pool}/certificates", PERM_EKM_WRITE, &EKM_CERTIFICATES_SCHEMA, api_ekm_pool_set, EVENT_EKM_POOL, LANE_CONTROL, "EkmPoolCertificates", ANSWER_EKM_POOL },
+	{ HTTP_GET,    DIALECT_DOMAIN, "/admin/v1/vaults/{vault}/ekm/pools/{pool}/keys", PERM_EKM_READ, NULL,        api_ekm_key_list,    EVENT_AUDIT_READ,  LANE_CONTROL,   "EkmKeyList", ANSWER_EKM_KEY_LIST },
+	{ HTTP_POST,   DIALECT_DOMAIN, "/admin/v1/vaults/{vault}/ekm/pools/{pool}/keys", PERM_EKM_WRITE, &EKM_PUBLISH_SCHEMA, api_ekm_key_publish, EVENT_EKM_PUBLISH, LANE_CONTROL, "EkmKeyPublish", ANSWER_EKM_KEY },
+	{ HTTP_POST,   DIALECT_DOMAIN, "/admin/v1/vaults/{vault}/ekm/pools/{pool}/keys/retire", PERM_EKM_WRITE, &EKM_RETIRE_SCHEMA, api_ekm_key_retire, EVENT_EKM_RETIRE, LANE_CONTROL, "EkmKeyRetire", ANSWER_EKM_KEY },
 	{ HTTP_GET,    DIALECT_DOMAIN, "/audit/v1/entries",                   PERM_AUDIT_READ,   NULL,               api_audit_entries,   EVENT_AUDIT_READ,  LANE_CONTROL,   "AuditEntries", ANSWER_ENTRIES },
+
+	{ HTTP_POST,   DIALECT_EKM,    "/info",                               PERM_KEY_READ,     &EKM_CONTEXT_SCHEMA, api_ekm_info,       EVENT_EKM_INFO,    LANE_EKM,    "EkmInfo", ANSWER_EKM_INFO },
+	{ HTTP_POST,   DIALECT_EKM,    "/{external}/metadata",                PERM_KEY_READ,     &EKM_CONTEXT_SCHEMA, api_ekm_metadata,   EVENT_EKM_METADATA, LANE_EKM,   "EkmMetadata", ANSWER_EKM_METADATA },
+	{ HTTP_POST,   DIALECT_EKM,    "/{external}/wrapkey",                 PERM_KEY_WRAP,     &EKM_CRYPTO_SCHEMA, api_ekm_wrap,        EVENT_KEY_WRAP,    LANE_EKM,    "EkmWrap", ANSWER_EKM_VALUE },
+	{ HTTP_POST,   DIALECT_EKM,    "/{external}/unwrapkey",               PERM_KEY_UNWRAP,   &EKM_CRYPTO_SCHEMA, api_ekm_unwrap,      EVENT_KEY_UNWRAP,  LANE_EKM,    "EkmUnwrap", ANSWER_EKM_VALUE },
 };
 const size_t API_ROUTE_COUNT = KMS_ARRAY_LEN(API_ROUTES);

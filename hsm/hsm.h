@@ -266,7 +266,8 @@ KMS_MUST_CHECK kms_status hsm_decrypt(struct hsm *h, const struct hsm_key *key, 
                                       size_t cap, size_t *ret_len, struct kms_err *err);
 /** RSA decryption: c < n and length checked on the host, the private operation in the device, unpadding in constant time.
  *  @param n  the public modulus  @param cipher  exactly n_len bytes, else KMS_E_CRYPTO
- *  @return KMS_OK (ret_plain owned by the caller; never NULL: an empty plaintext is KMS_E_CRYPTO too) | KMS_E_CRYPTO: one and the same for every bad ciphertext */
+ *  @param ret_plain  owned by the caller; NULL for an empty plaintext (OAEP; under PKCS #1 v1.5 that is a bad ciphertext)
+ *  @return KMS_OK | KMS_E_CRYPTO: one and the same for every bad ciphertext */
 KMS_MUST_CHECK kms_status hsm_rsa_decrypt(struct hsm *h, const struct hsm_key *key, enum hsm_rsa_alg alg, const uint8_t *n, size_t n_len,
                                           const uint8_t *cipher, size_t cipher_len, struct secret **ret_plain, struct kms_err *err);
 /** Wrap a caller's bytes under an AES key. KW: 16..HSM_WRAP_MAX bytes, a multiple of 8; KWP: 1..HSM_WRAP_MAX. KMS_E_INVALID otherwise.

@@ -1,9 +1,10 @@
-// The proof of `make run`: the life of one key through the official Azure SDK for JavaScript, step by step. Any step that does not go as it must
-// ends the program with a failure. Its environment is demo.env (see scripts/run-demo).
+// The proof of `make run`: the life of one key through the official Azure SDK for JavaScript, step by step, then what a Managed HSM pool gets
+// (demo-ekm.mjs). Any step that does not go as it must ends the program with a failure. Its environment is demo.env (see scripts/run-demo).
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { createRequire } from "node:module";
+import { proveEkm } from "./demo-ekm.mjs";
 
 const require = createRequire(new URL("../tests/sdk/package.json", import.meta.url));
 const { ClientSecretCredential } = require("@azure/identity");
@@ -79,6 +80,8 @@ async function main() {
 		}
 		return `both versions refused: ${refusals.join(", ")}`;
 	});
+	console.log(`\nProof as a Managed HSM pool against ${env.HOLDFAST_EKM_URL}:`);
+	await proveEkm({ step, keys, holdfast, vaultName });
 	console.log(`All ${steps} steps went as they must.`);
 }
 

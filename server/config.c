@@ -26,6 +26,7 @@
 #define DOMAIN_MAX 180 /* leaves room for "{vault}." in a DNS name and for "/audit/log1" in an origin of 200 bytes */
 #define LABEL_MAX 63
 #define ORIGIN_MAX 200
+#define API_VERSION_MAX 32
 #define THREADS_MAX 256
 #define HSM_WORKERS_MIN 2
 #define HSM_WORKERS_MAX 60 /* one PKCS#11 session each, of 64 (hsm/pkcs11/pkcs11.h); the others are for the threads beside them (main.c) */
@@ -66,6 +67,8 @@ static bool is_address(const char *text)
 	struct in6_addr out;
 	return inet_pton(AF_INET, text, &out) == 1 || inet_pton(AF_INET6, text, &out) == 1;
 }
+
+static bool is_api_version(const char *text) { return is_of(text, API_VERSION_MAX, LOWER DIGITS ".-"); }
 
 static bool is_origin(const char *text)
 {
@@ -140,6 +143,7 @@ struct text_rule {
 	const char *expected;
 	const char *fallback; /* used when the key is absent */
 	bool is_required;     /* neither required nor fallback: NULL, or derived from others */
+	const char *section;  /* required when this section is there */
 	bool is_path;         /* relative to the file's directory */
 };
 
@@ -155,6 +159,11 @@ static const struct text_rule TEXTS[] = {
 	  .is_path = true },
 	{ "admin.socket", AT(admin.socket), is_socket_path, "a path of at most 107 bytes in an existing directory", .is_required = true,
 	  .is_path = true },
+	{ "ekm.address", AT(ekm.address), is_address, "a numeric IPv4 or IPv6 address", .fallback = "127.0.0.1" },
+	{ "ekm.certificate", AT(ekm.certificate), is_file, "a readable PEM file", .section = "ekm", .is_path = true },
+	{ "ekm.key", AT(ekm.key), is_private_file, "a readable PEM file, closed to group and others (chmod 600)", .section = "ekm",
+	  .is_path = true },
+	{ "ekm.api_version", AT(ekm.api_version), is_api_version, "1 to 32 characters of a-z 0-9 . -" },
 	{ "storage.database", AT(storage.database), is_in_directory, "a file in an existing directory", .is_required = true, .is_path = true },
 	{ "hsm.module", AT(hsm.module), is_file, "the file of a PKCS#11 library", .is_required = true, .is_path = true },
 	{ "hsm.token", AT(hsm.token), is_token_uri, "a PKCS#11 URI (RFC 7512) without pin-value, such as pkcs11:token=holdfast", .is_required = true },
@@ -181,6 +190,8 @@ static const struct number_rule NUMBERS[] = {
 	{ "listen.threads", NUMBER(listen.threads), .min = 1, .max = THREADS_MAX },
 	{ "listen.connections", NUMBER(listen.connections), .min = 16, .max = 65536, .fallback = 4096 },
 	{ "listen.per_ip", NUMBER(listen.per_ip), .min = 1, .max = 65536, .fallback = 1024 },
+	{ "ekm.port", NUMBER(ekm.port), .min = 1, .max = UINT16_MAX, .fallback = 443 },
+	{ "ekm.connections", NUMBER(ekm.connections), .min = 16, .max = 65536, .fallback = 1024 },
 	{ "storage.reserve_mib", NUMBER(storage.reserve_mib), .min = 1, .max = 65536, .fallback = 256 },
 	{ "hsm.workers", NUMBER(hsm.workers), .min = HSM_WORKERS_MIN, .max = HSM_WORKERS_MAX },
 	{ "hsm.cache_keys", NUMBER(hsm.cache_keys), .min = 1, .max = 100000, .fallback = 2000 },
@@ -215,6 +226,15 @@ static const cyaml_schema_field_t ADMIN_FIELDS[] = {
 	                           UIDS_MAX),
 	CYAML_FIELD_END,
 };
+static const cyaml_schema_field_t EKM_FIELDS[] = {
+	TEXT("address", ekm.address),
+	UINT("port", ekm.port),
+	TEXT("certificate", ekm.certificate),
+	TEXT("key", ekm.key),
+	UINT("connections", ekm.connections),
+	TEXT("api_version", ekm.api_version),
+	CYAML_FIELD_END,
+};
 static const cyaml_schema_field_t STORAGE_FIELDS[] = {
 	TEXT("database", storage.database),
 	UINT("reserve_mib", storage.reserve_mib),
@@ -243,6 +263,7 @@ static const cyaml_schema_field_t CONFIG_FIELDS[] = {
 	SECTION("listen", LISTEN_FIELDS),
 	SECTION("tls", TLS_FIELDS),
 	SECTION("admin", ADMIN_FIELDS),
+	SECTION("ekm", EKM_FIELDS),
 	SECTION("storage", STORAGE_FIELDS),
 	SECTION("hsm", HSM_FIELDS),
 	SECTION("log", LOG_FIELDS),
@@ -533,6 +554,12 @@ static kms_status resolve(struct loading *l, char **path)
 	return KMS_OK;
 }
 
+static bool has_section(struct loading *l, const char *name)
+{
+	size_t line = 1;
+	return locate(l, name, &line) != NULL;
+}
+
 static kms_status check_texts(struct loading *l)
 {
 	size_t line = 1;
@@ -545,7 +572,7 @@ static kms_status check_texts(struct loading *l)
 			if (*text == NULL)
 				return out_of_memory(l);
 		}
-		if (*text == NULL && r->is_required) {
+		if (*text == NULL && (r->is_required || (r->section != NULL && has_section(l, r->section)))) {
 			char missing[256] = "";
 			(void)snprintf(missing, sizeof(missing), "missing: %s", r->expected);
 			return complain(l, line, r->key, missing);
@@ -572,6 +599,7 @@ static kms_status derive(struct loading *l)
 {
 	struct config *c = l->config;
 	size_t line = 1;
+	c->ekm.is_on = has_section(l, "ekm");
 	if (c->public_port == 0)
 		c->public_port = c->listen.port;
 	if (c->listen.threads == 0)

@@ -28,6 +28,15 @@ struct config {
 		uint32_t *uids;     /* besides root and the daemon's own user */
 		unsigned uids_count;
 	} admin;
+	/* The listener of Managed HSM pools (docs/ekm.md). */
+	struct {
+		bool is_on;              /* the section is there */
+		char *address;           /* numeric IPv4 or IPv6; default 127.0.0.1 */
+		uint16_t port;           /* default 443, the only one that Azure calls */
+		char *certificate, *key; /* PEM files; the key not readable by others; NULL when the section is not there */
+		unsigned connections;    /* default 1024 */
+		char *api_version;       /* what `info` says; NULL = the one that is spoken */
+	} ekm;
 	struct {
 		char *database;
 		unsigned reserve_mib; /* ballast that keeps room for the log's last words; default 256 */

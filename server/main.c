@@ -26,6 +26,7 @@
 #define HOUSEKEEPING_EVERY_S 5
 #define MONITOR_STOP_S 10
 #define LOCAL_ACTORS_MAX 64
+#define SESSIONS_MAX 64
 #define EXIT_CONFIG 2
 
 struct server {
@@ -38,7 +39,7 @@ struct server {
 	struct local_actor locals[LOCAL_ACTORS_MAX];
 	char attestation_certificate[ATTESTATION_CERT_MAX];
 	struct api *api;
-	struct http_server *http, *local;
+	struct http_server *http, *local, *ekm; /* ekm: NULL unless configured */
 	pthread_t monitor_thread;
 	pthread_mutex_t monitor_lock; /* guards monitor_stops */
 	pthread_cond_t monitor_wakes;
@@ -50,15 +51,16 @@ struct server {
 static void hsm_settings(struct server *s, struct p11_config *ret)
 {
 	const struct config *c = s->config;
+	/* One session for each thread that may call: crypto workers, of which pools have as many again, and the others. */
+	unsigned sessions = c->hsm.workers * (c->ekm.is_on ? 2 : 1) + SESSIONS_BESIDE_WORKERS;
 
 	s->look_argv[0] = s->self;
 	s->look_argv[1] = "--config";
 	s->look_argv[2] = s->config_path;
 	s->look_argv[3] = "hsm-look";
 	s->look_argv[4] = NULL;
-	/* One session for each thread that may call: crypto workers, logins, key generation, metadata, the monitor. */
 	*ret = (struct p11_config){ .module = c->hsm.module, .uri = c->hsm.token, .pin_file = c->hsm.pin, .token_dir = c->hsm.token_dir,
-		                    .sessions = c->hsm.workers + SESSIONS_BESIDE_WORKERS, .wait_ms = HSM_WAIT_MS, .cache_keys = c->hsm.cache_keys,
+		                    .sessions = sessions < SESSIONS_MAX ? sessions : SESSIONS_MAX, .wait_ms = HSM_WAIT_MS, .cache_keys = c->hsm.cache_keys,
 		                    .look_argv = s->look_argv };
 }
 
@@ -125,6 +127,19 @@ static kms_status open_log(struct server *s, struct kms_err *err)
 	return status;
 }
 
+/* Managed HSM pools: one address may hold half of the connections, since a pool's are few and strangers reach this port too. */
+static kms_status listen_ekm(struct server *s, struct kms_err *err)
+{
+	const struct config *c = s->config;
+	struct http_config cfg = { .name = "ekm", .address = c->ekm.address, .port = c->ekm.port, .threads = c->listen.threads,
+		                   .connections = c->ekm.connections, .per_ip = c->ekm.connections / 2, .headers_ms = 5000, .request_ms = 5000,
+		                   .idle_s = 120, .work_ms = EKM_DEADLINE_MS, .late = KMS_E_TIMEOUT, .cert_file = c->ekm.certificate,
+		                   .key_file = c->ekm.key, .asks_client_certs = true, .is_tls13_only = true };
+	struct http_app app = api_app(s->api, API_EKM);
+
+	return http_start(&cfg, &app, &s->ekm, err);
+}
+
 static kms_status listen_all(struct server *s, struct kms_err *err)
 {
 	const struct config *c = s->config;
@@ -135,9 +150,11 @@ static kms_status listen_all(struct server *s, struct kms_err *err)
 	struct http_config local_cfg = { .name = "local", .unix_path = c->admin.socket, .unix_shared = c->admin.uids_count > 0,
 		                         .threads = 1, .connections = LOCAL_CONNECTIONS,
 		                         .headers_ms = 5000, .request_ms = 10000, .idle_s = 30, .work_ms = 120000 };
-	struct http_app main_app = api_app(s->api, false), local_app = api_app(s->api, true);
+	struct http_app main_app = api_app(s->api, API_MAIN), local_app = api_app(s->api, API_LOCAL);
 
 	KMS_TRY(http_start(&local_cfg, &local_app, &s->local, err));
+	if (c->ekm.is_on)
+		KMS_TRY(listen_ekm(s, err));
 	return http_start(&main_cfg, &main_app, &s->http, err);
 }
 
@@ -234,7 +251,7 @@ static kms_status start(struct server *s, struct kms_err *err)
 	struct p11_config hsm_cfg;
 	struct hsm_key log_key = { .purpose = HSM_FOR_LOG, .kind = HSM_KIND_ED25519 };
 	struct api_config api_cfg = { .kms = &s->kms, .open_store = open_reader, .arg = s, .crypto_threads = c->hsm.workers,
-		                      .queue = c->limits.queue };
+		                      .queue = c->limits.queue, .serves_ekm = c->ekm.is_on, .ekm_api_version = c->ekm.api_version };
 
 	s->kms.clock = &CLOCK_SYSTEM;
 	(void)snprintf(s->kms.domain, sizeof(s->kms.domain), "%s", c->domain);
@@ -267,6 +284,9 @@ static void stop(struct server *s)
 		api_set_stopping(s->api);
 	if (s->http != NULL)
 		http_quiesce(s->http);
+	if (s->ekm != NULL)
+		http_quiesce(s->ekm);
+	http_stop(s->ekm, DRAIN_MS);
 	http_stop(s->http, DRAIN_MS);
 	http_stop(s->local, DRAIN_MS);
 	api_stop(s->api);
@@ -280,15 +300,23 @@ static void stop(struct server *s)
 	hsm_close(s->kms.hsm);
 }
 
-static void reload(struct server *s)
+/* Each listener for itself: what is wrong with one pair is no reason to keep the other's old one. */
+static void reload_one(struct http_server *listener, const char *name)
 {
 	struct kms_err err = { 0 };
 
-	daemon_reloading();
-	if (http_reload(s->http, &err) == KMS_OK)
-		log_event(LOG_INFO, "certificates_reloaded");
+	if (http_reload(listener, &err) == KMS_OK)
+		log_event(LOG_INFO, "certificates_reloaded", LOG_S("listener", name));
 	else
 		log_failure(LOG_ERROR, "reload_failed", NULL, &err);
+}
+
+static void reload(struct server *s)
+{
+	daemon_reloading();
+	reload_one(s->http, "main");
+	if (s->ekm != NULL)
+		reload_one(s->ekm, "ekm");
 	write_node_event(s, EVENT_NODE_CONFIG);
 	daemon_ready();
 }
@@ -298,7 +326,8 @@ static void serve(struct server *s)
 	char url[KMS_URL_MAX];
 
 	kms_url(&s->kms, NULL, url);
-	log_event(LOG_INFO, "ready", LOG_S("url", url), LOG_S("socket", s->config->admin.socket), LOG_S("origin", s->kms.origin));
+	log_event(LOG_INFO, "ready", LOG_S("url", url), LOG_S("socket", s->config->admin.socket), LOG_S("origin", s->kms.origin),
+	          LOG_I("ekm_port", s->ekm != NULL ? http_port(s->ekm) : 0));
 	daemon_ready();
 	for (;;) {
 		switch (daemon_wait()) {

@@ -41,6 +41,10 @@ bench: all
 .PHONY: bench-keys
 bench-keys: all
 	@HOLDFAST_BIN=$(BUILD) $(NODE) tests/bench/keys.mjs
+# EKM's latency at 200 requests a second against its 250 ms; fails when the target is missed.
+.PHONY: bench-ekm
+bench-ekm: all
+	@HOLDFAST_BIN=$(BUILD) $(NODE) tests/bench/ekm.mjs
 
 # ---- lint; .clang-tidy, tests/cppcheck.supp and the scripts themselves say which findings are let pass, and why ----
 LINT_SRC := $(sort $(wildcard server/*.c server/*/*.c api/*.c storage/*.c storage/*/*.c hsm/*.c hsm/*/*.c))

@@ -8,15 +8,14 @@
 #include <openssl/err.h>
 #include <openssl/rsa.h>
 
-/* The copy and the length are secrets until the verdict; a bad block leaves nothing behind. An empty plaintext counts as bad: no key
- * is empty, and a secret of no bytes cannot be told from none. */
-static enum unpad_result finish(struct secret **plain, int len, struct secret **ret_plain)
+/* The copy and the length are secrets until the verdict, which is the first branch on them; a bad block leaves nothing behind. */
+static enum unpad_result finish(struct secret **plain, int len, int least, struct secret **ret_plain)
 {
 	ERR_clear_error(); /* the decoders always leave an entry, also on success, so as not to branch */
-	if (len <= 0)
+	if (len < least)
 		return UNPAD_BAD;
 	secret_shrink(*plain, (size_t)len);
-	*ret_plain = KMS_TAKE(*plain);
+	*ret_plain = len > 0 ? KMS_TAKE(*plain) : NULL;
 	return UNPAD_OK;
 }
 
@@ -29,7 +28,7 @@ enum unpad_result unpad_oaep(const struct secret *block, const EVP_MD *hash, con
 		return UNPAD_NOMEM;
 	return finish(&plain,
 	              RSA_padding_check_PKCS1_OAEP_mgf1(secret_bytes(plain), k, secret_data(block), k, k, NULL, 0, hash, mgf1_hash),
-	              ret_plain);
+	              0, ret_plain);
 }
 
 enum unpad_result unpad_pkcs1(const struct secret *block, struct secret **ret_plain)
@@ -39,5 +38,5 @@ enum unpad_result unpad_pkcs1(const struct secret *block, struct secret **ret_pl
 
 	if (plain == NULL)
 		return UNPAD_NOMEM;
-	return finish(&plain, RSA_padding_check_PKCS1_type_2(secret_bytes(plain), k, secret_data(block), k, k), ret_plain);
+	return finish(&plain, RSA_padding_check_PKCS1_type_2(secret_bytes(plain), k, secret_data(block), k, k), 1, ret_plain);
 }

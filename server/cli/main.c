@@ -9,34 +9,11 @@
 #include <time.h>
 
 #include "server/base/err.h"
-#include "server/cli/client.h"
-#include "server/cli/show.h"
+#include "server/cli/command.h"
 
-#define ARGS_MAX 4
 #define LOG_TAIL_DEFAULT 20
 #define LOG_PAGE 1000 /* the server's limit of one request */
 #define FOLLOW_WAIT_S 2
-
-enum option_id {
-	OPT_SOCKET = 256, /* above every character that getopt may return */
-	OPT_URL,
-	OPT_TOKEN_FILE,
-	OPT_CA,
-	OPT_JSON,
-	OPT_HELP,
-	OPT_RETENTION_DAYS,
-	OPT_PURGE_PROTECTION,
-	OPT_ALLOW_RSA1_5,
-	OPT_REASON,
-	OPT_YES,
-	OPT_SECRET_DAYS,
-	OPT_INSTALLATION,
-	OPT_VERSION,
-	OPT_LINES,
-	OPT_FOLLOW,
-	OPT_END,
-};
-#define BIT(option) (1U << ((option)-OPT_SOCKET))
 #define GLOBAL_OPTIONS (BIT(OPT_SOCKET) | BIT(OPT_URL) | BIT(OPT_TOKEN_FILE) | BIT(OPT_CA) | BIT(OPT_JSON) | BIT(OPT_HELP))
 
 static const struct option OPTIONS[] = {
@@ -55,124 +32,23 @@ static const struct option OPTIONS[] = {
 	{ "installation", no_argument, NULL, OPT_INSTALLATION },
 	{ "version", required_argument, NULL, OPT_VERSION },
 	{ "follow", no_argument, NULL, OPT_FOLLOW },
+	{ "subject", required_argument, NULL, OPT_SUBJECT },
+	{ "roots", required_argument, NULL, OPT_ROOTS },
+	{ "prefix", required_argument, NULL, OPT_PREFIX },
+	{ "id", required_argument, NULL, OPT_ID },
+	{ "cert", required_argument, NULL, OPT_CERT },
+	{ "key", required_argument, NULL, OPT_KEY },
 	{ NULL, 0, NULL, 0 },
 };
 
-struct call {
-	struct client *client;
-	bool as_json;
-	unsigned given;                       /* BIT() of each option on the command line */
-	const char *value[OPT_END - OPT_SOCKET]; /* of options that take one */
-	const char *arg[ARGS_MAX];            /* after the two words of the command */
-};
-
 struct command {
-	const char *group, *verb;
+	const char *name; /* its words */
 	const char *usage;
 	int args;
 	unsigned options; /* those that it takes besides the global ones */
 	unsigned needs;   /* those that must be given */
 	enum cli_exit (*run)(struct call *call);
 };
-
-static bool has(const struct call *call, enum option_id id) { return (call->given & BIT(id)) != 0; }
-static const char *value_of(const struct call *call, enum option_id id) { return call->value[id - OPT_SOCKET]; }
-
-/* ---- pieces that commands share ---- */
-
-static bool add_text(json_t *body, const char *name, const char *text)
-{
-	return text == NULL || json_object_set_new(body, name, json_string(text)) == 0;
-}
-
-static bool parse_number(const char *text, long long least, long long most, long long *ret)
-{
-	char *end = NULL;
-	errno = 0;
-	*ret = strtoll(text, &end, 10);
-	return errno == 0 && end != text && *end == '\0' && *ret >= least && *ret <= most;
-}
-
-static enum cli_exit add_days(const struct call *call, enum option_id id, const char *name, json_t *body)
-{
-	long long days = 0;
-	if (!has(call, id))
-		return CLI_OK;
-	/* The server decides over the range; here only what is a number at all. */
-	if (!parse_number(value_of(call, id), 0, INT32_MAX, &days)) {
-		cli_say("%s: not a number of days", value_of(call, id));
-		return CLI_USAGE;
-	}
-	return json_object_set_new(body, name, json_integer(days)) == 0 ? CLI_OK : CLI_FAILED;
-}
-
-static enum cli_exit no_memory(void)
-{
-	cli_say("not enough memory, or text that is not UTF-8");
-	return CLI_FAILED;
-}
-
-/* Send and show; path is owned here. */
-static enum cli_exit ask(struct call *call, const char *method, char *path, const json_t *body)
-{
-	JSON_AUTO *answer = NULL;
-	enum cli_exit code = client_json(call->client, method, path, body, &answer);
-	free(path);
-	if (code != CLI_OK)
-		return code;
-	if (call->as_json)
-		show_json(answer);
-	else
-		show_facts(answer);
-	return CLI_OK;
-}
-
-static char *next_page(struct call *call, const char *first, const char *after)
-{
-	char *query = client_path(call->client, "?after=%s", after);
-	char *path = NULL;
-	if (query != NULL && asprintf(&path, "%s%s", first, query) < 0)
-		path = NULL; /* undefined after a failure, asprintf(3) */
-	free(query);
-	return path;
-}
-
-/* All pages of a list, as one. `first` is its path; further pages are asked with ?after=. */
-static enum cli_exit list(struct call *call, const char *first, const struct show_column *columns)
-{
-	JSON_AUTO *all = json_array();
-	JSON_AUTO *whole = NULL;
-	char *path = first != NULL ? strdup(first) : NULL;
-	while (path != NULL) {
-		JSON_AUTO *page = NULL;
-		const char *next = NULL;
-		enum cli_exit code = client_json(call->client, "GET", path, NULL, &page);
-		free(path);
-		path = NULL;
-		if (code != CLI_OK)
-			return code;
-		if (!json_is_array(json_object_get(page, "value"))) {
-			cli_say("the answer is not a list");
-			return CLI_FAILED;
-		}
-		if (json_array_extend(all, json_object_get(page, "value")) != 0)
-			return no_memory();
-		next = json_string_value(json_object_get(page, "next"));
-		if (next == NULL) {
-			if (!call->as_json) {
-				show_table(all, columns);
-				return CLI_OK;
-			}
-			whole = json_pack("{s:O}", "value", all);
-			if (whole == NULL)
-				return no_memory();
-			show_json(whole);
-			return CLI_OK;
-		}
-		path = next_page(call, first, next);
-	}
-	return no_memory();
-}
 
 /* ---- commands ---- */
 
@@ -181,14 +57,14 @@ static enum cli_exit vault_create(struct call *call)
 	JSON_AUTO *body = json_pack("{s:s}", "name", call->arg[0]);
 	enum cli_exit code = CLI_OK;
 	if (body == NULL)
-		return no_memory();
-	code = add_days(call, OPT_RETENTION_DAYS, "retention_days", body);
+		return cli_no_memory();
+	code = cli_add_days(call, OPT_RETENTION_DAYS, "retention_days", body);
 	if (code != CLI_OK)
 		return code;
-	if ((has(call, OPT_PURGE_PROTECTION) && json_object_set_new(body, "purge_protection", json_true()) != 0) ||
-	    (has(call, OPT_ALLOW_RSA1_5) && json_object_set_new(body, "allow_rsa1_5", json_true()) != 0))
-		return no_memory();
-	return ask(call, "POST", client_path(call->client, "/admin/v1/vaults"), body);
+	if ((call_has(call, OPT_PURGE_PROTECTION) && json_object_set_new(body, "purge_protection", json_true()) != 0) ||
+	    (call_has(call, OPT_ALLOW_RSA1_5) && json_object_set_new(body, "allow_rsa1_5", json_true()) != 0))
+		return cli_no_memory();
+	return cli_ask(call, "POST", client_path(call->client, "/admin/v1/vaults"), body);
 }
 
 static enum cli_exit vault_list(struct call *call)
@@ -197,12 +73,12 @@ static enum cli_exit vault_list(struct call *call)
 		{ "NAME", "name" },           { "STATE", "state" },     { "URL", "url" }, { "RETENTION", "retention_days" },
 		{ "PROTECTED", "purge_protection" }, { "CREATED", "created" }, { NULL, NULL },
 	};
-	return list(call, "/admin/v1/vaults", COLUMNS);
+	return cli_list(call, "/admin/v1/vaults", COLUMNS);
 }
 
 static enum cli_exit vault_show(struct call *call)
 {
-	return ask(call, "GET", client_path(call->client, "/admin/v1/vaults/%s", call->arg[0]), NULL);
+	return cli_ask(call, "GET", client_path(call->client, "/admin/v1/vaults/%s", call->arg[0]), NULL);
 }
 
 static bool confirm(const char *vault)
@@ -219,15 +95,15 @@ static bool confirm(const char *vault)
 static enum cli_exit vault_shred(struct call *call)
 {
 	const char *vault = call->arg[0];
-	const char *reason = has(call, OPT_REASON) ? value_of(call, OPT_REASON) : "unspecified";
+	const char *reason = call_has(call, OPT_REASON) ? call_value(call, OPT_REASON) : "unspecified";
 	JSON_AUTO *body = json_pack("{s:s, s:s}", "confirm", vault, "reason", reason);
 	if (body == NULL)
-		return no_memory();
-	if (!has(call, OPT_YES) && !confirm(vault)) {
+		return cli_no_memory();
+	if (!call_has(call, OPT_YES) && !confirm(vault)) {
 		cli_say("not confirmed; nothing was changed");
 		return CLI_USAGE;
 	}
-	return ask(call, "POST", client_path(call->client, "/admin/v1/vaults/%s/shred", vault), body);
+	return cli_ask(call, "POST", client_path(call->client, "/admin/v1/vaults/%s/shred", vault), body);
 }
 
 static enum cli_exit principal_create(struct call *call)
@@ -235,10 +111,10 @@ static enum cli_exit principal_create(struct call *call)
 	JSON_AUTO *body = json_pack("{s:s}", "name", call->arg[1]);
 	enum cli_exit code = CLI_OK;
 	if (body == NULL)
-		return no_memory();
-	code = add_days(call, OPT_SECRET_DAYS, "secret_days", body);
+		return cli_no_memory();
+	code = cli_add_days(call, OPT_SECRET_DAYS, "secret_days", body);
 	if (code == CLI_OK)
-		code = ask(call, "POST", client_path(call->client, "/admin/v1/vaults/%s/principals", call->arg[0]), body);
+		code = cli_ask(call, "POST", client_path(call->client, "/admin/v1/vaults/%s/principals", call->arg[0]), body);
 	if (code == CLI_OK && !call->as_json)
 		(void)fputs("\nThe secret is shown this once; store it now.\n", stderr);
 	return code;
@@ -251,7 +127,7 @@ static enum cli_exit principal_list(struct call *call)
 		{ "ROLES", "roles" }, { "SECRET EXPIRES", "secret_expires" }, { NULL, NULL },
 	};
 	char *path = client_path(call->client, "/admin/v1/vaults/%s/principals", call->arg[0]);
-	enum cli_exit code = list(call, path, COLUMNS);
+	enum cli_exit code = cli_list(call, path, COLUMNS);
 	free(path);
 	return code;
 }
@@ -262,9 +138,9 @@ static enum cli_exit empty_post(struct call *call, char *path)
 	JSON_AUTO *body = json_object();
 	if (body == NULL) {
 		free(path);
-		return no_memory();
+		return cli_no_memory();
 	}
-	return ask(call, "POST", path, body);
+	return cli_ask(call, "POST", path, body);
 }
 
 static enum cli_exit principal_disable(struct call *call)
@@ -280,9 +156,9 @@ static enum cli_exit principal_enable(struct call *call)
 static enum cli_exit role_change(struct call *call, const char *what)
 {
 	JSON_AUTO *body = json_pack("{s:s, s:s}", "principal", call->arg[1], "role", call->arg[2]);
-	if (body == NULL || !add_text(body, "scope", has(call, OPT_INSTALLATION) ? "installation" : NULL))
-		return no_memory();
-	return ask(call, "POST", client_path(call->client, "/admin/v1/vaults/%s/roles/%s", call->arg[0], what), body);
+	if (body == NULL || !cli_add_text(body, "scope", call_has(call, OPT_INSTALLATION) ? "installation" : NULL))
+		return cli_no_memory();
+	return cli_ask(call, "POST", client_path(call->client, "/admin/v1/vaults/%s/roles/%s", call->arg[0], what), body);
 }
 
 static enum cli_exit role_grant(struct call *call) { return role_change(call, "grant"); }
@@ -291,16 +167,16 @@ static enum cli_exit role_remove(struct call *call) { return role_change(call, "
 static enum cli_exit key_change(struct call *call, const char *what, const char *reason)
 {
 	JSON_AUTO *body = json_object();
-	if (body == NULL || !add_text(body, "reason", reason) || !add_text(body, "version", value_of(call, OPT_VERSION)))
-		return no_memory();
-	return ask(call, "POST", client_path(call->client, "/admin/v1/vaults/%s/keys/%s/%s", call->arg[0], call->arg[1], what), body);
+	if (body == NULL || !cli_add_text(body, "reason", reason) || !cli_add_text(body, "version", call_value(call, OPT_VERSION)))
+		return cli_no_memory();
+	return cli_ask(call, "POST", client_path(call->client, "/admin/v1/vaults/%s/keys/%s/%s", call->arg[0], call->arg[1], what), body);
 }
 
-static enum cli_exit key_revoke(struct call *call) { return key_change(call, "revoke", value_of(call, OPT_REASON)); }
+static enum cli_exit key_revoke(struct call *call) { return key_change(call, "revoke", call_value(call, OPT_REASON)); }
 static enum cli_exit key_reinstate(struct call *call) { return key_change(call, "reinstate", NULL); }
 
-static enum cli_exit status(struct call *call) { return ask(call, "GET", client_path(call->client, "/admin/v1/status"), NULL); }
-static enum cli_exit hsm_info(struct call *call) { return ask(call, "GET", client_path(call->client, "/admin/v1/hsm"), NULL); }
+static enum cli_exit status(struct call *call) { return cli_ask(call, "GET", client_path(call->client, "/admin/v1/status"), NULL); }
+static enum cli_exit hsm_info(struct call *call) { return cli_ask(call, "GET", client_path(call->client, "/admin/v1/hsm"), NULL); }
 
 /* The place of one line in the log; both leaves and the hashes that stand for hidden ones have it. */
 static bool line_seq(void *arg, const char *line, size_t len)
@@ -371,8 +247,8 @@ static enum cli_exit log_tail(struct call *call)
 	long long lines = LOG_TAIL_DEFAULT, size = 0, at = 0;
 	enum cli_exit code = CLI_OK;
 
-	if (has(call, OPT_LINES) && !parse_number(value_of(call, OPT_LINES), 0, INT32_MAX, &lines)) {
-		cli_say("-n %s: not a number of lines", value_of(call, OPT_LINES));
+	if (call_has(call, OPT_LINES) && !cli_parse_number(call_value(call, OPT_LINES), 0, INT32_MAX, &lines)) {
+		cli_say("-n %s: not a number of lines", call_value(call, OPT_LINES));
 		return CLI_USAGE;
 	}
 	code = log_size(call, &size);
@@ -382,7 +258,7 @@ static enum cli_exit log_tail(struct call *call)
 	if (!call->as_json)
 		show_leaf_titles();
 	code = log_print(call, &at, size);
-	while (code == CLI_OK && has(call, OPT_FOLLOW) && !ferror(stdout)) {
+	while (code == CLI_OK && call_has(call, OPT_FOLLOW) && !ferror(stdout)) {
 		long long found = 0;
 		(void)nanosleep(&pause, NULL); /* a signal that interrupts it only makes the next look earlier */
 		/* Once a round and no more: each look is an event itself, so there is always one more leaf. */
@@ -397,7 +273,7 @@ static enum cli_exit log_show(struct call *call)
 {
 	long long seq = 0, found = 0;
 	enum cli_exit code = CLI_OK;
-	if (!parse_number(call->arg[0], 0, INT64_MAX, &seq)) {
+	if (!cli_parse_number(call->arg[0], 0, INT64_MAX, &seq)) {
 		cli_say("%s: not a sequence number", call->arg[0]);
 		return CLI_USAGE;
 	}
@@ -410,31 +286,39 @@ static enum cli_exit log_show(struct call *call)
 }
 
 static const struct command COMMANDS[] = {
-	{ "vault", "create", "NAME [--retention-days N] [--purge-protection] [--allow-rsa1-5]", 1,
+	{ "vault create", "NAME [--retention-days N] [--purge-protection] [--allow-rsa1-5]", 1,
 	  BIT(OPT_RETENTION_DAYS) | BIT(OPT_PURGE_PROTECTION) | BIT(OPT_ALLOW_RSA1_5), 0, vault_create },
-	{ "vault", "list", "", 0, 0, 0, vault_list },
-	{ "vault", "show", "NAME", 1, 0, 0, vault_show },
-	{ "vault", "shred", "NAME [--reason TEXT] [--yes]", 1, BIT(OPT_REASON) | BIT(OPT_YES), 0, vault_shred },
-	{ "principal", "create", "VAULT NAME [--secret-days N]", 2, BIT(OPT_SECRET_DAYS), 0, principal_create },
-	{ "principal", "list", "VAULT", 1, 0, 0, principal_list },
-	{ "principal", "disable", "VAULT ID", 2, 0, 0, principal_disable },
-	{ "principal", "enable", "VAULT ID", 2, 0, 0, principal_enable },
-	{ "role", "grant", "VAULT ID ROLE [--installation]", 3, BIT(OPT_INSTALLATION), 0, role_grant },
-	{ "role", "remove", "VAULT ID ROLE [--installation]", 3, BIT(OPT_INSTALLATION), 0, role_remove },
-	{ "key", "revoke", "VAULT KEY --reason REASON [--version V]", 2, BIT(OPT_REASON) | BIT(OPT_VERSION), BIT(OPT_REASON), key_revoke },
-	{ "key", "reinstate", "VAULT KEY [--version V]", 2, BIT(OPT_VERSION), 0, key_reinstate },
-	{ "log", "tail", "[-n N] [--follow]", 0, BIT(OPT_LINES) | BIT(OPT_FOLLOW), 0, log_tail },
-	{ "log", "show", "SEQ", 1, 0, 0, log_show },
-	{ "hsm", "info", "", 0, 0, 0, hsm_info },
-	{ "status", NULL, "", 0, 0, 0, status },
+	{ "vault list", "", 0, 0, 0, vault_list },
+	{ "vault show", "NAME", 1, 0, 0, vault_show },
+	{ "vault shred", "NAME [--reason TEXT] [--yes]", 1, BIT(OPT_REASON) | BIT(OPT_YES), 0, vault_shred },
+	{ "principal create", "VAULT NAME [--secret-days N]", 2, BIT(OPT_SECRET_DAYS), 0, principal_create },
+	{ "principal list", "VAULT", 1, 0, 0, principal_list },
+	{ "principal disable", "VAULT ID", 2, 0, 0, principal_disable },
+	{ "principal enable", "VAULT ID", 2, 0, 0, principal_enable },
+	{ "role grant", "VAULT ID ROLE [--installation]", 3, BIT(OPT_INSTALLATION), 0, role_grant },
+	{ "role remove", "VAULT ID ROLE [--installation]", 3, BIT(OPT_INSTALLATION), 0, role_remove },
+	{ "key revoke", "VAULT KEY --reason REASON [--version V]", 2, BIT(OPT_REASON) | BIT(OPT_VERSION), BIT(OPT_REASON), key_revoke },
+	{ "key reinstate", "VAULT KEY [--version V]", 2, BIT(OPT_VERSION), 0, key_reinstate },
+	{ "log tail", "[-n N] [--follow]", 0, BIT(OPT_LINES) | BIT(OPT_FOLLOW), 0, log_tail },
+	{ "log show", "SEQ", 1, 0, 0, log_show },
+	{ "hsm info", "", 0, 0, 0, hsm_info },
+	{ "status", "", 0, 0, 0, status },
+	{ "ekm pool add", "VAULT NAME --roots FILE [--subject CN]... [--prefix P]", 2, BIT(OPT_SUBJECT) | BIT(OPT_ROOTS) | BIT(OPT_PREFIX),
+	  BIT(OPT_ROOTS), ekm_pool_add },
+	{ "ekm pool list", "VAULT", 1, 0, 0, ekm_pool_list },
+	{ "ekm pool rotate-roots", "VAULT POOL --roots FILE [--subject CN]...", 2, BIT(OPT_SUBJECT) | BIT(OPT_ROOTS), BIT(OPT_ROOTS),
+	  ekm_pool_rotate_roots },
+	{ "ekm key publish", "VAULT POOL KEY [--version V] [--id ID]", 3, BIT(OPT_VERSION) | BIT(OPT_ID), 0, ekm_key_publish },
+	{ "ekm key retire", "VAULT POOL ID", 3, 0, 0, ekm_key_retire },
+	{ "ekm key list", "VAULT POOL", 2, 0, 0, ekm_key_list },
+	{ "ekm check", "URL --cert FILE --key FILE [--ca FILE]", 1, BIT(OPT_CERT) | BIT(OPT_KEY), BIT(OPT_CERT) | BIT(OPT_KEY), ekm_check },
 };
 
 static void usage(FILE *to)
 {
 	(void)fputs("usage: holdfast [--socket PATH | --url URL --token-file FILE [--ca FILE]] [--json] COMMAND\n", to);
 	for (size_t i = 0; i < KMS_ARRAY_LEN(COMMANDS); i++)
-		(void)fprintf(to, "  %s%s%s %s\n", COMMANDS[i].group, COMMANDS[i].verb != NULL ? " " : "",
-		              COMMANDS[i].verb != NULL ? COMMANDS[i].verb : "", COMMANDS[i].usage);
+		(void)fprintf(to, "  %s %s\n", COMMANDS[i].name, COMMANDS[i].usage);
 	(void)fputs("--socket defaults to $HOLDFAST_ADMIN_SOCKET.\n"
 	            "Reasons: keyCompromise affiliationChanged superseded cessationOfOperation unspecified.\n"
 	            "Roles: administrator crypto-officer crypto-user crypto-service-encryption-user reader auditor.\n"
@@ -442,15 +326,27 @@ static void usage(FILE *to)
 	            to);
 }
 
+/* How many words of the command line are this name; 0 = it is another. */
+static int words_of(const char *name, char **words, int count)
+{
+	int used = 0;
+
+	while (*name != '\0') {
+		size_t len = strcspn(name, " ");
+		if (used == count || strlen(words[used]) != len || strncmp(words[used], name, len) != 0)
+			return 0;
+		used++;
+		name += len + (name[len] == ' ');
+	}
+	return used;
+}
+
 static const struct command *find_command(char **words, int count, int *ret_used)
 {
-	for (size_t i = 0; i < KMS_ARRAY_LEN(COMMANDS) && count > 0; i++) {
-		const struct command *cmd = &COMMANDS[i];
-		if (strcmp(words[0], cmd->group) != 0)
-			continue;
-		*ret_used = cmd->verb == NULL ? 1 : 2;
-		if (cmd->verb == NULL || (count > 1 && strcmp(words[1], cmd->verb) == 0))
-			return cmd;
+	for (size_t i = 0; i < KMS_ARRAY_LEN(COMMANDS); i++) {
+		*ret_used = words_of(COMMANDS[i].name, words, count);
+		if (*ret_used > 0)
+			return &COMMANDS[i];
 	}
 	return NULL;
 }
@@ -460,7 +356,7 @@ static enum cli_exit wrong(const struct command *cmd, const char *why)
 	if (cmd == NULL)
 		cli_say("%s; see holdfast --help", why);
 	else
-		cli_say("%s; usage: holdfast %s%s%s %s", why, cmd->group, cmd->verb != NULL ? " " : "", cmd->verb != NULL ? cmd->verb : "", cmd->usage);
+		cli_say("%s; usage: holdfast %s %s", why, cmd->name, cmd->usage);
 	return CLI_USAGE;
 }
 
@@ -473,10 +369,15 @@ static enum cli_exit parse(int argc, char **argv, struct call *call, const struc
 		if (option == '?')
 			return wrong(NULL, "unknown or incomplete option");
 		option = option == 'n' ? OPT_LINES : option == 'h' ? OPT_HELP : option;
+		if (option == OPT_SUBJECT) {
+			if (call->subject_count == SUBJECTS_MAX)
+				return wrong(NULL, "too many subjects");
+			call->subject[call->subject_count++] = optarg;
+		}
 		call->given |= BIT(option);
 		call->value[option - OPT_SOCKET] = optarg;
 	}
-	if (has(call, OPT_HELP))
+	if (call_has(call, OPT_HELP))
 		return CLI_OK;
 	cmd = find_command(argv + optind, argc - optind, &used);
 	if (cmd == NULL)
@@ -488,7 +389,7 @@ static enum cli_exit parse(int argc, char **argv, struct call *call, const struc
 		return wrong(cmd, "an option that this command does not take");
 	if ((call->given & cmd->needs) != cmd->needs)
 		return wrong(cmd, "something is missing");
-	if (has(call, OPT_SOCKET) && has(call, OPT_URL))
+	if (call_has(call, OPT_SOCKET) && call_has(call, OPT_URL))
 		return wrong(NULL, "--socket and --url exclude each other");
 	for (int i = 0; i < given; i++) {
 		call->arg[i] = argv[optind + used + i];
@@ -512,12 +413,12 @@ int main(int argc, char **argv)
 		usage(stdout);
 		return (int)CLI_OK;
 	}
-	call.as_json = cfg.as_json = has(&call, OPT_JSON);
-	cfg.url = value_of(&call, OPT_URL);
-	cfg.socket = has(&call, OPT_SOCKET) ? value_of(&call, OPT_SOCKET) : cfg.url == NULL ? getenv("HOLDFAST_ADMIN_SOCKET") : NULL;
-	cfg.token_file = value_of(&call, OPT_TOKEN_FILE);
-	cfg.ca = value_of(&call, OPT_CA);
-	code = client_open(&cfg, &call.client);
+	call.as_json = cfg.as_json = call_has(&call, OPT_JSON);
+	cfg.url = call_value(&call, OPT_URL);
+	cfg.socket = call_has(&call, OPT_SOCKET) ? call_value(&call, OPT_SOCKET) : cfg.url == NULL ? getenv("HOLDFAST_ADMIN_SOCKET") : NULL;
+	cfg.token_file = call_value(&call, OPT_TOKEN_FILE);
+	cfg.ca = call_value(&call, OPT_CA);
+	code = cmd->run == ekm_check ? CLI_OK : client_open(&cfg, &call.client); /* that one speaks to no management API */
 	if (code != CLI_OK)
 		return (int)code;
 	code = cmd->run(&call);

@@ -27,7 +27,7 @@ static const json_t *find(const json_t *object, const char *member)
 /* Members that hold seconds since 1970. */
 static bool is_time(const char *member)
 {
-	static const char *const TIMES[] = { "created", "updated", "secret_expires" };
+	static const char *const TIMES[] = { "created", "updated", "secret_expires", "retired", "last_used", "expires" };
 	for (size_t i = 0; i < KMS_ARRAY_LEN(TIMES); i++)
 		if (strcmp(member, TIMES[i]) == 0)
 			return true;
@@ -43,9 +43,12 @@ static void render_list(const json_t *list, char ret[CELL_MAX])
 	ret[0] = '\0';
 	json_array_foreach(list, i, item) {
 		char one[CELL_MAX] = "";
+		const char *subject = json_string_value(json_object_get(item, "subject")); /* of a pool's root */
 		const char *role = json_string_value(json_object_get(item, "role"));
 		const char *scope = json_string_value(json_object_get(item, "scope"));
-		if (role == NULL)
+		if (subject != NULL)
+			(void)cli_clean(subject, one, sizeof(one));
+		else if (role == NULL)
 			render("", item, one);
 		else if (scope == NULL || strcmp(scope, "vault") == 0)
 			(void)cli_clean(role, one, sizeof(one));
@@ -110,6 +113,16 @@ void show_table(const json_t *rows, const struct show_column *columns)
 	}
 }
 
+/* One line for each, so that none is cut. */
+static void list(const char *name, const json_t *array)
+{
+	for (size_t i = 0; i < json_array_size(array); i++) {
+		char cell[CELL_MAX] = "";
+		render("", json_array_get(array, i), cell);
+		(void)printf("%-20s %s\n", i == 0 ? name : "", cell);
+	}
+}
+
 /* `outer` is empty or ends with a dot. */
 static void facts(const char *outer, const json_t *object)
 {
@@ -123,6 +136,10 @@ static void facts(const char *outer, const json_t *object)
 		(void)snprintf(full, sizeof(full), "%s%s%s", outer, cli_clean(name, clean, sizeof(clean)), json_is_object(value) ? "." : "");
 		if (json_is_object(value)) {
 			facts(full, value);
+			continue;
+		}
+		if (json_array_size(value) > 1) {
+			list(full, value);
 			continue;
 		}
 		render(name, value, cell);

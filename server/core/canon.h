@@ -10,7 +10,7 @@
 #include "server/base/encode.h"
 
 #define CANON_ESCAPE_MAX 6 /* bytes that one character can become: \u00xx */
-#define CANON_CUT_MAX 16
+#define CANON_CUT_MAX 20
 #define CANON_B64_SUFFIX "_b64"
 #define CANON_BYTES_MAX 520 /* of one binary value: a modulus of RSA-4096 */
 

@@ -24,14 +24,18 @@ static kms_status no_memory(struct kms_err *err)
 
 /* ---- what fits ---- */
 
-/* Find the version, check state and algorithm in the order of keyvault-keys.md 9.1. */
-static kms_status prepare(struct op *op, const char *name, const uint8_t *version, enum key_op use, enum key_alg alg, struct kms_err *err)
+static kms_status find(struct op *op, const char *name, const uint8_t *version, enum key_alg alg, struct kms_err *err)
 {
 	const struct key_alg_info *info = key_alg_info(alg);
 
 	if (info != NULL)
 		op->write.event.alg = info->name;
-	KMS_TRY(keyring_find(op, name, version, false, err));
+	return keyring_find(op, name, version, false, err);
+}
+
+/* State and algorithm of the version that was found, in the order of keyvault-keys.md 9.1. */
+static kms_status check_use(struct op *op, enum key_op use, enum key_alg alg, struct kms_err *err)
+{
 	KMS_TRY(key_usable(&op->version, use, clock_wall_s(op->kms->clock), err));
 	KMS_TRY(key_alg_fits(&op->version, alg, use, err));
 	if (alg == ALG_RSA1_5 && !op->vault.allows_rsa1_5)
@@ -106,12 +110,19 @@ static bool is_cipher(const struct key_alg_info *alg)
 	return alg->family == FAMILY_OCT && (alg->ops & KEY_OP_ENCRYPT) != 0;
 }
 
+/* RFC 8017 section 7.1.1 knows no shortest message. */
+static bool takes_nothing(const struct key_alg_info *alg, enum key_op use)
+{
+	return alg->family == FAMILY_RSA && alg->rsa != HSM_RSA_PKCS1_V15 && (use == KEY_OP_ENCRYPT || use == KEY_OP_WRAP);
+}
+
 /* Everything about the input that can be said without the key's secret half. */
 static kms_status check_input(const struct store_version *v, enum key_op use, const struct crypto_input *in, struct kms_err *err)
 {
 	const struct key_alg_info *alg = key_alg_info(in->alg);
+	size_t len = in->value != NULL ? secret_len(in->value) : 0;
 
-	if (in->value == NULL || secret_len(in->value) > CRYPTO_VALUE_MAX)
+	if ((len == 0 && !takes_nothing(alg, use)) || len > CRYPTO_VALUE_MAX)
 		return kms_refuse(err, KMS_E_INVALID, "value: must have 1 to %zu bytes.", CRYPTO_VALUE_MAX);
 	if (is_cipher(alg))
 		return check_cipher(alg, use, in, err);
@@ -119,10 +130,10 @@ static kms_status check_input(const struct store_version *v, enum key_op use, co
 	KMS_TRY(check_member("tag", in->tag_len, 0, alg->name, err));
 	KMS_TRY(check_member("aad", in->aad_len, 0, alg->name, err));
 	if (use == KEY_OP_SIGN)
-		return check_digest(alg, v->pub_len, "value", secret_len(in->value), err);
+		return check_digest(alg, v->pub_len, "value", len, err);
 	if (alg->family == FAMILY_OCT)
-		return check_wrap(alg, use, secret_len(in->value), err);
-	if ((use == KEY_OP_ENCRYPT || use == KEY_OP_WRAP) && secret_len(in->value) > public_room(alg->rsa, v->pub_len))
+		return check_wrap(alg, use, len, err);
+	if ((use == KEY_OP_ENCRYPT || use == KEY_OP_WRAP) && len > public_room(alg->rsa, v->pub_len))
 		return kms_refuse(err, KMS_E_INVALID, "value: at most %zu bytes fit %s with this key.", public_room(alg->rsa, v->pub_len),
 		                  alg->name);
 	return KMS_OK;
@@ -266,9 +277,15 @@ static kms_status use_key(struct op *op, enum key_op use, const struct crypto_in
 kms_status crypto_use(struct op *op, const char *name, const uint8_t *version, enum key_op use, const struct crypto_input *in,
                       struct crypto_output *ret_out, struct kms_err *err)
 {
+	KMS_TRY(find(op, name, version, in->alg, err));
+	return crypto_use_found(op, use, in, ret_out, err);
+}
+
+kms_status crypto_use_found(struct op *op, enum key_op use, const struct crypto_input *in, struct crypto_output *ret_out, struct kms_err *err)
+{
 	CRYPTO_OUTPUT_AUTO out = { 0 };
 
-	KMS_TRY(prepare(op, name, version, use, in->alg, err));
+	KMS_TRY(check_use(op, use, in->alg, err));
 	KMS_TRY(check_input(&op->version, use, in, err));
 	KMS_TRY(use_key(op, use, in, &out, err));
 	*ret_out = out;
@@ -292,7 +309,8 @@ static kms_status verify_mac(struct op *op, enum key_alg alg, const uint8_t *val
 kms_status crypto_verify(struct op *op, const char *name, const uint8_t *version, enum key_alg alg, const uint8_t *digest,
                          size_t digest_len, const uint8_t *signature, size_t signature_len, bool *ret_is_valid, struct kms_err *err)
 {
-	KMS_TRY(prepare(op, name, version, KEY_OP_VERIFY, alg, err));
+	KMS_TRY(find(op, name, version, alg, err));
+	KMS_TRY(check_use(op, KEY_OP_VERIFY, alg, err));
 	KMS_TRY(check_digest(key_alg_info(alg), op->version.pub_len, "digest", digest_len, err));
 	if (key_alg_info(alg)->family == FAMILY_OCT)
 		return verify_mac(op, alg, digest, digest_len, signature, signature_len, ret_is_valid, err);

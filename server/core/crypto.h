@@ -15,7 +15,7 @@
 /* What a caller sends. All borrowed. */
 struct crypto_input {
 	enum key_alg alg;
-	const struct secret *value; /* plaintext, ciphertext, key, wrapped key, or what is signed */
+	const struct secret *value; /* plaintext, ciphertext, key, wrapped key, or what is signed; NULL = empty, which only RSA-OAEP encrypts or wraps */
 	const uint8_t *iv;          /* 12 bytes GCM decrypt, 16 CBC; a GCM encrypt takes none */
 	size_t iv_len;
 	const uint8_t *aad; /* GCM */
@@ -46,6 +46,9 @@ void crypto_output_clear(struct crypto_output *out);
  */
 KMS_MUST_CHECK kms_status crypto_use(struct op *op, const char *name, const uint8_t *version, enum key_op use,
                                      const struct crypto_input *in, struct crypto_output *ret_out, struct kms_err *err);
+/** The same under the version that keyring_find() has left in op->version. */
+KMS_MUST_CHECK kms_status crypto_use_found(struct op *op, enum key_op use, const struct crypto_input *in, struct crypto_output *ret_out,
+                                           struct kms_err *err);
 
 /**
  * Verify a signature (on the host, with the public half) or a MAC (made again in the device, compared in constant time).

@@ -13,7 +13,7 @@
 #define EVENT_TEXT_MAX 512 /* bytes of any string from outside */
 #define EVENT_CORR_MAX 128
 #define EVENT_DET_NAME_MAX 28 /* so that the suffix _b64 still makes a name of 32 */
-#define EVENT_DET_MAX 8
+#define EVENT_DET_MAX 12
 
 /* Open intents keep the number in the database: new types are added at the end. */
 #define EVENT_TYPE_MAP(X)                                                                                                            \
@@ -30,7 +30,9 @@
 	X(EVENT_PRINCIPAL, "authz.policy") X(EVENT_DENIED, "authz.denied") X(EVENT_AUDIT_READ, "audit.read")                         \
 	X(EVENT_KEY_IMPORT, "key.import") X(EVENT_KEY_BACKUP, "key.backup") X(EVENT_KEY_RESTORE, "key.restore")                      \
 	X(EVENT_KEY_EXPORT, "key.export") X(EVENT_KEY_ENCRYPT, "key.encrypt") X(EVENT_KEY_DECRYPT, "key.decrypt")                    \
-	X(EVENT_KEY_SIGN, "key.sign") X(EVENT_KEY_VERIFY, "key.verify") X(EVENT_KEY_RANDOM, "key.random")
+	X(EVENT_KEY_SIGN, "key.sign") X(EVENT_KEY_VERIFY, "key.verify") X(EVENT_KEY_RANDOM, "key.random")                            \
+	X(EVENT_EKM_POOL, "ekm.pool") X(EVENT_EKM_PUBLISH, "ekm.publish") X(EVENT_EKM_RETIRE, "ekm.retire")                          \
+	X(EVENT_EKM_INFO, "ekm.info") X(EVENT_EKM_METADATA, "ekm.metadata")
 
 enum event_type {
 	EVENT_NONE = 0, /* a route that writes no leaf (health) */

@@ -73,7 +73,8 @@ KMS_MUST_CHECK kms_status keyring_update(struct op *op, const char *name, const 
 KMS_MUST_CHECK kms_status keyring_delete(struct op *op, const char *name, struct kms_err *err);
 KMS_MUST_CHECK kms_status keyring_get_deleted(struct op *op, const char *name, struct kms_err *err);
 KMS_MUST_CHECK kms_status keyring_recover(struct op *op, const char *name, struct kms_err *err);
-/** Destroys the key's objects. @return KMS_OK | KMS_E_PURGE_PROTECTED | KMS_E_DEVICE (repeat it: it goes on where it stopped) */
+/** Destroys the key's objects.
+ *  @return KMS_OK | KMS_E_PURGE_PROTECTED | KMS_E_POLICY (an external id of it is in use: ekm.h) | KMS_E_DEVICE (repeat it: it goes on where it stopped) */
 KMS_MUST_CHECK kms_status keyring_purge(struct op *op, const char *name, struct kms_err *err);
 /** Revoke one version or, with NULL, all; reason REVOKE_NONE = reinstate, which is refused (KMS_E_KEY_REVOKED) after a compromise. */
 KMS_MUST_CHECK kms_status keyring_revoke(struct op *op, const char *name, const uint8_t *version, enum revoke_reason reason,
@@ -98,7 +99,8 @@ KMS_MUST_CHECK kms_status keyring_set_rotation(struct op *op, const char *name, 
 KMS_MUST_CHECK kms_status keyring_find(struct op *op, const char *name, const uint8_t *version, bool with_tags, struct kms_err *err);
 /**
  * Purge what has been deleted for longer than its vault's retention (keyvault-keys.md 10.1: automatic, cannot be moved). One key after the other;
- * blocks on the device. A key that cannot be purged now is tried again with the next call.
+ * blocks on the device. A key that cannot be purged now is tried again with the next call; one that has an external id in use (ekm.h) waits,
+ * silently, until that is retired.
  * @param ret_count  keys purged, also when a later one failed
  */
 KMS_MUST_CHECK kms_status keyring_purge_due(struct kms *kms, struct store *store, size_t *ret_count, struct kms_err *err);

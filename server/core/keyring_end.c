@@ -6,7 +6,6 @@
 
 #define SECONDS_A_DAY 86400
 #define DRAIN_MS 5000
-#define DUE_PAGE 16
 
 kms_status keyring_delete(struct op *op, const char *name, struct kms_err *err)
 {
@@ -64,6 +63,22 @@ static void truncate_after(struct op *op)
 	kms_ignore(writer_truncate(op->kms->writer, NULL)); /* hygiene: the blobs are wrapped */
 }
 
+/* Whoever holds an external id would lose the data under it for ever (ekm-proxy.md section 9): the id goes first, so that somebody has looked at
+ * it. No id can come between this check and the intent: only versions of living keys are published, and the fence holds the key as found. */
+static kms_status check_unpublished(struct op *op, struct kms_err *err)
+{
+	struct store_external external = { 0 };
+	kms_status status = store_external_of_key(op->store, op->key.id, &external, NULL);
+
+	if (status == KMS_E_NOTFOUND)
+		return KMS_OK;
+	if (status != KMS_OK)
+		return kms_fail(err, status, KMS_SRC_SELF, 0, "external ids of a key");
+	return kms_refuse(err, KMS_E_POLICY,
+	                  "Key %s is published to a pool under the external key id %s; retire that first (holdfast ekm key retire).", op->key.name,
+	                  external.id);
+}
+
 kms_status keyring_purge(struct op *op, const char *name, struct kms_err *err)
 {
 	struct store_change purging = { .kind = STORE_KEY_SET_PURGING };
@@ -73,6 +88,7 @@ kms_status keyring_purge(struct op *op, const char *name, struct kms_err *err)
 	KMS_TRY(keyring_find_deleted(op, name, err));
 	if (op->vault.has_purge_protection && clock_wall_s(op->kms->clock) < op->key.purge_s)
 		return kms_refuse(err, KMS_E_PURGE_PROTECTED, "%s", kms_status_text(KMS_E_PURGE_PROTECTED));
+	KMS_TRY(check_unpublished(op, err));
 	purging.key = op->key;
 	memcpy(intent.vault_id, op->vault.id, STORE_ID_LEN);
 	memcpy(intent.key_id, op->key.id, STORE_ID_LEN);
@@ -104,27 +120,57 @@ static kms_status purge_one(struct kms *kms, struct store *store, const struct s
 	return KMS_OK;
 }
 
+/* What one pass over the keys that are due has done. */
+struct pass {
+	size_t purged, begun; /* begun: purged, or at least with an intent, and not listed as due any more */
+	kms_status failed;    /* the last failure of one key */
+	kms_status stopped;   /* nothing more can be done now */
+};
+
+/* One that fails must not stop the others. One that is still published waits: it stays due until its last external id is retired. */
+static void purge_page(struct kms *kms, struct store *store, const struct store_key *due, size_t count, struct op *op, struct pass *pass,
+                       struct kms_err *err)
+{
+	for (size_t i = 0; i < count && pass->stopped == KMS_OK; i++) {
+		struct kms_err own = { 0 };
+		kms_status status = purge_one(kms, store, &due[i], op, &own);
+
+		pass->purged += status == KMS_OK;
+		pass->begun += op->has_intent;
+		if (status == KMS_OK || (status == KMS_E_POLICY && !op->has_intent))
+			continue;
+		if (err != NULL && err->status == KMS_OK)
+			*err = own;
+		if (op->has_intent)
+			pass->failed = status;
+		else
+			pass->stopped = status;
+	}
+}
+
+/* Too large for a stack. */
+struct purge_work {
+	struct op op;
+	struct store_key due[STORE_PAGE_MAX];
+};
+
 kms_status keyring_purge_due(struct kms *kms, struct store *store, size_t *ret_count, struct kms_err *err)
 {
-	struct store_key due[DUE_PAGE];
-	struct op *op = calloc(1, sizeof(*op));
-	size_t count = 0;
-	kms_status status = KMS_OK, one = KMS_OK;
+	struct purge_work *work = calloc(1, sizeof(*work));
+	struct pass pass = { 0 };
+	size_t count = 0, begun = 0;
 
 	*ret_count = 0;
-	if (op == NULL)
+	if (work == NULL)
 		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "operation");
 	do {
-		one = store_keys_due(store, clock_wall_s(kms->clock), due, DUE_PAGE, &count, err);
-		for (size_t i = 0; i < count && one == KMS_OK; i++) {
-			/* One that fails must not stop the others; from its intent on it is not listed as due any more. */
-			kms_status purged = purge_one(kms, store, &due[i], op, err);
-			*ret_count += purged == KMS_OK;
-			status = purged != KMS_OK ? purged : status;
-			one = op->has_intent ? KMS_OK : purged;
-		}
-	} while (one == KMS_OK && count == DUE_PAGE);
-	op_clear(op);
-	free(op);
-	return one != KMS_OK ? one : status;
+		begun = pass.begun;
+		pass.stopped = store_keys_due(store, clock_wall_s(kms->clock), work->due, STORE_PAGE_MAX, &count, err);
+		if (pass.stopped == KMS_OK)
+			purge_page(kms, store, work->due, count, &work->op, &pass, err);
+	} while (pass.stopped == KMS_OK && count == STORE_PAGE_MAX && pass.begun > begun);
+	op_clear(&work->op);
+	free(work);
+	*ret_count = pass.purged;
+	return pass.stopped != KMS_OK ? pass.stopped : pass.failed;
 }

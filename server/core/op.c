@@ -47,8 +47,10 @@ static kms_status open_local(struct op *op, struct kms_err *err)
 	                  (unsigned long)op->caller.uid);
 }
 
-static kms_status unknown_caller(struct kms_err *err)
+static kms_status unknown_caller(const struct op *op, struct kms_err *err)
 {
+	if (op->caller.auth == EVENT_AUTH_MTLS)
+		return kms_refuse(err, KMS_E_UNAUTHENTICATED, "The client certificate is not one of a pool that is known here.");
 	return kms_refuse(err, KMS_E_UNAUTHENTICATED, "AKV10032: Invalid issuer or principal: the token is not one of this directory's.");
 }
 
@@ -60,12 +62,14 @@ static kms_status open_principal(struct op *op, struct kms_err *err)
 	kms_status status = store_principal(op->store, op->caller.principal_id, p, &missing);
 
 	if (status == KMS_E_NOTFOUND)
-		return unknown_caller(err);
+		return unknown_caller(op, err);
 	if (status != KMS_OK) {
 		if (err != NULL && err->status == KMS_OK)
 			*err = missing;
 		return status;
 	}
+	if (!p->is_enabled && op->caller.auth == EVENT_AUTH_MTLS)
+		return kms_refuse(err, KMS_E_UNAUTHENTICATED, "The pool is disabled.");
 	if (!p->is_enabled)
 		return kms_refuse(err, KMS_E_UNAUTHENTICATED, "AKV10046: The principal is disabled.");
 	op->has_principal = true;
@@ -95,10 +99,10 @@ static kms_status check_directory(struct op *op, struct kms_err *err)
 	if (!is_none(op->principal.vault_id)) {
 		/* A vault's principal never acts on another vault. */
 		if (!op->has_vault || !same_id(op->vault.id, op->principal.vault_id))
-			return unknown_caller(err);
+			return unknown_caller(op, err);
 		expected = op->vault.directory;
 	}
-	return same_id(expected, op->caller.directory) ? KMS_OK : unknown_caller(err);
+	return same_id(expected, op->caller.directory) ? KMS_OK : unknown_caller(op, err);
 }
 
 static kms_status collect_permissions(struct op *op, struct kms_err *err)
@@ -180,6 +184,9 @@ kms_status op_authorise(struct op *op, enum permission perm, struct kms_err *err
 	uint64_t held = op->has_vault ? op->permissions : op->installation_permissions;
 	char id[GUID_TEXT_LEN + 1] = "-";
 
+	/* Azure's operators read what a pool is told (ekm-proxy.md 7.2): nothing of names here. */
+	if ((held & PERM_BIT(perm)) == 0 && op->caller.auth == EVENT_AUTH_MTLS)
+		return kms_refuse(err, KMS_E_FORBIDDEN, "The pool is not authorized to perform the operation.");
 	if ((held & PERM_BIT(perm)) == 0) {
 		if (op->has_principal)
 			guid_format(op->principal.id, id);

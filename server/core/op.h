@@ -13,8 +13,8 @@
 /* Who was authenticated, before anything was looked up. */
 struct caller {
 	enum event_auth auth;
-	uint8_t principal_id[STORE_ID_LEN]; /* JWT */
-	uint8_t directory[STORE_ID_LEN];    /* JWT: the token's tid */
+	uint8_t principal_id[STORE_ID_LEN]; /* JWT; MTLS: the pool that the client certificate belongs to */
+	uint8_t directory[STORE_ID_LEN];    /* JWT: the token's tid; MTLS: that of the pool's vault */
 	uid_t uid;                          /* local socket */
 };
 

@@ -22,7 +22,7 @@ _Static_assert(PERM_COUNT <= 64, "permissions are one bit each");
 	 PERM_BIT(PERM_KEY_RANDOM) | PERM_BIT(PERM_ROTATION_READ) | PERM_BIT(PERM_ROTATION_WRITE))
 #define VAULT_ADMIN                                                                                                           \
 	(PERM_BIT(PERM_KEY_REVOKE) | PERM_BIT(PERM_VAULT_READ) | PERM_BIT(PERM_PRINCIPAL_READ) | PERM_BIT(PERM_PRINCIPAL_WRITE) | \
-	 PERM_BIT(PERM_ROLE_WRITE))
+	 PERM_BIT(PERM_ROLE_WRITE) | PERM_BIT(PERM_EKM_READ) | PERM_BIT(PERM_EKM_WRITE))
 
 static const struct role_info ROLES[ROLE_COUNT] = {
 	[ROLE_ADMINISTRATOR] = { "Key Vault Administrator", "administrator", "00482a5a-887f-4fb3-b363-3b7fe8e74483", KEY_ALL | VAULT_ADMIN, 0 },

@@ -38,6 +38,8 @@
 	X(PERM_ROLE_WRITE, "Holdfast/vaults/roleAssignments/write")                  \
 	X(PERM_INSTALLATION_ROLE_WRITE, "Holdfast/roleAssignments/write")            \
 	X(PERM_INSTALLATION_READ, "Holdfast/read")                                   \
+	X(PERM_EKM_READ, "Holdfast/vaults/ekm/read")                                 \
+	X(PERM_EKM_WRITE, "Holdfast/vaults/ekm/write")                               \
 	X(PERM_AUDIT_READ, "Holdfast/vaults/audit/read")                             \
 	X(PERM_AUDIT_READ_ALL, "Holdfast/audit/read")
 

@@ -116,8 +116,11 @@ kms_status public_encrypt(const struct store_version *v, enum hsm_rsa_alg alg, c
 	OWNED(pctx_free_at) EVP_PKEY_CTX *ctx = NULL;
 	bool is_oaep = alg != HSM_RSA_PKCS1_V15;
 	const EVP_MD *md = alg == HSM_RSA_OAEP_SHA256 ? EVP_sha256() : EVP_sha1();
-	size_t len = v->pub_len;
+	static const uint8_t NOTHING[1];
+	const uint8_t *text = plain != NULL ? secret_data(plain) : NOTHING;
+	size_t text_len = plain != NULL ? secret_len(plain) : 0, len = v->pub_len;
 
+	assert(is_oaep || text_len > 0);
 	KMS_TRY(rsa_pkey(v, &pkey, err));
 	ctx = EVP_PKEY_CTX_new_from_pkey(NULL, pkey, NULL);
 	if (ctx == NULL || EVP_PKEY_encrypt_init(ctx) <= 0 ||
@@ -125,7 +128,7 @@ kms_status public_encrypt(const struct store_version *v, enum hsm_rsa_alg alg, c
 		return openssl_failed("RSA encryption", err);
 	if (is_oaep && (EVP_PKEY_CTX_set_rsa_oaep_md(ctx, md) <= 0 || EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, md) <= 0))
 		return openssl_failed("OAEP parameters", err);
-	if (EVP_PKEY_encrypt(ctx, ret_cipher, &len, secret_data(plain), secret_len(plain)) <= 0)
+	if (EVP_PKEY_encrypt(ctx, ret_cipher, &len, text, text_len) <= 0)
 		return openssl_failed("EVP_PKEY_encrypt", err);
 	*ret_len = len;
 	return KMS_OK;

@@ -6,7 +6,7 @@
 
 /** Longest plaintext of an RSA padding: RFC 8017 sections 7.1.1 and 7.2.1; 0 for a modulus that is no key's of ours. */
 size_t public_room(enum hsm_rsa_alg alg, size_t modulus_len);
-/** @param plain  1..public_room() bytes  @param ret_cipher  room for as many bytes as the modulus has
+/** @param plain  at most public_room() bytes; NULL = none, which only OAEP takes  @param ret_cipher  room for as many bytes as the modulus has
  *  @return KMS_OK | KMS_E_INTERNAL (the stored half is damaged) */
 KMS_MUST_CHECK kms_status public_encrypt(const struct store_version *v, enum hsm_rsa_alg alg, const struct secret *plain,
                                          uint8_t *ret_cipher, size_t *ret_len, struct kms_err *err);

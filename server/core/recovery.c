@@ -70,7 +70,8 @@ static kms_status settle(struct kms *kms, struct store *store, const struct stor
 {
 	s->result = EVENT_FAILED;
 	s->err = "Interrupted";
-	switch ((enum event_type)i->type) { /* allowed: the others have nothing in the device; backups and restored versions are wrapped */
+	/* Principals, roles, pools and published ids have nothing in the device; backups and restored versions are wrapped. */
+	switch ((enum event_type)i->type) { /* allowed: those are the others */
 	case EVENT_KEY_CREATE:
 	case EVENT_KEY_ROTATE:
 	case EVENT_KEY_IMPORT:

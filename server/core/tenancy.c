@@ -293,30 +293,41 @@ static kms_status new_secret(struct store_principal *p, struct secret **ret_text
 	return KMS_OK;
 }
 
-kms_status principal_create(struct op *op, const char *name, unsigned days, struct store_principal *ret_principal,
-                            struct secret **ret_secret, struct kms_err *err)
+kms_status principal_prepare(struct op *op, const char *name, struct store_principal *ret, struct kms_err *err)
 {
 	struct store_principal p = { .is_enabled = true, .created_s = clock_wall_s(op->kms->clock) };
 	const uint8_t *pseudonym_key = op->has_vault ? op->vault.pseudonym_id : op->kms->inst.pseudonym_key;
 	char issuer[KMS_URL_MAX], subject[GUID_TEXT_LEN + 1];
-	SECRET_AUTO *secret = NULL;
-	struct store_intent intent = { 0 };
 
 	KMS_TRY(check_principal_name(name, err));
-	if (days < 1 || days > SECRET_DAYS_MAX)
-		return kms_refuse(err, KMS_E_INVALID, "secret_days: must be 1 to %d.", SECRET_DAYS_MAX);
 	if (op->has_vault)
 		KMS_TRY(op_need_living_vault(op, err));
-	if (!guid_random(p.id))
+	/* The hash is of nothing that anyone knows, and it has expired. */
+	if (!guid_random(p.id) || !random_bytes(p.secret_hash, sizeof(p.secret_hash)))
 		return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_OPENSSL, 0, "random generator");
+	p.secret_expires_s = p.created_s;
 	if (op->has_vault)
 		memcpy(p.vault_id, op->vault.id, STORE_ID_LEN);
 	(void)snprintf(p.name, sizeof(p.name), "%s", name);
-	p.secret_expires_s = p.created_s + (int64_t)days * SECONDS_A_DAY;
-	KMS_TRY(new_secret(&p, &secret, err));
 	kms_url(op->kms, NULL, issuer);
 	guid_format(p.id, subject);
 	KMS_TRY(pseudonym(op->kms->hsm, pseudonym_key, issuer, subject, p.pid, err));
+	*ret = p;
+	return KMS_OK;
+}
+
+kms_status principal_create(struct op *op, const char *name, unsigned days, struct store_principal *ret_principal,
+                            struct secret **ret_secret, struct kms_err *err)
+{
+	struct store_principal p = { 0 };
+	SECRET_AUTO *secret = NULL;
+	struct store_intent intent = { 0 };
+
+	if (days < 1 || days > SECRET_DAYS_MAX)
+		return kms_refuse(err, KMS_E_INVALID, "secret_days: must be 1 to %d.", SECRET_DAYS_MAX);
+	KMS_TRY(principal_prepare(op, name, &p, err));
+	p.secret_expires_s = p.created_s + (int64_t)days * SECONDS_A_DAY;
+	KMS_TRY(new_secret(&p, &secret, err));
 	op_det_text(op, "act", "principal_create");
 	op_det_guid(op, "principal", p.id);
 	KMS_TRY(op_intend(op, NULL, &intent, err));

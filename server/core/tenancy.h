@@ -31,6 +31,9 @@ KMS_MUST_CHECK kms_status vault_destroy_objects(struct kms *kms, struct store *s
  *  @param ret_secret  owned by the caller: CLIENT_SECRET_TEXT characters, to be shown once */
 KMS_MUST_CHECK kms_status principal_create(struct op *op, const char *name, unsigned days, struct store_principal *ret_principal,
                                            struct secret **ret_secret, struct kms_err *err);
+/** A principal of that directory as it will be entered: name checked, id and pseudonym made. No secret matches it until one is set. For other callers
+ *  than tokens too. @return KMS_OK | KMS_E_INVALID (the name) | KMS_E_VAULT_SHREDDED | what pseudonym() answers */
+KMS_MUST_CHECK kms_status principal_prepare(struct op *op, const char *name, struct store_principal *ret, struct kms_err *err);
 /** A principal of op->vault's directory (of the installation's without one). KMS_E_NOTFOUND otherwise: no look into another directory. */
 KMS_MUST_CHECK kms_status principal_find(struct op *op, const uint8_t id[STORE_ID_LEN], struct store_principal *ret, struct kms_err *err);
 KMS_MUST_CHECK kms_status principal_enable(struct op *op, const uint8_t id[STORE_ID_LEN], bool enable, struct store_principal *ret_principal,

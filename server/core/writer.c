@@ -23,6 +23,9 @@
 #define FLUSH_EVERY_US US_PER_S      /* audit-log.md 6.2: counted refusals, at most once a second */
 #define DENIED_MAX 256
 #define DENIED_SPARE 32 /* one for each reason, under an empty peer */
+#define SUBJECT_MAX 128 /* characters of a stranger's subject */
+#define SUBJECTS_A_MINUTE 32
+#define US_PER_MINUTE (60 * (int64_t)US_PER_S)
 #define RANDOM_PER_LEAF (GUID_LEN + 16)
 /* The store does not tell how long its WAL is. A leaf touches about one page of an index, a change about two (its row, its material), a
  * commit the pages on the right edges. */
@@ -39,6 +42,8 @@ struct denied {
 	bool has_vault;
 	uint8_t vault_id[GUID_LEN];
 	char peer[sizeof(((struct event *)NULL)->net_peer)];
+	const char *why; /* of a client certificate; NULL = there was none to judge */
+	char subject[SUBJECT_MAX + 1];
 	uint64_t count;
 };
 
@@ -80,6 +85,8 @@ struct writer {
 	struct truncate_request *truncates;
 	struct denied denied[DENIED_MAX + DENIED_SPARE];
 	size_t denied_count;
+	unsigned subjects_left; /* that may still be shown before subjects_until_us */
+	int64_t subjects_until_us;
 	uint64_t gap; /* units and requests answered without a leaf and not yet in a log.gap */
 	struct merkle_edge shown_edge; /* the tree after the last commit */
 	struct writer_state shown;     /* size and root are taken from shown_edge */
@@ -188,7 +195,14 @@ static kms_status append_denied(struct writer *w, const struct batch *b, struct 
 {
 	for (size_t i = 0; i < b->denied_count; i++) {
 		const struct denied *d = &w->flushing[i];
+		struct event_det det[] = { { .name = "why" }, { .name = "subject" } };
 		struct event e = { .type = EVENT_DENIED, .result = EVENT_REFUSED, .err = d->reason, .count = d->count, .has_tenant = d->has_vault };
+		if (d->why != NULL) {
+			memcpy(det[0].text, d->why, strlen(d->why) + 1);
+			memcpy(det[1].text, d->subject, sizeof(d->subject));
+			e.det = det;
+			e.det_count = d->subject[0] != '\0' ? 2 : 1;
+		}
 		memcpy(e.tenant, d->vault_id, sizeof(e.tenant));
 		memcpy(e.net_peer, d->peer, sizeof(e.net_peer));
 		KMS_TRY(append_own(w, &e, err));
@@ -659,37 +673,72 @@ kms_status writer_write(struct writer *w, struct write *unit)
 static bool is_same_denied(const struct denied *a, const struct denied *b)
 {
 	return strcmp(a->reason, b->reason) == 0 && a->has_vault == b->has_vault && memcmp(a->vault_id, b->vault_id, sizeof(a->vault_id)) == 0 &&
-	       strcmp(a->peer, b->peer) == 0;
+	       strcmp(a->peer, b->peer) == 0 && a->why == b->why && strcmp(a->subject, b->subject) == 0;
 }
 
-static struct denied *find_denied_locked(struct writer *w, const struct denied *wanted, size_t limit)
+static struct denied *find_denied_locked(struct writer *w, const struct denied *wanted)
 {
 	for (size_t i = 0; i < w->denied_count; i++) {
 		if (is_same_denied(&w->denied[i], wanted))
 			return &w->denied[i];
 	}
+	return NULL;
+}
+
+static struct denied *add_denied_locked(struct writer *w, const struct denied *wanted, size_t limit)
+{
 	if (w->denied_count >= limit)
 		return NULL;
 	w->denied[w->denied_count] = *wanted;
 	return &w->denied[w->denied_count++];
 }
 
-void writer_count_denied(struct writer *w, const char *reason, const uint8_t *vault_id, const char *peer)
+/* May one more subject be shown? */
+static bool take_subject_locked(struct writer *w)
 {
-	struct denied wanted = { .reason = reason, .has_vault = vault_id != NULL };
+	int64_t now_us = clock_mono_us(w->clock);
+
+	if (now_us >= w->subjects_until_us) {
+		w->subjects_until_us = now_us + US_PER_MINUTE;
+		w->subjects_left = SUBJECTS_A_MINUTE;
+	}
+	if (w->subjects_left == 0)
+		return false;
+	w->subjects_left--;
+	return true;
+}
+
+static struct denied *place_for_locked(struct writer *w, struct denied *wanted)
+{
+	struct denied rest = { .reason = wanted->reason };
+	struct denied *found = find_denied_locked(w, wanted);
+
+	if (found == NULL && wanted->subject[0] != '\0' && !take_subject_locked(w)) {
+		wanted->subject[0] = '\0';
+		found = find_denied_locked(w, wanted);
+	}
+	if (found == NULL)
+		found = add_denied_locked(w, wanted, DENIED_MAX);
+	if (found == NULL)
+		found = find_denied_locked(w, &rest);
+	if (found == NULL)
+		found = add_denied_locked(w, &rest, DENIED_MAX + DENIED_SPARE);
+	return found;
+}
+
+void writer_count_stranger(struct writer *w, const char *reason, const uint8_t *vault_id, const char *peer, const char *why, const char *subject)
+{
+	struct denied wanted = { .reason = reason, .has_vault = vault_id != NULL, .why = why };
 	struct denied *found;
 
 	if (vault_id != NULL)
 		memcpy(wanted.vault_id, vault_id, sizeof(wanted.vault_id));
 	memcpy(wanted.peer, peer, strnlen(peer, sizeof(wanted.peer) - 1));
+	memcpy(wanted.subject, subject, strnlen(subject, sizeof(wanted.subject) - 1));
 	pthread_mutex_lock(&w->lock);
 	if (!has_flush_locked(w))
 		pthread_cond_signal(&w->work); /* the thread waits without a time limit when nothing is counted */
-	found = find_denied_locked(w, &wanted, DENIED_MAX);
-	if (found == NULL) {
-		struct denied rest = { .reason = reason };
-		found = find_denied_locked(w, &rest, DENIED_MAX + DENIED_SPARE);
-	}
+	found = place_for_locked(w, &wanted);
 	if (found != NULL) {
 		found->count++;
 	} else {
@@ -697,6 +746,11 @@ void writer_count_denied(struct writer *w, const char *reason, const uint8_t *va
 		w->shown.refused++;
 	}
 	pthread_mutex_unlock(&w->lock);
+}
+
+void writer_count_denied(struct writer *w, const char *reason, const uint8_t *vault_id, const char *peer)
+{
+	writer_count_stranger(w, reason, vault_id, peer, NULL, "");
 }
 
 void writer_count_refused(struct writer *w)

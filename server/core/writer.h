@@ -68,6 +68,9 @@ KMS_MUST_CHECK kms_status writer_write(struct writer *w, struct write *unit);
  *  At most 256 are kept; what exceeds them is counted for each reason under no vault and an empty peer.
  *  @param reason static text @param vault_id NULL = none; borrowed @param peer shortened address; borrowed */
 void writer_count_denied(struct writer *w, const char *reason, const uint8_t *vault_id, const char *peer);
+/** The same for a client certificate that was not accepted: the leaf says why (static text) and shows the subject, borrowed and cut. A stranger
+ *  may invent a subject for each attempt, so only some are shown each minute; the others are counted without one. */
+void writer_count_stranger(struct writer *w, const char *reason, const uint8_t *vault_id, const char *peer, const char *why, const char *subject);
 /** Count a request answered 429 or 503 without a leaf; appears in the next log.gap. Units that the writer answered with KMS_E_AUDIT are
  *  counted already; those that writer_submit() did not take are not. */
 void writer_count_refused(struct writer *w);

@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	take(&data, &size, e.role, sizeof(e.role));
 	take(&data, &size, e.net_peer, sizeof(e.net_peer));
 	for (size_t i = 0; i < EVENT_DET_MAX && size > 0; i++) {
-		static const char *const NAMES[EVENT_DET_MAX] = { "a", "b", "c", "d", "e", "f", "g", "h" };
+		static const char *const NAMES[EVENT_DET_MAX] = { "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l" };
 		det[i] = (struct event_det){ .name = NAMES[i] };
 		take(&data, &size, det[i].text, sizeof(det[i].text));
 		e.det_count = i + 1;

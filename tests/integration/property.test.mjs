@@ -3,10 +3,12 @@
 //
 //	PROPERTY_SEED=n repeats the choices of a run (its seed is printed), PROPERTY_REQUESTS=n makes more of them.
 import assert from "node:assert/strict";
+import fs from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { assertErrorBody } from "../support/asserts.mjs";
 import { Chance, newSeed, spoiledBody, spoiledPath, spoiledQuery } from "../support/chance.mjs";
 import { API_VERSION, DOMAIN, Daemon } from "../support/daemon.mjs";
+import { makeIdentity } from "../support/ekm.mjs";
 import {
 	CURVES, MACS, b64, cbcHere, digestOf, ecPair, encryptHere, gcmHere, jwkOf, macHere, octJwk, publicOf, rsaPair, signHere, transferBlob,
 	transferCiphertext, transferable, wrapHere,
@@ -24,8 +26,11 @@ const MEDIA_TYPES = ["text/plain", "application/x-www-form-urlencoded", "applica
 const GONE = "gone"; // a deleted key
 const LOCAL = Symbol("local socket");
 const NEW_NAMES = ["new-1", "new-2", "New-3"];
+const AT_THE_EKM_LISTENER = /^Ekm(Info|Metadata|Wrap|Unwrap)$/; // ekm.test.mjs
+const POOL = "pool";
+const PUBLISHED = { key: "served", external_id: "Served-1" };
 
-let d, vault, admin, nobody, dummy, description, operations, fixtures, chance;
+let d, vault, admin, nobody, dummy, description, operations, fixtures, chance, root;
 
 /** The keys that requests are made for: imported, so that both halves are here and a spoilt one is soon replaced. */
 async function makeFixtures() {
@@ -44,6 +49,15 @@ async function makeFixtures() {
 		await makeFixture(fixture);
 	await call("PUT", `/keys/${GONE}`, { key: octJwk(aes) });
 	await call("DELETE", `/keys/${GONE}`);
+}
+
+/** A pool of Managed HSM, and a key for it that no other request is about. */
+async function makePool() {
+	const identity = makeIdentity(d.dir, POOL);
+	root = fs.readFileSync(identity.ca.cert, "utf8");
+	const pool = await d.makePool(vault, POOL, { subjects: [identity.subject], roots: [identity.ca.cert] });
+	assert.equal((await call("PUT", `/keys/${PUBLISHED.key}`, { key: octJwk(chance.bytes(32)) })).status, 200);
+	await d.publish(vault, pool, PUBLISHED.key, { id: PUBLISHED.external_id });
 }
 
 async function makeFixture(fixture) {
@@ -67,8 +81,9 @@ before(async () => {
 	nobody = await d.makePrincipal(vault, "nobody");
 	dummy = await d.makePrincipal(vault, "dummy", ["reader"]);
 	description = new Description((await d.http.request("GET", "/openapi.json")).json);
-	operations = description.operations();
+	operations = description.operations().filter(({ id }) => !AT_THE_EKM_LISTENER.test(id));
 	await makeFixtures();
+	await makePool();
 });
 after(() => d?.destroy());
 
@@ -135,6 +150,10 @@ const sensible = {
 	RoleGrant: () => ({ principal: dummy.client_id, role: chance.pick(["reader", "crypto-user", "auditor"]) }),
 	RoleRemove: () => ({ principal: dummy.client_id, role: chance.pick(["reader", "crypto-user", "auditor"]) }),
 	KeyRevoke: () => ({ reason: chance.pick(["superseded", "keyCompromise", "unspecified"]) }),
+	EkmPoolAdd: () => ({ name: chance.text(8), subjects: [`${chance.text(8)}.azure.net`], roots: [root] }),
+	EkmPoolCertificates: () => ({ roots: [root] }),
+	EkmKeyPublish: () => PUBLISHED,
+	EkmKeyRetire: () => ({ external_id: PUBLISHED.external_id }),
 	Token: () => ({ grant_type: "client_credentials", client_id: dummy.client_id, client_secret: dummy.secret,
 		scope: `${d.origin}/.default` }),
 };
@@ -173,6 +192,7 @@ function makeRequest(choices) {
 		version: chance.is(0.9) ? fixture.version : chance.text(32, "0123456789abcdef"),
 		vault: chance.is(0.9) ? vault.name : "elsewhere", id: chance.is(0.9) ? dummy.client_id : "00000000-0000-4000-8000-000000000000",
 		tenant: chance.is(0.9) ? vault.tenant_id : "00000000-0000-4000-8000-000000000000",
+		pool: chance.is(0.9) ? POOL : "nothing",
 	};
 	const request = {
 		operation, method: operation.method, path: operation.path.replace(/\{(\w+)\}/g, (_, name) => values[name]),

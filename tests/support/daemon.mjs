@@ -5,6 +5,10 @@
 //	const app = await d.makePrincipal(vault, "app", ["crypto-user"]); // { client_id, secret, tenant_id, … }
 //	const res = await d.call(vault, app, "POST", "/keys/k1/create", { kty: "oct-HSM" });
 //	await d.kill9(); await d.restart(); await d.destroy();
+// With { ekm: {} } it has an EKM listener too:
+//	const pool = await d.makePool(vault, "azure", { prefix: "prod", subjects: [commonName], roots: [file] });
+//	await d.publish(vault, pool, "k1", { id: "Orders-1" });
+//	const client = d.ekmClient({ identity: { cert, key }, prefix: "prod" });
 //
 // CA: that of the run (tests/support/run.mjs: HOLDFAST_TEST_CA), so that the official clients trust it through NODE_EXTRA_CA_CERTS; programs
 // that use only our own client may run without the runner and get a CA of their own.
@@ -17,10 +21,12 @@ import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { issueServerCert, makeCa } from "./certs.mjs";
+import { EkmClient } from "./ekm.mjs";
 import { HttpClient } from "./http.mjs";
 import { binaries, softhsm } from "./paths.mjs";
 
 export const DOMAIN = "vault.localhost";
+export const EKM_HOST = `ekm.${DOMAIN}`;
 export const API_VERSION = "2025-07-01";
 const START_MS = 20_000;
 const STOP_MS = 40_000; // longer than the daemon's own drain
@@ -118,11 +124,22 @@ export class Daemon {
 		};
 		for (const [name, section] of Object.entries(defaults))
 			this.config[name] = { ...section, ...sections[name] };
+		if (sections.ekm)
+			await this.#prepareEkm(sections.ekm);
 		this.writeConfig();
 		this.origin = `https://${DOMAIN}:${this.port}`;
 		this.http = new HttpClient({ ca: this.caPem, sockets: 64, origin: this.origin });
 		this.local = new HttpClient({ socketPath: this.socket, sockets: 4 });
 		this.tokens = new Map();
+	}
+
+	async #prepareEkm(section) {
+		this.ekmPort = await freePort();
+		this.ekmOrigin = `https://${EKM_HOST}:${this.ekmPort}`;
+		this.ekmCert = path.join(this.dir, "ekm.crt");
+		this.ekmCertKey = path.join(this.dir, "ekm.key");
+		issueServerCert(this.ca, EKM_HOST, this.ekmCert, this.ekmCertKey);
+		this.config.ekm = { address: "127.0.0.1", port: this.ekmPort, certificate: this.ekmCert, key: this.ekmCertKey, ...section };
 	}
 
 	writeConfig() {
@@ -280,6 +297,42 @@ export class Daemon {
 		for (const role of roles)
 			await this.cli("role", "grant", vault.name, principal.client_id, role);
 		return principal;
+	}
+
+	/* ---- pools of Managed HSM ---- */
+
+	/** One file with these certificates (PEM files), as the command wants them. */
+	#bundle(files) {
+		const bundle = path.join(this.dir, `roots-${randomBytes(6).toString("hex")}.pem`);
+		fs.writeFileSync(bundle, files.map((file) => fs.readFileSync(file, "utf8")).join(""));
+		return bundle;
+	}
+
+	/** @param options  subjects: common names; roots: PEM files; prefix: of the path. @return the pool */
+	makePool(vault, name, { prefix = "", subjects, roots }) {
+		return this.cli("ekm", "pool", "add", vault.name, name, ...subjects.flatMap((s) => ["--subject", s]), "--roots", this.#bundle(roots),
+			...(prefix === "" ? [] : ["--prefix", prefix]));
+	}
+
+	/** Replace a pool's common names and roots. */
+	setPoolCertificates(vault, pool, { subjects, roots }) {
+		return this.cli("ekm", "pool", "rotate-roots", vault.name, pool.name, ...subjects.flatMap((s) => ["--subject", s]),
+			"--roots", this.#bundle(roots));
+	}
+
+	/** Bind an external key id to a version (default: an id that is made, the latest version). @return the published key */
+	publish(vault, pool, key, { version, id } = {}) {
+		return this.cli("ekm", "key", "publish", vault.name, pool.name, key, ...(version === undefined ? [] : ["--version", version]),
+			...(id === undefined ? [] : ["--id", id]));
+	}
+
+	retire(vault, pool, id) {
+		return this.cli("ekm", "key", "retire", vault.name, pool.name, id);
+	}
+
+	/** A client of the EKM listener. @param options  identity, prefix, sockets, limitMs, poolName */
+	ekmClient(options) {
+		return new EkmClient({ origin: this.ekmOrigin, ca: this.caPem, ...options });
 	}
 
 	/* ---- the outside ---- */

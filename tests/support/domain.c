@@ -2,6 +2,7 @@
 #include "tests/support/domain.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,6 +111,22 @@ void t_op_free(struct op *op)
 {
 	op_clear(op);
 	free(op);
+}
+
+bool t_leaf_says(struct t_domain *d, uint64_t seq, const char *text)
+{
+	struct store_event e = { 0 };
+	char leaf[EVENT_LEAF_MAX + 1];
+
+	if (store_event(d->store->r, seq, &e, NULL) != KMS_OK)
+		return false;
+	memcpy(leaf, e.leaf, e.leaf_len);
+	leaf[e.leaf_len] = '\0';
+	store_event_clear(&e);
+	if (strstr(leaf, text) != NULL)
+		return true;
+	(void)fprintf(stderr, "no %s in %s\n", text, leaf);
+	return false;
 }
 
 void t_vault(struct t_domain *d, const char *name, bool purge_protection)

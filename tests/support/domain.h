@@ -32,6 +32,9 @@ struct op *t_op(struct t_domain *d, const char *vault, enum event_type type);
 kms_status t_op_finish(struct op *op, kms_status status);
 void t_op_free(struct op *op);
 
+/** Does the leaf with this seq contain a text? The leaf is printed when it does not. */
+bool t_leaf_says(struct t_domain *d, uint64_t seq, const char *text);
+
 /** A vault with these settings; aborts when it cannot be made. */
 void t_vault(struct t_domain *d, const char *name, bool purge_protection);
 /** A key of this type; its newest version's HSM object id. */

@@ -2,13 +2,18 @@
 #include "tests/support/http_rig.h"
 
 #include <assert.h>
+#include <openssl/crypto.h>
+#include <openssl/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "server/base/secret.h"
 #include "tests/support/raw_client.h"
+
+#define HEAP_BYTES (64U << 10)
 
 static const char *const REPLY_TYPE = "text/plain";
 
@@ -26,6 +31,22 @@ static void answer_seen(struct http_request *req)
 	for (size_t i = 0; i < req->body_len; i++)
 		sum += req->body[i];
 	(void)snprintf(text, sizeof(text), "%s %s?%s %zu %u", req->method_text, req->path, req->query, req->body_len, sum);
+	answer(req, text);
+}
+
+static void answer_chain(struct http_request *req)
+{
+	char text[1024], name[64];
+	int len = snprintf(text, sizeof(text), "%zu", req->client_chain_count);
+	for (size_t i = 0; i < req->client_chain_count; i++) {
+		const uint8_t *der = req->client_chain[i].der;
+		X509 *crt = d2i_X509(NULL, &der, (long)req->client_chain[i].len);
+		assert(crt != NULL && der == req->client_chain[i].der + req->client_chain[i].len);
+		assert(X509_NAME_get_text_by_NID(X509_get_subject_name(crt), NID_commonName, name, sizeof(name)) > 0);
+		len += snprintf(text + len, sizeof(text) - (size_t)len, "%s %s", i == 0 ? "" : ",", name);
+		assert((size_t)len < sizeof(text));
+		X509_free(crt);
+	}
 	answer(req, text);
 }
 
@@ -57,7 +78,9 @@ static void rig_serve(void *arg, struct http_request *req)
 	}
 	(void)pthread_cond_broadcast(&rig->changed);
 	(void)pthread_mutex_unlock(&rig->lock);
-	if (is_now)
+	if (is_now && strcmp(req->path, "/chain") == 0)
+		answer_chain(req);
+	else if (is_now)
 		answer_seen(req);
 }
 
@@ -112,10 +135,14 @@ struct rig *rig_new(void)
 {
 	struct rig *rig = calloc(1, sizeof(*rig));
 	assert(rig != NULL);
+	if (!CRYPTO_secure_malloc_initialized())
+		assert(secret_heap_init(HEAP_BYTES, NULL) == KMS_OK);
 	(void)snprintf(rig->dir, sizeof(rig->dir), "/tmp/holdfast-http-XXXXXX");
 	assert(mkdtemp(rig->dir) != NULL); /* allowed: tests are never built with NDEBUG */
 	(void)snprintf(rig->cert, sizeof(rig->cert), "%s/cert.pem", rig->dir);
 	(void)snprintf(rig->key, sizeof(rig->key), "%s/key.pem", rig->dir);
+	(void)snprintf(rig->client_cert, sizeof(rig->client_cert), "%s/client.pem", rig->dir);
+	(void)snprintf(rig->client_key, sizeof(rig->client_key), "%s/client.key", rig->dir);
 	(void)snprintf(rig->socket, sizeof(rig->socket), "%s/socket", rig->dir);
 	assert(raw_write_certificate(rig->cert, rig->key, "first", false));
 	(void)pthread_mutex_init(&rig->lock, NULL);
@@ -193,6 +220,8 @@ void rig_free(struct rig *rig)
 	(void)pthread_join(rig->replier, NULL);
 	(void)unlink(rig->cert);
 	(void)unlink(rig->key);
+	(void)unlink(rig->client_cert);
+	(void)unlink(rig->client_key);
 	(void)unlink(rig->socket);
 	(void)rmdir(rig->dir);
 	(void)pthread_mutex_destroy(&rig->lock);

@@ -1,7 +1,8 @@
 /*
  * tests/support/http_rig.h - an HTTP listener with a small application behind it. By path:
  *   /now   answered inside serve()          /later  answered at once by another thread
- *   /hold  answered when the test says so   others as /now
+ *   /hold  answered when the test says so   /chain  "COUNT name, name" of the client's certificates, leaf first
+ *   others as /now
  * Answers tell what was seen: "METHOD path?query body_len sum". POST bodies up to rig.body_max.
  */
 #ifndef HOLDFAST_TESTS_HTTP_RIG_H
@@ -21,6 +22,7 @@ struct rig {
 	uint16_t port;
 	char dir[64];
 	char cert[96], key[96], socket[96];
+	char client_cert[96], client_key[96]; /* for a client's own; not there yet */
 	struct http_config cfg;
 	atomic_size_t body_max;
 	atomic_bool drops_body;

@@ -7,7 +7,7 @@
 #include <gnutls/x509.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
-#include <openssl/x509.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,12 +54,25 @@ void raw_close(struct raw_client *c)
 	free(c);
 }
 
-static bool handshake(struct raw_client *c, const char *priorities)
+struct raw_ticket {
+	gnutls_datum_t session;
+};
+
+static bool set_identity(struct raw_client *c, const struct raw_tls *tls)
+{
+	/* A key that is not the certificate's is for the server to find out. */
+	gnutls_certificate_set_flags(c->cred, GNUTLS_CERTIFICATE_SKIP_KEY_CERT_MATCH);
+	return tls->cert_file == NULL ||
+	       gnutls_certificate_set_x509_key_file(c->cred, tls->cert_file, tls->key_file, GNUTLS_X509_FMT_PEM) >= 0;
+}
+
+static bool handshake(struct raw_client *c, const struct raw_tls *tls)
 {
 	int rc;
 	if (gnutls_init(&c->session, GNUTLS_CLIENT | GNUTLS_NO_SIGNAL) != 0 || gnutls_certificate_allocate_credentials(&c->cred) != 0 ||
-	    gnutls_credentials_set(c->session, GNUTLS_CRD_CERTIFICATE, c->cred) != 0 ||
-	    gnutls_priority_set_direct(c->session, priorities, NULL) != 0)
+	    !set_identity(c, tls) || gnutls_credentials_set(c->session, GNUTLS_CRD_CERTIFICATE, c->cred) != 0 ||
+	    gnutls_priority_set_direct(c->session, tls->priorities, NULL) != 0 ||
+	    (tls->ticket != NULL && gnutls_session_set_data(c->session, tls->ticket->session.data, tls->ticket->session.size) != 0))
 		return false;
 	gnutls_transport_set_int(c->session, c->fd);
 	do
@@ -71,11 +84,17 @@ static bool handshake(struct raw_client *c, const char *priorities)
 
 struct raw_client *raw_connect(uint16_t port, const char *tls_priorities)
 {
+	const struct raw_tls tls = { .priorities = tls_priorities };
+	return raw_connect_as(port, tls_priorities == NULL ? NULL : &tls);
+}
+
+struct raw_client *raw_connect_as(uint16_t port, const struct raw_tls *tls)
+{
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct raw_client *c = client_new(AF_INET);
 	if (c == NULL)
 		return NULL;
-	if (connect(c->fd, (const struct sockaddr *)&to, sizeof(to)) == 0 && (tls_priorities == NULL || handshake(c, tls_priorities)))
+	if (connect(c->fd, (const struct sockaddr *)&to, sizeof(to)) == 0 && (tls == NULL || handshake(c, tls)))
 		return c;
 	raw_close(c);
 	return NULL;
@@ -115,9 +134,11 @@ static size_t fill(struct raw_client *c, bool *ret_is_timeout)
 	size_t room = sizeof(c->pending) - c->pending_len;
 	ssize_t n;
 	do {
+		errno = 0;
 		n = c->is_tls ? gnutls_record_recv(c->session, c->pending + c->pending_len, room)
 		              : recv(c->fd, c->pending + c->pending_len, room, 0);
-	} while (c->is_tls ? n == GNUTLS_E_INTERRUPTED : n < 0 && errno == EINTR);
+		/* The library also says AGAIN when what came was a session ticket. */
+	} while (c->is_tls ? n == GNUTLS_E_INTERRUPTED || (n == GNUTLS_E_AGAIN && errno != EAGAIN) : n < 0 && errno == EINTR);
 	*ret_is_timeout = c->is_tls ? n == GNUTLS_E_AGAIN : n < 0 && errno == EAGAIN;
 	if (n <= 0)
 		return 0;
@@ -208,27 +229,108 @@ bool raw_server_name(struct raw_client *c, char *ret_name, size_t cap)
 	return is_read;
 }
 
-static bool write_pem(const char *path, X509 *crt, EVP_PKEY *key)
+const char *raw_cipher_name(struct raw_client *c) { return gnutls_cipher_get_name(gnutls_cipher_get(c->session)); }
+bool raw_was_asked(struct raw_client *c) { return gnutls_certificate_client_get_request_status(c->session) != 0; }
+bool raw_is_resumed(struct raw_client *c) { return gnutls_session_is_resumed(c->session) != 0; }
+
+struct raw_ticket *raw_ticket_take(struct raw_client *c)
+{
+	if ((gnutls_session_get_flags(c->session) & GNUTLS_SFLAGS_SESSION_TICKET) == 0)
+		return NULL;
+	struct raw_ticket *ticket = calloc(1, sizeof(*ticket));
+	if (ticket != NULL && gnutls_session_get_data2(c->session, &ticket->session) == 0)
+		return ticket;
+	free(ticket);
+	return NULL;
+}
+
+void raw_ticket_free(struct raw_ticket *ticket)
+{
+	if (ticket == NULL)
+		return;
+	gnutls_free(ticket->session.data);
+	free(ticket);
+}
+
+/* ---- certificates ---- */
+
+static bool pad(X509 *crt, size_t len)
+{
+	char *text = malloc(len + 1);
+	if (text == NULL)
+		return false;
+	memset(text, 'x', len);
+	text[len] = '\0';
+	X509_EXTENSION *ext = X509V3_EXT_conf_nid(NULL, NULL, NID_netscape_comment, text);
+	bool is_padded = ext != NULL && X509_add_ext(crt, ext, -1) == 1;
+	X509_EXTENSION_free(ext);
+	free(text);
+	return is_padded;
+}
+
+static X509 *make_certificate(const char *common_name, EVP_PKEY *key, const char *issuer_name, EVP_PKEY *issuer_key, size_t padding)
+{
+	X509 *crt = X509_new();
+	X509_NAME *subject = X509_NAME_new(), *issuer = X509_NAME_new();
+	bool is_made = crt != NULL && subject != NULL && issuer != NULL && X509_set_version(crt, X509_VERSION_3) == 1 &&
+	               ASN1_INTEGER_set(X509_get_serialNumber(crt), 1) == 1 && X509_gmtime_adj(X509_getm_notBefore(crt), 0) != NULL &&
+	               X509_gmtime_adj(X509_getm_notAfter(crt), CERT_LIFE_S) != NULL && X509_set_pubkey(crt, key) == 1 &&
+	               X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)common_name, -1, -1, 0) == 1 &&
+	               X509_NAME_add_entry_by_txt(issuer, "CN", MBSTRING_ASC, (const unsigned char *)issuer_name, -1, -1, 0) == 1 &&
+	               X509_set_subject_name(crt, subject) == 1 && X509_set_issuer_name(crt, issuer) == 1 &&
+	               (padding == 0 || pad(crt, padding)) && X509_sign(crt, issuer_key, EVP_sha256()) > 0;
+	X509_NAME_free(subject);
+	X509_NAME_free(issuer);
+	if (is_made)
+		return crt;
+	X509_free(crt);
+	return NULL;
+}
+
+static bool write_key(const char *path, EVP_PKEY *key)
 {
 	FILE *f = fopen(path, "we");
 	if (f == NULL)
 		return false;
-	int ok = crt != NULL ? PEM_write_X509(f, crt) : PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL);
+	int ok = PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL);
 	return fclose(f) == 0 && ok == 1;
+}
+
+static bool write_certificates(FILE *f, const struct raw_chain *chain, EVP_PKEY *const *keys)
+{
+	for (size_t i = 0; i < chain->length; i++) {
+		char name[32], issuer_name[32];
+		size_t issuer = i + 1 < chain->length ? i + 1 : i;
+		(void)snprintf(name, sizeof(name), "issuer %zu", i);
+		(void)snprintf(issuer_name, sizeof(issuer_name), "issuer %zu", issuer);
+		X509 *crt = make_certificate(i == 0 ? chain->leaf_name : name, keys[i], issuer == 0 ? chain->leaf_name : issuer_name,
+		                             keys[issuer], chain->padding);
+		bool is_written = crt != NULL && PEM_write_X509(f, crt) == 1;
+		X509_free(crt);
+		if (!is_written)
+			return false;
+	}
+	return true;
+}
+
+bool raw_write_chain(const char *cert_path, const char *key_path, const struct raw_chain *chain)
+{
+	EVP_PKEY *keys[RAW_CHAIN_MAX] = { NULL };
+	FILE *f = chain->length >= 1 && chain->length <= RAW_CHAIN_MAX ? fopen(cert_path, "we") : NULL;
+	bool is_written = f != NULL;
+	for (size_t i = 0; is_written && i < chain->length; i++) {
+		keys[i] = chain->is_rsa ? EVP_RSA_gen(RSA_BITS) : EVP_EC_gen("P-256");
+		is_written = keys[i] != NULL;
+	}
+	is_written = is_written && write_certificates(f, chain, keys);
+	is_written = f != NULL && fclose(f) == 0 && is_written && write_key(key_path, keys[0]);
+	for (size_t i = 0; i < RAW_CHAIN_MAX; i++)
+		EVP_PKEY_free(keys[i]);
+	return is_written;
 }
 
 bool raw_write_certificate(const char *cert_path, const char *key_path, const char *common_name, bool is_rsa)
 {
-	EVP_PKEY *key = is_rsa ? EVP_RSA_gen(RSA_BITS) : EVP_EC_gen("P-256");
-	X509 *crt = X509_new();
-	X509_NAME *name = crt == NULL ? NULL : X509_get_subject_name(crt);
-	bool is_written = key != NULL && name != NULL && X509_set_version(crt, X509_VERSION_3) == 1 &&
-	                  ASN1_INTEGER_set(X509_get_serialNumber(crt), 1) == 1 && X509_gmtime_adj(X509_getm_notBefore(crt), 0) != NULL &&
-	                  X509_gmtime_adj(X509_getm_notAfter(crt), CERT_LIFE_S) != NULL && X509_set_pubkey(crt, key) == 1 &&
-	                  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)common_name, -1, -1, 0) == 1 &&
-	                  X509_set_issuer_name(crt, name) == 1 && X509_sign(crt, key, EVP_sha256()) > 0 &&
-	                  write_pem(cert_path, crt, NULL) && write_pem(key_path, NULL, key);
-	X509_free(crt);
-	EVP_PKEY_free(key);
-	return is_written;
+	const struct raw_chain alone = { .leaf_name = common_name, .length = 1, .is_rsa = is_rsa };
+	return raw_write_chain(cert_path, key_path, &alone);
 }

@@ -52,7 +52,7 @@ static void every_route_is_described_as_it_is(void **state)
 			assert_int_equal(json_array_size(at(o, "security")), 0);
 			assert_null(json_object_get(o, "x-permission"));
 		} else {
-			assert_int_equal(json_array_size(at(o, "security")), 2);
+			assert_int_equal(json_array_size(at(o, "security")), r->dialect == DIALECT_EKM ? 1 : 2); /* a certificate, or a token */
 			assert_string_equal(json_string_value(at(o, "x-permission")), permission_action(r->permission));
 			assert_string_equal(json_string_value(at(o, "x-event")), event_type_name(r->event));
 		}
@@ -118,7 +118,9 @@ static void each_path_names_its_host_and_its_parameters(void **state)
 		json_t *parameters = at(operation_of(r), "parameters"), *p = NULL;
 		size_t n = 0, placeholders = 0, in_path = 0;
 
-		assert_string_equal(url, r->dialect == DIALECT_VAULT ? "https://{vault}.kms.test:8443" : "https://kms.test:8443");
+		assert_string_equal(url, r->dialect == DIALECT_VAULT ? "https://{vault}.kms.test:8443"
+		                         : r->dialect == DIALECT_EKM ? "https://{ekm_host}"
+		                                                     : "https://kms.test:8443");
 		for (const char *c = r->path; *c != '\0'; c++)
 			placeholders += *c == '{';
 		json_array_foreach(parameters, n, p) {
@@ -199,6 +201,18 @@ static void request_schemas_say_what_the_tables_say(void **state)
 	}
 }
 
+static void pools_are_told_of_their_own_kind_of_errors(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < API_ROUTE_COUNT; i++) {
+		const struct route *r = &API_ROUTES[i];
+		json_t *responses = at(operation_of(r), "responses"), *otherwise = json_object_get(responses, "default");
+		bool is_flat = otherwise != NULL && strcmp(json_string_value(at(otherwise, "$ref")), "#/components/responses/EkmError") == 0;
+		assert_int_equal(is_flat, r->dialect == DIALECT_EKM);
+		assert_true(!is_flat || json_object_get(responses, "404") == NULL);
+	}
+}
+
 static void each_error_of_the_catalogue_is_among_the_responses(void **state)
 {
 	(void)state;
@@ -239,6 +253,7 @@ int main(void)
 		cmocka_unit_test(each_path_names_its_host_and_its_parameters),
 		cmocka_unit_test(every_reference_leads_somewhere),
 		cmocka_unit_test(request_schemas_say_what_the_tables_say),
+		cmocka_unit_test(pools_are_told_of_their_own_kind_of_errors),
 		cmocka_unit_test(each_error_of_the_catalogue_is_among_the_responses),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);

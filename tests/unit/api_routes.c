@@ -109,6 +109,117 @@ static void a_vault_host_and_the_domain_share_no_route(void **state)
 	assert_string_equal(match(DIALECT_LOCAL, HTTP_GET, "/admin/v1/vaults", &r), "VaultList");
 }
 
+/* ---- the EKM dialect ---- */
+
+#define LONGEST "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-x" /* 64 */
+
+static const char *match_ekm(const char *prefix, enum http_method method, const char *path, struct request *r)
+{
+	memset(r, 0, sizeof(*r));
+	r->dialect = DIALECT_EKM;
+	(void)snprintf(r->client.prefix, sizeof(r->client.prefix), "%s", prefix);
+	router_match(r, method, path);
+	return r->route != NULL ? r->route->operation : NULL;
+}
+
+static void a_pools_four_paths_are_found_below_its_prefix(void **state)
+{
+	static const char *const PREFIXES[] = { "", "contoso", "contoso/prod", "info", "a/info", "Test-1/wrapkey" };
+	static const struct {
+		const char *path, *operation, *id;
+	} CASES[] = {
+		{ "/info", "EkmInfo", "" }, { "/Test-1/metadata", "EkmMetadata", "Test-1" }, { "/Test-1/wrapkey", "EkmWrap", "Test-1" },
+		{ "/Test-1/unwrapkey", "EkmUnwrap", "Test-1" }, { "/info/metadata", "EkmMetadata", "info" }, { "/a/wrapkey", "EkmWrap", "a" },
+		{ "/" LONGEST "/unwrapkey", "EkmUnwrap", LONGEST }, { "/contoso/wrapkey", "EkmWrap", "contoso" },
+	};
+	struct request r;
+
+	(void)state;
+	for (size_t p = 0; p < KMS_ARRAY_LEN(PREFIXES); p++)
+		for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
+			char path[256];
+			(void)snprintf(path, sizeof(path), "%s%s%s", PREFIXES[p][0] != '\0' ? "/" : "", PREFIXES[p], CASES[i].path);
+			const char *found = match_ekm(PREFIXES[p], HTTP_POST, path, &r);
+			if (found == NULL || strcmp(found, CASES[i].operation) != 0 || strcmp(r.item, CASES[i].id) != 0)
+				fail_msg("%s: found %s for '%s'", path, found != NULL ? found : "nothing", r.item);
+		}
+}
+
+static void in_the_ekm_dialect_every_character_counts(void **state)
+{
+	static const struct {
+		const char *prefix, *path;
+	} CASES[] = {
+		{ "", "/" }, { "", "" }, { "", "/Info" }, { "", "/INFO" }, { "", "/info/" }, { "", "//info" }, { "", "/%69nfo" }, { "", "/info/info" },
+		{ "", "/k" }, { "", "/k/" }, { "", "/k/wrapKey" }, { "", "/k/WRAPKEY" }, { "", "/k/wrapkey/" }, { "", "/k//wrapkey" },
+		{ "", "/k/wrapkey/x" }, { "", "/k/encrypt" }, { "", "//wrapkey" }, { "", "/k_1/wrapkey" }, { "", "/k.1/wrapkey" },
+		{ "", "/k%2D1/wrapkey" }, { "", "/" LONGEST "y/wrapkey" }, { "", "/contoso/info" }, { "", "/keys/k/wrapkey" },
+		{ "", "/{external}/wrapkey" }, { "", "/admin/v1/status" },
+		{ "contoso", "/info" }, { "contoso", "/Contoso/info" }, { "contoso", "/contosoinfo" }, { "contoso", "/contoso" }, { "contoso", "/contoso/" },
+		{ "contoso", "/contoso//info" }, { "contoso", "//contoso/info" }, { "contoso", "/contoso/contoso/info" }, { "contoso", "/contos/info" },
+		{ "contoso", "/contoso-2/info" }, { "contoso", "/k/wrapkey" }, { "contoso/prod", "/contoso/info" }, { "contoso/prod", "/contoso//prod/info" },
+		{ "contoso/prod", "/contoso%2Fprod/info" }, { "contoso/prod", "/prod/info" },
+	};
+	struct request r;
+
+	(void)state;
+	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
+		const char *found = match_ekm(CASES[i].prefix, HTTP_POST, CASES[i].path, &r);
+		if (found != NULL || r.allowed != 0)
+			fail_msg("%s below '%s' is %s", CASES[i].path, CASES[i].prefix, found != NULL ? found : "known by another method");
+	}
+}
+
+static void pools_know_no_method_but_post(void **state)
+{
+	struct request r;
+
+	(void)state;
+	for (enum http_method m = HTTP_GET; m <= HTTP_OTHER; m++) {
+		if (m == HTTP_POST)
+			continue;
+		assert_null(match_ekm("p", m, "/p/info", &r));
+		assert_int_equal(r.allowed, 1U << HTTP_POST);
+		assert_null(match_ekm("p", m, "/p/k/unwrapkey", &r));
+		assert_int_equal(r.allowed, 1U << HTTP_POST);
+		assert_null(match_ekm("p", m, "/k/unwrapkey", &r));
+		assert_int_equal(r.allowed, 0);
+	}
+}
+
+static void no_other_dialect_finds_the_pools_paths(void **state)
+{
+	static const enum dialect OTHERS[] = { DIALECT_VAULT, DIALECT_DOMAIN, DIALECT_LOCAL };
+	struct request r;
+
+	(void)state;
+	for (size_t i = 0; i < KMS_ARRAY_LEN(OTHERS); i++) {
+		assert_null(match(OTHERS[i], HTTP_POST, "/info", &r));
+		assert_null(match(OTHERS[i], HTTP_POST, "/k/metadata", &r));
+		assert_null(match(OTHERS[i], HTTP_POST, "/k/wrapkey", &r));
+	}
+	assert_string_equal(match(DIALECT_LOCAL, HTTP_POST, "/admin/v1/vaults/v/ekm/pools/My%20pool/keys/retire", &r), "EkmKeyRetire");
+	assert_string_equal(r.item, "My pool");
+}
+
+static void pools_speak_one_version(void **state)
+{
+	static const char *const BAD[] = { "", "api-version=", "api-version=0.1", "api-version=1.0", "api-version=0.1-Preview", "api-version=7.6",
+		                           "version=0.1-preview" };
+	struct request r = { .dialect = DIALECT_EKM };
+
+	(void)state;
+	assert_true(router_query(&r, "api-version=0.1-preview"));
+	assert_int_equal(router_api_version(&r, NULL), KMS_OK);
+	for (size_t i = 0; i < KMS_ARRAY_LEN(BAD); i++) {
+		assert_true(router_query(&r, BAD[i]));
+		assert_int_equal(router_api_version(&r, NULL), KMS_E_INVALID);
+	}
+	r.dialect = DIALECT_VAULT;
+	assert_true(router_query(&r, "api-version=0.1-preview"));
+	assert_int_equal(router_api_version(&r, NULL), KMS_E_INVALID);
+}
+
 static void query_names_are_decoded_and_compared_without_case(void **state)
 {
 	struct request r = { 0 };
@@ -198,6 +309,11 @@ int main(void)
 		cmocka_unit_test(every_spelling_that_clients_send_finds_its_route),
 		cmocka_unit_test(unknown_paths_have_no_route_and_wrong_methods_name_the_right_ones),
 		cmocka_unit_test(a_vault_host_and_the_domain_share_no_route),
+		cmocka_unit_test(a_pools_four_paths_are_found_below_its_prefix),
+		cmocka_unit_test(in_the_ekm_dialect_every_character_counts),
+		cmocka_unit_test(pools_know_no_method_but_post),
+		cmocka_unit_test(no_other_dialect_finds_the_pools_paths),
+		cmocka_unit_test(pools_speak_one_version),
 		cmocka_unit_test(query_names_are_decoded_and_compared_without_case),
 		cmocka_unit_test(the_longest_query_stays_within_its_room),
 		cmocka_unit_test(a_version_of_the_api_comes_after_those_before_it),

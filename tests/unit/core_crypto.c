@@ -275,6 +275,11 @@ static void members_are_where_they_belong_and_nowhere_else(void **state)
 		{ "rsa", KEY_OP_ENCRYPT, ALG_RSA_OAEP, 0, 0, 0, 215, "value: at most 214 bytes fit RSA-OAEP with this key." },
 		{ "rsa", KEY_OP_WRAP, ALG_RSA_OAEP_256, 0, 0, 0, 190, NULL },
 		{ "rsa", KEY_OP_WRAP, ALG_RSA_OAEP_256, 0, 0, 0, 191, "value: at most 190 bytes fit RSA-OAEP-256 with this key." },
+		{ "rsa", KEY_OP_ENCRYPT, ALG_RSA_OAEP, 0, 0, 0, 0, NULL },
+		{ "rsa", KEY_OP_WRAP, ALG_RSA_OAEP_256, 0, 0, 0, 0, NULL },
+		{ "rsa", KEY_OP_DECRYPT, ALG_RSA_OAEP, 0, 0, 0, 0, "value: must have 1 to 32768 bytes." },
+		{ "rsa", KEY_OP_WRAP, ALG_RSA1_5, 0, 0, 0, 0, "value: must have 1 to 32768 bytes." },
+		{ "aes", KEY_OP_WRAP, ALG_CKM_KWP, 0, 0, 0, 0, "value: must have 1 to 32768 bytes." },
 		{ "rsa", KEY_OP_WRAP, ALG_RSA1_5, 0, 0, 0, 245, NULL },
 		{ "rsa", KEY_OP_WRAP, ALG_RSA1_5, 0, 0, 0, 246, "value: at most 245 bytes fit RSA1_5 with this key." },
 		{ "rsa", KEY_OP_ENCRYPT, ALG_RSA_OAEP, 16, 0, 0, 32, "iv: RSA-OAEP takes none." },
@@ -369,9 +374,9 @@ static void every_flipped_bit_of_a_gcm_ciphertext_is_refused_alike(void **state)
 	same_refusal(open_sealed("stranger", &s, &err), &err, &first);
 }
 
-static void check_flips(const char *name, enum key_op make, enum key_op back, enum key_alg alg)
+static void check_flips(const char *name, enum key_op make, enum key_op back, enum key_alg alg, size_t len)
 {
-	SECRET_AUTO *value = secret_from(data, 32);
+	SECRET_AUTO *value = len > 0 ? secret_from(data, len) : NULL;
 	CRYPTO_OUTPUT_AUTO out = { 0 };
 	struct kms_err err, first = { 0 };
 
@@ -391,10 +396,11 @@ static void check_flips(const char *name, enum key_op make, enum key_op back, en
 static void every_other_bad_ciphertext_is_refused_alike(void **state)
 {
 	(void)state;
-	check_flips("aes", KEY_OP_WRAP, KEY_OP_UNWRAP, ALG_A256KW);
-	check_flips("aes", KEY_OP_WRAP, KEY_OP_UNWRAP, ALG_CKM_KWP);
-	check_flips("rsa", KEY_OP_ENCRYPT, KEY_OP_DECRYPT, ALG_RSA_OAEP);
-	check_flips("rsa", KEY_OP_WRAP, KEY_OP_UNWRAP, ALG_RSA_OAEP_256);
+	check_flips("aes", KEY_OP_WRAP, KEY_OP_UNWRAP, ALG_A256KW, 32);
+	check_flips("aes", KEY_OP_WRAP, KEY_OP_UNWRAP, ALG_CKM_KWP, 32);
+	check_flips("rsa", KEY_OP_ENCRYPT, KEY_OP_DECRYPT, ALG_RSA_OAEP, 32);
+	check_flips("rsa", KEY_OP_WRAP, KEY_OP_UNWRAP, ALG_RSA_OAEP_256, 32);
+	check_flips("rsa", KEY_OP_WRAP, KEY_OP_UNWRAP, ALG_RSA_OAEP, 0);
 }
 
 static void bad_padding_is_refused_alike(void **state)

@@ -25,16 +25,17 @@ static void use(const char *name, enum key_op op, const struct crypto_input *in,
 		fail_msg("%s, %s: %s: %s (%s)", name, key_alg_info(in->alg)->name, err.where, err.detail, kms_err_text(&err));
 }
 
-/* One value in, one value out. */
+/* One value in, one value out; either may be empty. */
 static size_t transform(const char *name, enum key_op op, enum key_alg alg, const uint8_t *bytes, size_t len, uint8_t *ret)
 {
-	SECRET_AUTO *value = secret_from(bytes, len);
+	SECRET_AUTO *value = len > 0 ? secret_from(bytes, len) : NULL;
 	CRYPTO_OUTPUT_AUTO out = { 0 };
 	size_t ret_len = 0;
 
 	use(name, op, &(struct crypto_input){ .alg = alg, .value = value }, &out);
-	assert_non_null(out.value);
 	assert_int_equal(out.iv_len + out.tag_len, 0);
+	if (out.value == NULL)
+		return 0;
 	ret_len = secret_len(out.value);
 	memcpy(ret, secret_data(out.value), ret_len);
 	return ret_len;
@@ -54,7 +55,7 @@ static bool verify(const char *name, enum key_alg alg, const uint8_t *digest, si
 static void check_encryption(const char *name, EVP_PKEY *pkey, size_t modulus_len, enum key_alg alg)
 {
 	const size_t padding = alg == ALG_RSA_OAEP ? 42 : alg == ALG_RSA_OAEP_256 ? 66 : 11, room = modulus_len - padding;
-	const size_t lengths[] = { 1, 32, room };
+	const size_t lengths[] = { alg == ALG_RSA1_5 ? 1 : 0, 1, 32, room };
 	const enum key_op pairs[][2] = { { KEY_OP_ENCRYPT, KEY_OP_DECRYPT }, { KEY_OP_WRAP, KEY_OP_UNWRAP } };
 	uint8_t cipher[HSM_RSA_MAX], back[HSM_RSA_MAX];
 	size_t len = 0, back_len = 0;

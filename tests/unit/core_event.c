@@ -265,7 +265,7 @@ static void every_escape_is_the_one_of_rule_3_1(void **state)
 /* All members that a struct can hold, with text from outside in each. */
 static void fill(struct event *e, struct event_det *det, size_t det_count, const char *text)
 {
-	static const char *const NAMES[EVENT_DET_MAX] = { "z", "a", "a_a", "b", "A", "_", "n2", "n10" };
+	static const char *const NAMES[EVENT_DET_MAX] = { "z", "a", "a_a", "b", "A", "_", "n2", "n10", "c", "B", "z1", "Z" };
 	*e = (struct event){
 		.type = EVENT_KEY_UNWRAP, .phase = EVENT_OUTCOME, .result = EVENT_FAILED, .has_ref = true, .ref = 3, .has_tenant = true,
 		.actor = EVENT_ACTOR_APP, .auth = EVENT_AUTH_JWT, .pid = { 9 }, .has_obj = true, .alg = "RSA-OAEP-256", .http = 500,

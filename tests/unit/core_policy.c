@@ -46,6 +46,8 @@ static const struct {
 	{ PERM_ROLE_WRITE, "A", "" },
 	{ PERM_INSTALLATION_ROLE_WRITE, "", "" },
 	{ PERM_INSTALLATION_READ, "", "" },
+	{ PERM_EKM_READ, "A", "" },
+	{ PERM_EKM_WRITE, "A", "" },
 	{ PERM_AUDIT_READ, "L", "L" },
 	{ PERM_AUDIT_READ_ALL, "", "L" },
 };

@@ -135,11 +135,11 @@ static void what_is_encrypted_here_decrypts_there_up_to_the_last_byte_of_room(vo
 	memset(bytes, 0x5a, sizeof(bytes));
 	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
 		enum hsm_rsa_alg how = key_alg_info(CASES[i].alg)->rsa;
-		const size_t lengths[] = { 1, 32, CASES[i].room };
+		const size_t lengths[] = { CASES[i].alg == ALG_RSA1_5 ? 1 : 0, 1, 32, CASES[i].room };
 
 		assert_int_equal(public_room(how, rsa_half.pub_len), CASES[i].room);
 		for (size_t l = 0; l < KMS_ARRAY_LEN(lengths); l++) {
-			SECRET_AUTO *plain = secret_from(bytes, lengths[l]);
+			SECRET_AUTO *plain = lengths[l] > 0 ? secret_from(bytes, lengths[l]) : NULL;
 			size_t len = 0, back_len = 0;
 
 			assert_int_equal(public_encrypt(&rsa_half, how, plain, cipher, &len, &err), KMS_OK);

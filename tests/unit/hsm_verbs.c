@@ -149,7 +149,7 @@ static void every_bad_ciphertext_gets_one_and_the_same_answer(void **state)
 		case 4: memset(cipher, 0, sizeof(cipher)); break;
 		case 5: memcpy(cipher, pub.n, pub.n_len); break; /* c = n */
 		case 6: memset(cipher, 0xff, sizeof(cipher)); break;
-		default: t_rsa_encrypt(&pub, HSM_RSA_OAEP_SHA1, "", cipher); break; /* empty plaintext */
+		default: t_rsa_encrypt(&pub, HSM_RSA_OAEP_SHA256, "", cipher); break; /* of an empty plaintext */
 		}
 		T_FAILS(&RIG, KMS_E_CRYPTO,
 		        hsm_rsa_decrypt(RIG.hsm, &key, HSM_RSA_OAEP_SHA1, pub.n, pub.n_len, cipher, len, &plain, &RIG.err));
@@ -157,6 +157,25 @@ static void every_bad_ciphertext_gets_one_and_the_same_answer(void **state)
 		if (i == 0)
 			first = RIG.err;
 		assert_memory_equal(&first, &RIG.err, sizeof(first));
+	}
+}
+
+static void an_empty_plaintext_comes_back_as_none_and_only_from_oaep(void **state)
+{
+	struct hsm_public pub;
+	struct hsm_key key = t_resident(&RIG, HSM_FOR_CALLER, HSM_KIND_RSA, 2048, &pub);
+	uint8_t cipher[HSM_RSA_MAX];
+
+	(void)state;
+	for (enum hsm_rsa_alg alg = HSM_RSA_OAEP_SHA1; alg <= HSM_RSA_PKCS1_V15; alg++) {
+		struct secret *plain = NULL;
+		kms_status status;
+
+		t_rsa_encrypt(&pub, alg, "", cipher);
+		RIG.err = (struct kms_err){ 0 };
+		status = hsm_rsa_decrypt(RIG.hsm, &key, alg, pub.n, pub.n_len, cipher, pub.n_len, &plain, &RIG.err);
+		assert_int_equal(status, alg == HSM_RSA_PKCS1_V15 ? KMS_E_CRYPTO : KMS_OK);
+		assert_null(plain);
 	}
 }
 
@@ -676,6 +695,7 @@ int main(int argc, char **argv)
 		WITH_HSM(wrapped_rsa_of_every_size_decrypts),
 		WITH_HSM(wrapped_version_under_another_root_does_not_load),
 		WITH_HSM(every_bad_ciphertext_gets_one_and_the_same_answer),
+		WITH_HSM(an_empty_plaintext_comes_back_as_none_and_only_from_oaep),
 		WITH_HSM(aes_wraps_and_unwraps_with_both_algorithms),
 		WITH_HSM(flipping_any_bit_of_a_wrapped_value_is_refused_in_one_way),
 		WITH_HSM(unwrap_makes_exactly_three_calls_and_no_search),

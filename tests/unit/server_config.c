@@ -365,6 +365,53 @@ static void the_message_of_a_long_file_name_still_says_what_was_expected(void **
 
 #define IN_PLACE(test) cmocka_unit_test_setup_teardown(test, make_place, remove_place)
 
+#define EKM "ekm:\n  certificate: tls.pem\n  key: tls.key\n"
+
+static void without_its_section_there_is_no_listener_for_pools(void **state)
+{
+	struct config *c = load(*state, MINIMAL);
+
+	assert_false(c->ekm.is_on);
+	assert_null(c->ekm.certificate);
+	config_free(c);
+}
+
+static void the_listener_for_pools_has_its_defaults(void **state)
+{
+	const struct place *p = *state;
+	struct config *c = load(p, MINIMAL EKM);
+	char path[PATH_LEN];
+
+	assert_true(c->ekm.is_on);
+	assert_string_equal(c->ekm.address, "127.0.0.1");
+	assert_int_equal(c->ekm.port, 443);
+	assert_int_equal(c->ekm.connections, 1024);
+	assert_null(c->ekm.api_version);
+	(void)snprintf(path, sizeof(path), "%s/tls.pem", p->dir);
+	assert_string_equal(c->ekm.certificate, path);
+	config_free(c);
+	c = load(p, MINIMAL EKM "  address: 0.0.0.0\n  port: 8444\n  connections: 64\n  api_version: 1.0\n");
+	assert_string_equal(c->ekm.address, "0.0.0.0");
+	assert_int_equal(c->ekm.port, 8444);
+	assert_int_equal(c->ekm.connections, 64);
+	assert_string_equal(c->ekm.api_version, "1.0");
+	config_free(c);
+}
+
+static void the_listener_for_pools_needs_a_certificate_and_a_private_key(void **state)
+{
+	const struct place *p = *state;
+
+	refuse_at(p, MINIMAL "ekm:\n  port: 443\n", "14: ekm.certificate: missing: a readable PEM file");
+	refuse_at(p, MINIMAL "ekm:\n  certificate: tls.pem\n",
+	          "14: ekm.key: missing: a readable PEM file, closed to group and others (chmod 600)");
+	refuse_at(p, MINIMAL "ekm:\n  certificate: tls.pem\n  key: tls.pem\n",
+	          "16: ekm.key: a readable PEM file, closed to group and others (chmod 600)");
+	refuse_at(p, MINIMAL EKM "  port: 0\n", "17: ekm.port: a decimal number from 1 to 65535");
+	refuse_at(p, MINIMAL EKM "  api_version: 0.1 preview\n", "17: ekm.api_version: 1 to 32 characters of a-z 0-9 . -");
+	refuse_at(p, MINIMAL EKM "  roots: x\n", "17: ekm.roots: unknown key");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -380,6 +427,9 @@ int main(void)
 		IN_PLACE(a_file_that_is_too_large_is_refused),
 		IN_PLACE(a_missing_file_is_named),
 		IN_PLACE(the_message_of_a_long_file_name_still_says_what_was_expected),
+		IN_PLACE(without_its_section_there_is_no_listener_for_pools),
+		IN_PLACE(the_listener_for_pools_has_its_defaults),
+		IN_PLACE(the_listener_for_pools_needs_a_certificate_and_a_private_key),
 	};
 	return cmocka_run_group_tests_name("server/config", tests, NULL, NULL);
 }

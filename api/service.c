@@ -1,0 +1,218 @@
+/* api/service.c - the service: its lanes and tables, what it does by itself, start and stop. */
+#include "api/service.h"
+
+#include <stdlib.h>
+
+#include "server/base/log.h"
+
+#define HSM_SILENT_MS 10000 /* the monitor asks once a second; silence this long means that a call hangs */
+
+struct kms *request_kms(struct request *r) { return r->api->cfg.kms; }
+struct tokens *request_tokens(struct request *r) { return r->api->tokens; }
+const char *request_ekm_api_version(const struct request *r)
+{
+	return r->api->cfg.ekm_api_version != NULL ? r->api->cfg.ekm_api_version : EKM_API_VERSION;
+}
+const char *request_openapi(const struct request *r, size_t *ret_len)
+{
+	*ret_len = r->api->openapi_len;
+	return r->api->openapi;
+}
+void request_vault_url(const struct request *r, char ret_url[KMS_URL_MAX]) { kms_url(r->api->cfg.kms, r->op.vault.name, ret_url); }
+
+/* ---- what the server does by itself ---- */
+
+static const uint64_t SETTLED_IN[LANE_COUNT] = {
+	[LANE_CONTROL] = RECOVER_TYPE(EVENT_ROLE_GRANT) | RECOVER_TYPE(EVENT_ROLE_REVOKE) | RECOVER_TYPE(EVENT_EKM_PUBLISH) |
+	                 RECOVER_TYPE(EVENT_EKM_RETIRE),
+	[LANE_KEYGEN] = RECOVER_TYPE(EVENT_KEY_CREATE) | RECOVER_TYPE(EVENT_KEY_ROTATE) | RECOVER_TYPE(EVENT_KEY_IMPORT) |
+	                RECOVER_TYPE(EVENT_KEY_BACKUP) | RECOVER_TYPE(EVENT_KEY_RESTORE),
+	[LANE_DESTROY] = RECOVER_TYPE(EVENT_KEY_PURGE) | RECOVER_TYPE(EVENT_TENANT_SHRED) | RECOVER_TYPE(EVENT_TENANT_CREATE),
+};
+
+static void purge_due(struct kms *kms, struct store *store)
+{
+	struct kms_err err = { 0 };
+	size_t count = 0;
+
+	if (keyring_purge_due(kms, store, &count, &err) != KMS_OK)
+		log_failure(LOG_WARN, "purge_due_failed", NULL, &err);
+	if (count > 0)
+		log_event(LOG_INFO, "purged_after_retention", LOG_I("keys", count));
+}
+
+static void settle_due(struct kms *kms, struct store *store, uint64_t types)
+{
+	struct recovery_count count = { 0 };
+	struct kms_err err = { 0 };
+
+	if (recovery_run(kms, store, types, &count, &err) != KMS_OK)
+		log_failure(LOG_WARN, "interrupted_acts_left_open", NULL, &err);
+	else if (count.left_open > 0)
+		log_failure(LOG_WARN, "interrupted_acts_left_open", NULL, &count.last_failure);
+	if (count.settled > 0)
+		log_event(LOG_WARN, "interrupted_acts_settled", LOG_I("count", count.settled));
+}
+
+static void read_pools(struct api *api, struct store *store)
+{
+	struct kms_err err = { 0 };
+
+	if (api->trust != NULL && ekm_trust_load(api->trust, store, &err) != KMS_OK)
+		log_failure(LOG_WARN, "pools_not_read", NULL, &err); /* those of the last reading stay in force */
+}
+
+static void run_housekeeping(struct job *job, void *thread_state)
+{
+	struct housekeeping *h = (struct housekeeping *)job;
+	struct kms *kms = h->api->cfg.kms;
+
+	if (h->reads_pools)
+		read_pools(h->api, thread_state);
+	if (h->types != 0)
+		settle_due(kms, thread_state, h->types);
+	if (h->purges)
+		purge_due(kms, thread_state);
+	atomic_store(&h->is_running, false);
+}
+
+void api_housekeeping(struct api *api)
+{
+	struct hsm_info device = { 0 };
+
+	hsm_info(api->cfg.kms->hsm, &device);
+	for (int i = 0; i < LANE_COUNT; i++) {
+		struct housekeeping *h = &api->housekeeping[i];
+		bool settles = SETTLED_IN[i] != 0 && device.is_available;
+		bool reads_pools = i == LANE_CONTROL && api->trust != NULL; /* another node may have changed them */
+		if ((!settles && !reads_pools) || atomic_exchange(&h->is_running, true))
+			continue;
+		h->job.run = run_housekeeping;
+		h->api = api;
+		h->types = settles ? SETTLED_IN[i] : 0;
+		h->purges = settles && i == LANE_DESTROY;
+		h->reads_pools = reads_pools;
+		if (worker_submit(api->lanes[i], &h->job) != KMS_OK)
+			atomic_store(&h->is_running, false); /* the lane is full or stopping: the next time will do */
+	}
+}
+
+void request_reload_pools(struct request *r) { read_pools(r->api, r->op.store); }
+
+/* ---- start and stop ---- */
+
+static kms_status open_reader(void *arg, void **ret_state, struct kms_err *err)
+{
+	struct api *api = arg;
+	struct store *store = NULL;
+
+	KMS_TRY(api->cfg.open_store(api->cfg.arg, &store, err));
+	*ret_state = store;
+	return KMS_OK;
+}
+
+static void close_reader(void *arg, void *state)
+{
+	(void)arg;
+	store_close(state);
+}
+
+static kms_status start_lanes(struct api *api, struct kms_err *err)
+{
+	static const char *const NAMES[LANE_COUNT] = { [LANE_META] = "meta", [LANE_CONTROL] = "control", [LANE_CRYPTO] = "crypto", [LANE_LOGIN] = "login", [LANE_EKM] = "ekm",
+		                                       [LANE_KEYGEN] = "keygen", [LANE_DESTROY] = "destroy" };
+
+	for (int i = 0; i < LANE_COUNT; i++) {
+		bool is_crypto = i == LANE_CRYPTO || i == LANE_EKM;
+		struct worker_config cfg = { .name = NAMES[i], .threads = is_crypto ? api->cfg.crypto_threads : 1, .capacity = api->cfg.queue,
+			                     .start = open_reader, .stop = close_reader, .arg = api };
+		if (i != LANE_EKM || api->cfg.serves_ekm)
+			KMS_TRY(worker_start(&cfg, &api->lanes[i], err));
+	}
+	return KMS_OK;
+}
+
+/* With the store's connection, which only the names keep. */
+static kms_status start_tables(struct api *api, struct store *store, struct kms_err *err)
+{
+	if (api->cfg.serves_ekm) {
+		KMS_TRY(ekm_trust_new(api->cfg.kms->clock, &api->trust, err));
+		KMS_TRY(ekm_trust_load(api->trust, store, err));
+	}
+	return vault_names_new(store, &api->names, err);
+}
+
+static kms_status start_parts(struct api *api, struct kms_err *err)
+{
+	struct store *store = NULL;
+	kms_status status = KMS_OK;
+
+	api->openapi = openapi_make(api->cfg.kms, &api->openapi_len);
+	if (api->openapi == NULL)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "the API's description");
+	KMS_TRY(tokens_new(api->cfg.kms, &api->tokens, err));
+	KMS_TRY(api->cfg.open_store(api->cfg.arg, &store, err));
+	status = start_tables(api, store, err);
+	if (status != KMS_OK) {
+		store_close(store);
+		return status;
+	}
+	return start_lanes(api, err);
+}
+
+kms_status api_start(const struct api_config *cfg, struct api **ret_api, struct kms_err *err)
+{
+	struct api *api = calloc(1, sizeof(*api));
+	kms_status status = KMS_OK;
+
+	if (api == NULL)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "api");
+	api->cfg = *cfg;
+	status = start_parts(api, err);
+	if (status != KMS_OK) {
+		api_free(api);
+		return status;
+	}
+	*ret_api = api;
+	return KMS_OK;
+}
+
+void api_set_stopping(struct api *api) { atomic_store(&api->is_stopping, true); }
+
+void api_stop(struct api *api)
+{
+	if (api == NULL)
+		return;
+	for (int i = 0; i < LANE_COUNT; i++) {
+		worker_stop(api->lanes[i]);
+		api->lanes[i] = NULL;
+	}
+}
+
+void api_free(struct api *api)
+{
+	if (api == NULL)
+		return;
+	api_stop(api);
+	tokens_free(api->tokens);
+	vault_names_free(api->names);
+	ekm_trust_free(api->trust);
+	free(api->openapi);
+	free(api);
+}
+
+bool api_is_ready(const struct request *r, const char **ret_hsm, const char **ret_storage, const char **ret_log)
+{
+	const struct api *api = r->api;
+	struct hsm_info device = { 0 };
+	struct writer_state log = { 0 };
+
+	hsm_info(api->cfg.kms->hsm, &device);
+	writer_state(api->cfg.kms->writer, &log);
+	if (device.silent_ms > HSM_SILENT_MS)
+		device.is_available = false;
+	*ret_hsm = device.is_available ? "ok" : device.silent_ms > HSM_SILENT_MS ? "unresponsive" : "unavailable";
+	*ret_storage = log.is_failing ? "failing" : "ok";
+	*ret_log = log.is_failing ? "audit_unavailable" : atomic_load(&api->is_stopping) ? "stopping" : "ok";
+	return device.is_available && !log.is_failing && !atomic_load(&api->is_stopping);
+}

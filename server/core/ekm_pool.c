@@ -1,0 +1,309 @@
+/* server/core/ekm_pool.c - pools of Managed HSM: who they are (names and roots of their client certificates), and the principal that each is. */
+#include <assert.h>
+#include <ctype.h>
+#include <openssl/sha.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "server/base/encode.h"
+#include "server/core/ekm.h"
+#include "server/core/tenancy.h"
+
+#define POOLS_PAGE 8 /* a pool may have 64 KiB of roots */
+#define PRINCIPALS_PAGE 64
+#define PREFIX_ALPHABET "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/-"
+
+static bool same_id(const uint8_t a[STORE_ID_LEN], const uint8_t b[STORE_ID_LEN])
+{
+	return memcmp(a, b, STORE_ID_LEN) == 0; /* allowed: ids are public */
+}
+
+/* ---- what was asked for ---- */
+
+static kms_status take_prefix(const char *text, struct store_pool *p, struct kms_err *err)
+{
+	size_t len = 0;
+
+	text += strspn(text, "/");
+	len = strlen(text);
+	while (len > 0 && text[len - 1] == '/')
+		len--;
+	if (len > STORE_PREFIX_MAX || strspn(text, PREFIX_ALPHABET) < len)
+		return kms_refuse(err, KMS_E_INVALID, "prefix: at most %d characters of [0-9A-Za-z/-].", STORE_PREFIX_MAX);
+	memcpy(p->prefix, text, len);
+	p->prefix[len] = '\0';
+	return KMS_OK;
+}
+
+/* A wildcard would be a name like any other to the comparison, but its author believes otherwise. */
+static kms_status take_subject(const char *text, struct store_pool *p, struct kms_err *err)
+{
+	char *name = p->subjects[p->subject_count];
+	size_t len = strlen(text);
+	bool is_good = len >= 1 && len <= STORE_SUBJECT_MAX && strchr(text, '*') == NULL;
+
+	for (size_t i = 0; i < len && is_good; i++) {
+		is_good = isascii(text[i]) && isprint(text[i]);
+		name[i] = (char)tolower(text[i]);
+	}
+	if (!is_good)
+		return kms_refuse(err, KMS_E_INVALID, "subjects: a common name has 1 to %d printable ASCII characters, and no wildcard.",
+		                  STORE_SUBJECT_MAX);
+	name[len] = '\0';
+	for (size_t i = 0; i < p->subject_count; i++)
+		if (strcmp(p->subjects[i], name) == 0)
+			return kms_refuse(err, KMS_E_INVALID, "subjects: %s is named twice.", name);
+	p->subject_count++;
+	return KMS_OK;
+}
+
+/* The change refers to the roots until it is written: the op keeps a copy. */
+static kms_status take_roots(struct op *op, const struct ekm_pool_spec *spec, struct store_pool *p, struct kms_err *err)
+{
+	size_t len = 0;
+
+	if (spec->root_count < 1 || spec->root_count > STORE_ROOTS_MAX)
+		return kms_refuse(err, KMS_E_INVALID, "roots: 1 to %d certificates.", STORE_ROOTS_MAX);
+	for (size_t i = 0; i < spec->root_count; i++) {
+		if (spec->roots[i].der_len < 1 || spec->roots[i].der_len > STORE_ROOT_MAX)
+			return kms_refuse(err, KMS_E_INVALID, "roots: a certificate has at most %d bytes.", STORE_ROOT_MAX);
+		len += spec->roots[i].der_len;
+	}
+	assert(op->kept == NULL);
+	op->kept = malloc(len);
+	if (op->kept == NULL)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "roots of a pool");
+	len = 0;
+	for (size_t i = 0; i < spec->root_count; i++) {
+		p->roots[i] = (struct store_root){ .der = op->kept + len, .der_len = spec->roots[i].der_len };
+		memcpy(p->roots[i].der, spec->roots[i].der, spec->roots[i].der_len);
+		len += spec->roots[i].der_len;
+	}
+	p->root_count = spec->root_count;
+	return KMS_OK;
+}
+
+static kms_status take_certificates(struct op *op, const struct ekm_pool_spec *spec, struct store_pool *p, struct kms_err *err)
+{
+	if (spec->subject_count < 1 || spec->subject_count > STORE_SUBJECTS_MAX)
+		return kms_refuse(err, KMS_E_INVALID, "subjects: 1 to %d common names.", STORE_SUBJECTS_MAX);
+	for (size_t i = 0; i < spec->subject_count; i++)
+		KMS_TRY(take_subject(spec->subjects[i], p, err));
+	return take_roots(op, spec, p, err);
+}
+
+/* ---- what there is ---- */
+
+static const char *shared_subject(const struct store_pool *p, const struct store_pool *other)
+{
+	for (size_t i = 0; i < p->subject_count; i++)
+		for (size_t k = 0; k < other->subject_count; k++)
+			if (strcmp(p->subjects[i], other->subjects[k]) == 0)
+				return p->subjects[i];
+	return NULL;
+}
+
+/* The store makes sure; here it can be said which one. */
+static kms_status check_subjects_free(struct op *op, const struct store_pool *p, struct kms_err *err)
+{
+	struct store_pool page[POOLS_PAGE] = { 0 };
+	uint8_t after[STORE_ID_LEN];
+	const uint8_t *cursor = NULL;
+	const char *taken = NULL;
+	size_t count = 0;
+
+	do {
+		KMS_TRY(store_pools(op->store, cursor, page, POOLS_PAGE, &count, err));
+		for (size_t i = 0; i < count; i++) {
+			if (taken == NULL && !same_id(page[i].id, p->id))
+				taken = shared_subject(p, &page[i]);
+			memcpy(after, page[i].id, STORE_ID_LEN);
+			store_pool_clear(&page[i]);
+		}
+		cursor = after;
+	} while (taken == NULL && count == POOLS_PAGE);
+	return taken == NULL ? KMS_OK : kms_refuse(err, KMS_E_CONFLICT, "subjects: %s belongs to another pool.", taken);
+}
+
+/* The first principal of the vault with this name, in whatever case, that also is a pool when one is asked for. */
+static kms_status find_by_name(struct op *op, const char *name, bool is_pool, struct store_principal *ret, struct kms_err *err)
+{
+	struct store_principal page[PRINCIPALS_PAGE];
+	const uint8_t *cursor = NULL;
+	uint8_t after[STORE_ID_LEN];
+	size_t count = 0;
+
+	do {
+		KMS_TRY(store_principals(op->store, op->vault.id, cursor, page, PRINCIPALS_PAGE, &count, err));
+		for (size_t i = 0; i < count; i++) {
+			STORE_POOL_AUTO pool = { 0 };
+			kms_status status = KMS_OK;
+
+			memcpy(after, page[i].id, STORE_ID_LEN);
+			if (strcasecmp(page[i].name, name) != 0)
+				continue;
+			if (is_pool)
+				status = store_pool(op->store, page[i].id, &pool, NULL);
+			if (status == KMS_E_NOTFOUND)
+				continue;
+			if (status != KMS_OK)
+				return kms_fail(err, status, KMS_SRC_SELF, 0, "pool lookup");
+			*ret = page[i];
+			return KMS_OK;
+		}
+		cursor = after;
+	} while (count == PRINCIPALS_PAGE);
+	return KMS_E_NOTFOUND;
+}
+
+static kms_status no_such_pool(struct kms_err *err)
+{
+	return kms_refuse(err, KMS_E_NOTFOUND, "There is no such pool in this vault.");
+}
+
+kms_status ekm_pool_get(struct op *op, const uint8_t pool_id[STORE_ID_LEN], struct store_pool *ret_pool, struct store_principal *ret_principal,
+                        struct kms_err *err)
+{
+	struct store_principal p = { 0 };
+	kms_status status = principal_find(op, pool_id, &p, NULL);
+
+	if (status == KMS_OK)
+		status = store_pool(op->store, pool_id, ret_pool, NULL);
+	if (status == KMS_E_NOTFOUND)
+		return no_such_pool(err);
+	if (status != KMS_OK)
+		return kms_fail(err, status, KMS_SRC_SELF, 0, "pool lookup");
+	*ret_principal = p;
+	return KMS_OK;
+}
+
+kms_status ekm_pool_find(struct op *op, const char *name_or_id, struct store_pool *ret_pool, struct store_principal *ret_principal,
+                         struct kms_err *err)
+{
+	struct store_principal p = { 0 };
+
+	if (!guid_parse(name_or_id, strlen(name_or_id), p.id)) {
+		kms_status status = find_by_name(op, name_or_id, true, &p, err);
+		if (status != KMS_OK)
+			return status == KMS_E_NOTFOUND ? no_such_pool(err) : status;
+	}
+	return ekm_pool_get(op, p.id, ret_pool, ret_principal, err);
+}
+
+/* ---- changes ---- */
+
+/* A text per certificate, with commas between: in the log it can be seen who was accepted from when on. */
+static void note_pool(struct op *op, const char *act, const char *name, const struct store_pool *p)
+{
+	char subjects[STORE_SUBJECTS_MAX * (STORE_SUBJECT_MAX + 1) + 1] = "";
+	char roots[STORE_ROOTS_MAX * (B64URL_LEN(SHA256_DIGEST_LENGTH) + 1) + 1] = "";
+	size_t at = 0;
+
+	for (size_t i = 0; i < p->subject_count; i++)
+		at += (size_t)snprintf(subjects + at, sizeof(subjects) - at, "%s%s", i > 0 ? "," : "", p->subjects[i]);
+	at = 0;
+	for (size_t i = 0; i < p->root_count; i++) {
+		uint8_t hash[SHA256_DIGEST_LENGTH];
+		char text[B64URL_LEN(sizeof(hash)) + 1];
+
+		SHA256(p->roots[i].der, p->roots[i].der_len, hash);
+		b64url_encode(hash, sizeof(hash), text);
+		at += (size_t)snprintf(roots + at, sizeof(roots) - at, "%s%s", i > 0 ? "," : "", text);
+	}
+	op_det_text(op, "act", act);
+	op_det_text(op, "pool", name);
+	op_det_guid(op, "principal", p->id);
+	op_det_text(op, "prefix", p->prefix);
+	op_det_text(op, "subjects", subjects);
+	op_det_text(op, "roots_sha256", roots);
+}
+
+static kms_status copy_pool(const struct store_pool *from, struct store_pool *ret, struct kms_err *err)
+{
+	STORE_POOL_AUTO p = *from;
+
+	memset(p.roots, 0, sizeof(p.roots));
+	for (size_t i = 0; i < from->root_count; i++) {
+		p.roots[i].der = malloc(from->roots[i].der_len);
+		if (p.roots[i].der == NULL)
+			return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "roots of a pool");
+		memcpy(p.roots[i].der, from->roots[i].der, from->roots[i].der_len);
+		p.roots[i].der_len = from->roots[i].der_len;
+	}
+	*ret = p;
+	p = (struct store_pool){ 0 };
+	return KMS_OK;
+}
+
+/* Everything that can fail before the outcome; the copy for the caller too. */
+static kms_status intend(struct op *op, const struct store_pool *p, struct store_pool *ret_copy, struct kms_err *err)
+{
+	struct store_intent intent = { 0 };
+
+	KMS_TRY(copy_pool(p, ret_copy, err));
+	return op_intend(op, NULL, &intent, err);
+}
+
+static void hand_over(struct store_pool *from, struct store_pool *ret)
+{
+	*ret = *from;
+	*from = (struct store_pool){ 0 };
+}
+
+kms_status ekm_pool_add(struct op *op, const struct ekm_pool_spec *spec, struct store_pool *ret_pool, struct kms_err *err)
+{
+	const size_t changes = 3;
+	STORE_POOL_AUTO made = { 0 };
+	struct store_pool p = { 0 }; /* refers to op->kept */
+	struct store_principal principal = { 0 }, other = { 0 };
+	struct store_assignment role = { .role = ROLE_CRYPTO_SERVICE };
+	kms_status status = KMS_OK;
+
+	KMS_TRY(op_need_living_vault(op, err));
+	KMS_TRY(take_prefix(spec->prefix, &p, err));
+	KMS_TRY(take_certificates(op, spec, &p, err));
+	status = find_by_name(op, spec->name, false, &other, err);
+	if (status == KMS_OK)
+		return kms_refuse(err, KMS_E_CONFLICT, "name: the vault has a principal named %s already.", other.name);
+	if (status != KMS_E_NOTFOUND)
+		return status;
+	KMS_TRY(principal_prepare(op, spec->name, &principal, err));
+	memcpy(p.id, principal.id, STORE_ID_LEN);
+	p.created_s = p.updated_s = role.created_s = principal.created_s;
+	KMS_TRY(check_subjects_free(op, &p, err));
+	KMS_TRY(op_expect_changes(op, changes, err));
+	note_pool(op, "pool_add", principal.name, &p);
+	KMS_TRY(intend(op, &p, &made, err));
+	memcpy(role.principal_id, principal.id, STORE_ID_LEN);
+	memcpy(role.vault_id, op->vault.id, STORE_ID_LEN);
+	op_change(op, STORE_PRINCIPAL_ADD)->principal = principal;
+	op_change(op, STORE_ROLE_ADD)->assignment = role;
+	op_change(op, STORE_POOL_ADD)->pool = p;
+	hand_over(&made, ret_pool);
+	return KMS_OK;
+}
+
+kms_status ekm_pool_set(struct op *op, const uint8_t pool_id[STORE_ID_LEN], const struct ekm_pool_spec *spec, struct store_pool *ret_pool,
+                        struct kms_err *err)
+{
+	STORE_POOL_AUTO old = { 0 };
+	STORE_POOL_AUTO made = { 0 };
+	struct store_pool p = { 0 }; /* refers to op->kept */
+	struct store_principal principal = { 0 };
+
+	KMS_TRY(op_need_living_vault(op, err));
+	KMS_TRY(ekm_pool_get(op, pool_id, &old, &principal, err));
+	memcpy(p.id, old.id, sizeof(p.id));
+	memcpy(p.prefix, old.prefix, sizeof(p.prefix));
+	p.created_s = old.created_s;
+	p.updated_s = clock_wall_s(op->kms->clock);
+	KMS_TRY(take_certificates(op, spec, &p, err));
+	KMS_TRY(check_subjects_free(op, &p, err));
+	note_pool(op, "pool_set", principal.name, &p);
+	KMS_TRY(intend(op, &p, &made, err));
+	op_change(op, STORE_POOL_SET)->pool = p;
+	hand_over(&made, ret_pool);
+	return KMS_OK;
+}
