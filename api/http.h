@@ -101,7 +101,7 @@ struct http_config {
 	unsigned request_ms;     /* the whole request, from its first line; again, the sending of the answer: 10000 */
 	unsigned idle_s;         /* keep-alive without a request */
 	unsigned work_ms;        /* longest time between serve() and http_reply(); then `late` goes out and the late answer is dropped: 30000 */
-	kms_status late;         /* KMS_E_BUSY (the default, 0), or KMS_E_TIMEOUT, after which the connection stays open */
+	kms_status late;         /* KMS_E_BUSY (the default, 0), or KMS_E_TIMEOUT: work_ms counts from the first byte, and the connection stays open */
 	const char *cert_file, *key_file; /* PEM; NULL = no TLS */
 	bool asks_client_certs; /* request a certificate, name no CA, do not insist: who has none is refused by the application, with a body (hazards.md 2.5) */
 	bool is_tls13_only;     /* and AES-GCM suites only; sessions resume by ticket with the client still known, without early data. Either needs a certificate */

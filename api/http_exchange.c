@@ -186,19 +186,30 @@ static void work_deliver(struct exchange *ex)
 	(void)pthread_mutex_unlock(&s->work_lock);
 }
 
+/* The list is ordered by deadline. A body that came slowly makes its request's deadline earlier than some that began to be worked on before. */
+static void work_link_locked(struct http_server *s, struct exchange *ex)
+{
+	struct exchange *before = s->work_tail;
+	while (before != NULL && before->work_deadline_us > ex->work_deadline_us)
+		before = before->prev;
+	struct exchange *after = before != NULL ? before->next : s->work_head;
+	ex->prev = before;
+	ex->next = after;
+	*(before != NULL ? &before->next : &s->work_head) = ex;
+	*(after != NULL ? &after->prev : &s->work_tail) = ex;
+	s->working++;
+}
+
+/* Where a late answer is 408, the caller's clock runs from the first byte of its request (ekm-proxy.md 8), and so does ours. */
 static bool work_begin(struct exchange *ex)
 {
 	struct http_server *s = ex->server;
-	int64_t deadline_us = http_now_us() + (int64_t)s->cfg.work_ms * US_PER_MS;
+	int64_t from_us = s->cfg.late == KMS_E_TIMEOUT ? ex->req.started_us : http_now_us();
+	ex->work_deadline_us = from_us + (int64_t)s->cfg.work_ms * US_PER_MS;
 	(void)pthread_mutex_lock(&s->work_lock);
 	bool is_refusing = s->is_refusing;
-	if (!is_refusing) {
-		ex->work_deadline_us = deadline_us;
-		ex->prev = s->work_tail;
-		*(s->work_tail != NULL ? &s->work_tail->next : &s->work_head) = ex;
-		s->work_tail = ex;
-		s->working++;
-	}
+	if (!is_refusing)
+		work_link_locked(s, ex);
 	(void)pthread_mutex_unlock(&s->work_lock);
 	return !is_refusing;
 }

@@ -101,7 +101,7 @@ struct http_server {
 
 	pthread_mutex_t work_lock;
 	pthread_cond_t work_changed; /* signalled only while is_stopping */
-	struct exchange *work_head, *work_tail; /* oldest first, so that deadlines are in order */
+	struct exchange *work_head, *work_tail; /* in order of their deadlines */
 	size_t working;
 	bool is_refusing;            /* nothing is served any more */
 	bool is_stopping;

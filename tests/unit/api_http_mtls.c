@@ -408,6 +408,38 @@ static void each_late_answer_has_a_clock_of_its_own(void **state)
 		raw_close(c[i]);
 }
 
+/* The caller's clock runs while its body is on its way, and a request that was sent later has a later end, whoever was complete first. */
+static void a_slow_body_does_not_move_the_end(void **state)
+{
+	struct rig *rig = *state;
+	rig->cfg.work_ms = LONGER_WORK_MS;
+	rig->cfg.late = KMS_E_TIMEOUT;
+	listen_with(rig);
+	struct raw_client *slow = raw_connect(rig->port, TLS13), *quick = raw_connect(rig->port, TLS13);
+	assert_non_null(slow);
+	assert_non_null(quick);
+	int64_t slow_ms = now_ms();
+	assert_true(raw_send_text(slow, "POST /hold HTTP/1.1\r\n" HOST "Content-Length: 2\r\n\r\na"));
+	(void)usleep(LONGER_WORK_MS / 4 * 1000); /* time is what is tested */
+	int64_t quick_ms = now_ms();
+	assert_true(raw_send_text(quick, GET_HOLD));
+	(void)usleep(LONGER_WORK_MS / 4 * 1000);
+	assert_true(raw_send_text(slow, "b"));
+	raw_read(slow, &answer_, false);
+	assert_int_equal(answer_.status, 408);
+	int64_t took_ms = now_ms() - slow_ms;
+	assert_true(took_ms >= LONGER_WORK_MS);
+	assert_true(took_ms < LONGER_WORK_MS + LONGER_WORK_MS / 2); /* what it would be from the last byte */
+	raw_read(quick, &answer_, false);
+	assert_int_equal(answer_.status, 408);
+	assert_true(now_ms() - quick_ms >= LONGER_WORK_MS);
+	raw_close(slow);
+	raw_close(quick);
+	while (rig->held_count > 0)
+		rig_release(rig, "too late");
+	assert_int_equal(http_working(rig->server), 0);
+}
+
 /* ---- reload ---- */
 
 struct reloader {
@@ -470,6 +502,7 @@ int main(void)
 		MTLS_TEST(a_ticket_of_before_the_restart_leads_to_a_full_handshake),
 		MTLS_TEST(a_late_answer_is_408_in_time_and_the_connection_serves_on),
 		MTLS_TEST(each_late_answer_has_a_clock_of_its_own),
+		MTLS_TEST(a_slow_body_does_not_move_the_end),
 		MTLS_TEST(reloads_disturb_neither_handshakes_nor_resumptions_nor_open_connections),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
