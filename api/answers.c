@@ -59,7 +59,7 @@ static const struct json_field VAULT_LIST[] = { LIST("value", VAULT), TEXT_MAYBE
 static const struct json_field SHRED[] = { TEXT("vault"), TEXT("state"), NUMBER("objects"), FLAG("verified"), END };
 static const struct json_field ROLE_AT[] = { TEXT("role"), TEXT("scope"), END };
 #define PRINCIPAL_MEMBERS                                                                                                          \
-	TEXT("name"), TEXT("client_id"), TEXT("tenant_id"), TEXT("vault"), FLAG("enabled"), NUMBER("secret_expires"), NUMBER("created"), \
+	TEXT("name"), TEXT("client_id"), TEXT("tenant_id"), TEXT("vault"), FLAG("enabled"), NUMBER_MAYBE("secret_expires"), NUMBER("created"), \
 	LIST("roles", ROLE_AT)
 static const struct json_field PRINCIPAL[] = { PRINCIPAL_MEMBERS, END };
 static const struct json_field NEW_PRINCIPAL[] = { PRINCIPAL_MEMBERS, TEXT("secret"), END };

@@ -146,6 +146,7 @@ static kms_status add_pool(struct table *t, struct store *store, const struct st
 	memcpy(p->client.directory, vault.directory, STORE_ID_LEN);
 	memcpy(p->client.vault, vault.name, sizeof(p->client.vault));
 	memcpy(p->client.prefix, row->prefix, sizeof(p->client.prefix));
+	p->client.epoch = row->epoch;
 	KMS_TRY(make_roots(row, &p->roots, err));
 	for (size_t i = 0; i < row->subject_count; i++) {
 		struct subject *s = &subjects[t->subject_count++];
@@ -166,7 +167,8 @@ static kms_status add_page(struct table *t, struct store *store, const struct st
                            struct kms_err *err)
 {
 	for (size_t i = 0; i < count; i++)
-		KMS_TRY(add_pool(t, store, &rows[i], digest, err));
+		if (rows[i].subject_count > 0)
+			KMS_TRY(add_pool(t, store, &rows[i], digest, err));
 	return KMS_OK;
 }
 
@@ -340,6 +342,15 @@ static bool chain_dates(STACK_OF(X509) *chain, struct remembered *ret)
 	return true;
 }
 
+/* OpenSSL takes an intermediate certificate without basic constraints for an authority when its key may sign certificates; RFC 5280 section 6.1.4 (k) does not. */
+static bool authorities_are_marked(STACK_OF(X509) *chain)
+{
+	for (int i = 1; i < sk_X509_num(chain); i++)
+		if (X509_check_ca(sk_X509_value(chain, i)) != 1)
+			return false;
+	return true;
+}
+
 /* Chain, dates and purpose (which OpenSSL judges by extended key usage only if there is one). Roots are trusted, nothing else is. */
 static enum ekm_verdict verify(X509_STORE *roots, X509 *leaf, STACK_OF(X509) *between, int64_t now_s, struct remembered *ret_dates)
 {
@@ -355,7 +366,8 @@ static enum ekm_verdict verify(X509_STORE *roots, X509 *leaf, STACK_OF(X509) *be
 			verdict = chain_dates(X509_STORE_CTX_get0_chain(ctx), ret_dates) ? EKM_ACCEPTED : EKM_DATES;
 		else
 			verdict = verdict_of(X509_STORE_CTX_get_error(ctx));
-		if (verdict == EKM_ACCEPTED && X509_STORE_CTX_get_error(ctx) != X509_V_OK)
+		if (verdict == EKM_ACCEPTED &&
+		    (X509_STORE_CTX_get_error(ctx) != X509_V_OK || !authorities_are_marked(X509_STORE_CTX_get0_chain(ctx))))
 			verdict = EKM_CHAIN;
 	}
 	X509_STORE_CTX_free(ctx);

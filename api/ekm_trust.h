@@ -36,6 +36,7 @@ struct ekm_client {
 	uint8_t pool_id[STORE_ID_LEN], vault_id[STORE_ID_LEN], directory[STORE_ID_LEN];
 	char vault[STORE_VAULT_NAME_MAX + 1];
 	char prefix[STORE_PREFIX_MAX + 1];
+	uint64_t epoch; /* of the pool's principal when subjects and roots were read */
 };
 
 struct ekm_trust;

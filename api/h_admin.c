@@ -171,12 +171,14 @@ static json_t *roles_array(struct request *r, const struct store_principal *p)
 static json_t *principal_object(struct request *r, const struct store_principal *p)
 {
 	char id[GUID_TEXT_LEN + 1], tenant[GUID_TEXT_LEN + 1];
+	/* One that had expired when it was made is nobody's: a pool never had a secret (principal_prepare). */
+	bool has_secret = p->secret_expires_s > p->created_s;
 
 	guid_format(p->id, id);
 	guid_format(r->op.has_vault ? r->op.vault.directory : r->op.kms->inst.directory, tenant);
-	return json_pack("{s:s,s:s,s:s,s:s,s:b,s:I,s:I,s:o}", "name", p->name, "client_id", id, "tenant_id", tenant, "vault", r->op.vault.name,
-	                 "enabled", (int)p->is_enabled, "secret_expires", (json_int_t)p->secret_expires_s, "created", (json_int_t)p->created_s,
-	                 "roles", roles_array(r, p));
+	return json_pack("{s:s,s:s,s:s,s:s,s:b,s:o*,s:I,s:o}", "name", p->name, "client_id", id, "tenant_id", tenant, "vault", r->op.vault.name,
+	                 "enabled", (int)p->is_enabled, "secret_expires", has_secret ? json_integer(p->secret_expires_s) : NULL, "created",
+	                 (json_int_t)p->created_s, "roles", roles_array(r, p));
 }
 
 kms_status api_principal_list(struct request *r, struct kms_err *err)

@@ -21,6 +21,8 @@
 #define TICK_MS_MAX 250
 #define TICK_MS_MIN 5
 #define TICKS_PER_DEADLINE 8
+#define ROOM_SHARE 8              /* of the connections: beyond the others strangers are cut for whoever comes */
+#define STRANGER_US 500000        /* not before */
 #define FLUSH_MS 1000            /* time for the last answers to leave when stopping */
 
 /*
@@ -70,6 +72,24 @@ static void connection_drop_locked(struct http_server *s, size_t fd)
 	free(c);
 }
 
+/* Whoever has been let in keeps the connection; of the others the one that has waited longest goes, so that no crowd of strangers, which may come back as
+ * often as it is cut, keeps out those who are known. A handshake and a first request take less than a stranger is given. */
+static void make_room_locked(struct http_server *s)
+{
+	struct connection *oldest = NULL;
+
+	for (size_t fd = 0; fd < s->by_fd_len; fd++) {
+		struct connection *c = s->by_fd[fd];
+		if (c != NULL && c->is_started && !atomic_load_explicit(&c->is_welcome, memory_order_relaxed) &&
+		    atomic_load_explicit(&c->deadline_us, memory_order_relaxed) != NO_DEADLINE && (oldest == NULL || c->since_us < oldest->since_us))
+			oldest = c;
+	}
+	if (oldest == NULL || http_now_us() - oldest->since_us < STRANGER_US)
+		return;
+	connection_set_deadline(oldest, NO_DEADLINE);
+	(void)shutdown(oldest->fd, SHUT_RDWR);
+}
+
 /* False: over the limit, or no memory; c is still the caller's. */
 static bool connection_enter(struct http_server *s, struct connection *c)
 {
@@ -79,6 +99,8 @@ static bool connection_enter(struct http_server *s, struct connection *c)
 	if (is_entered) {
 		/* The library closed this descriptor without ever starting the connection, else it could not be new. */
 		connection_drop_locked(s, fd);
+		if (s->conns >= s->cfg.connections - s->cfg.connections / ROOM_SHARE)
+			make_room_locked(s);
 		is_entered = s->conns < s->cfg.connections;
 	}
 	if (is_entered) {
@@ -144,7 +166,8 @@ static void connection_add(struct http_server *s, int fd, const struct sockaddr_
 	c->server = s;
 	c->fd = fd;
 	c->uid = (uid_t)-1;
-	atomic_init(&c->deadline_us, http_now_us() + (int64_t)s->cfg.headers_ms * US_PER_MS);
+	c->since_us = http_now_us();
+	atomic_init(&c->deadline_us, c->since_us + (int64_t)s->cfg.headers_ms * US_PER_MS);
 	listener_peer_text(address, c->peer, sizeof(c->peer));
 	if (s->listener.unix_path != NULL) {
 		struct ucred peer = { 0 };

@@ -135,6 +135,8 @@ static enum MHD_Result response_queue(struct exchange *ex)
 	if (response == NULL)
 		return MHD_NO;
 	connection_set_deadline(ex->conn, http_now_us() + (int64_t)ex->server->cfg.request_ms * US_PER_MS);
+	if (ex->status != MHD_HTTP_UNAUTHORIZED)
+		atomic_store_explicit(&ex->conn->is_welcome, true, memory_order_relaxed);
 	enum MHD_Result queued = MHD_queue_response(ex->mhd, ex->status, response);
 	MHD_destroy_response(response);
 	return queued;

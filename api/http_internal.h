@@ -29,6 +29,8 @@ struct connection {
 	int fd;
 	bool is_started;              /* the library has it and will report its end; guarded by conns_lock */
 	bool had_request;             /* HTTP thread only */
+	atomic_bool is_welcome;       /* a request of it was answered, and not because nobody knew who asked */
+	int64_t since_us;             /* accepted */
 	struct tls_pair *pair;        /* certificate shown to it; HTTP thread only */
 	_Atomic int64_t deadline_us;  /* then the keeper cuts it; CLOCK_SYSTEM's monotonic time */
 	uid_t uid;

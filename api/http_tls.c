@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <gnutls/x509.h>
 #include <openssl/crypto.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -76,7 +77,8 @@ static void fd_close_at(const int *fd)
 		(void)close(*fd);
 }
 
-static kms_status pem_read(const char *path, struct pem *ret_pem, struct kms_err *err)
+/* A private key has to be closed to group and others: at the start (server/config.c asks for the same), and at each reload. */
+static kms_status pem_read(const char *path, bool is_private, struct pem *ret_pem, struct kms_err *err)
 {
 	__attribute__((cleanup(fd_close_at))) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	__attribute__((cleanup(pem_clear))) struct pem pem = { 0 };
@@ -85,6 +87,8 @@ static kms_status pem_read(const char *path, struct pem *ret_pem, struct kms_err
 		return kms_refuse(err, KMS_E_INVALID, "%s: %s", path, strerror(errno));
 	if (!S_ISREG(st.st_mode) || st.st_size <= 0 || st.st_size > (off_t)PEM_BYTES_MAX)
 		return kms_refuse(err, KMS_E_INVALID, "%s: not a PEM file of at most %u bytes", path, PEM_BYTES_MAX);
+	if (is_private && (st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
+		return kms_refuse(err, KMS_E_INVALID, "%s: must be closed to group and others (chmod 600)", path);
 	pem.cap = (size_t)st.st_size;
 	pem.bytes = malloc(pem.cap);
 	if (pem.bytes == NULL)
@@ -136,8 +140,8 @@ static kms_status pair_load(const char *cert_file, const char *key_file, struct 
 	__attribute__((cleanup(pem_clear))) struct pem key = { 0 };
 	__attribute__((cleanup(pair_release_at))) struct tls_pair *pair = NULL;
 
-	KMS_TRY(pem_read(cert_file, &cert, err));
-	KMS_TRY(pem_read(key_file, &key, err));
+	KMS_TRY(pem_read(cert_file, false, &cert, err));
+	KMS_TRY(pem_read(key_file, true, &key, err));
 	pair = calloc(1, sizeof(*pair));
 	if (pair == NULL)
 		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "certificate");
@@ -224,9 +228,47 @@ void tls_store_free(struct tls_store *store)
 
 const char *tls_store_priorities(const struct tls_store *store) { return store->is_tls13_only ? PRIORITIES_TLS13 : HTTP_TLS_PRIORITIES; }
 
+/* RSA as large as any that is used; an exponent as large as OpenSSL takes with such moduli. */
+#define CLIENT_RSA_BYTES_MAX (8192 / 8)
+#define CLIENT_EXPONENT_BYTES_MAX 8
+
+static bool is_affordable_rsa(gnutls_x509_crt_t cert)
+{
+	gnutls_datum_t n = { 0 }, e = { 0 };
+	bool good = gnutls_x509_crt_get_pk_rsa_raw(cert, &n, &e) == 0 && n.size <= CLIENT_RSA_BYTES_MAX + 1 &&
+	            e.size <= CLIENT_EXPONENT_BYTES_MAX + 1; /* either may have a leading zero */
+	gnutls_free(n.data);
+	gnutls_free(e.data);
+	return good;
+}
+
+/* Before the client's signature is verified, on an HTTP thread, under a key that a stranger chose: nettle knows no limit for an RSA key, and modulus and
+ * exponent of 80,000 bits, which fit a handshake, cost a minute. */
+static int on_client_proof(gnutls_session_t session, unsigned type, unsigned when, unsigned incoming, const gnutls_datum_t *message)
+{
+	unsigned count = 0;
+	const gnutls_datum_t *sent = gnutls_certificate_get_peers(session, &count);
+	gnutls_x509_crt_t cert = NULL;
+	bool good = false;
+
+	(void)type;
+	(void)when;
+	(void)incoming;
+	(void)message;
+	if (sent == NULL || count == 0)
+		return 0;
+	if (gnutls_x509_crt_init(&cert) == 0 && gnutls_x509_crt_import(cert, sent, GNUTLS_X509_FMT_DER) == 0) {
+		int algorithm = gnutls_x509_crt_get_pk_algorithm(cert, NULL);
+		good = (algorithm != GNUTLS_PK_RSA && algorithm != GNUTLS_PK_RSA_PSS) || is_affordable_rsa(cert);
+	}
+	gnutls_x509_crt_deinit(cert);
+	return good ? 0 : GNUTLS_E_CERTIFICATE_ERROR;
+}
+
 void tls_store_prepare(const struct tls_store *store, gnutls_session_t session)
 {
 	if (store->asks_client_certs) {
+		gnutls_handshake_set_hook_function(session, GNUTLS_HANDSHAKE_CERTIFICATE_VERIFY, GNUTLS_HOOK_PRE, on_client_proof);
 		gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUEST);
 		gnutls_certificate_send_x509_rdn_sequence(session, 1); /* 1 = do not send */
 		gnutls_handshake_set_max_packet_length(session, HANDSHAKE_BYTES_MAX);

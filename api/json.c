@@ -103,8 +103,11 @@ static kms_status read_string(const struct json_field *f, const json_t *j, void 
 
 	if (text == NULL)
 		return kms_refuse(err, KMS_E_INVALID, "%s: must be a string.", f->name);
-	if (len != strlen(text) || len < (size_t)f->min || len > (size_t)f->max)
+	if (len != strlen(text) || len < (size_t)f->min || len > (size_t)f->max) {
+		if (f->min == f->max)
+			return kms_refuse(err, KMS_E_INVALID, "%s: must have %lld characters.", f->name, (long long)f->max);
 		return kms_refuse(err, KMS_E_INVALID, "%s: must have %lld to %lld characters.", f->name, (long long)f->min, (long long)f->max);
+	}
 	memcpy(at, text, len + 1);
 	return KMS_OK;
 }

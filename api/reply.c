@@ -296,6 +296,9 @@ void reply_send(struct request *r, bool has_receipt)
 		add(&l, "Retry-After", RETRY_AFTER_S);
 	if (r->response.status == 405)
 		add_allow(r, &l, allow, sizeof(allow));
+	/* A connection is accepted or refused as a whole: its certificate does not change. Strangers do not keep what pools need. */
+	if (r->dialect == DIALECT_EKM && r->response.status == 401)
+		r->response.close = true;
 	r->response.headers = l.items;
 	r->response.header_count = l.count;
 	http_reply(r->http, &r->response);

@@ -85,12 +85,19 @@ static kms_status admit_pool(struct request *r)
 }
 
 /* Once more, now that the operation depends on the pool as it is: its certificates may have been replaced since the request was admitted. If they are replaced
- * after this, the fence finds the pool changed. */
-static kms_status check_certificate(const struct request *r, struct kms_err *err)
+ * after this, the fence finds the pool changed. The table may be older than the pool as the operation read it: who replaced them, here or on another
+ * node, commits first and reads the table anew afterwards. Then it is read here, and what still differs is decided anew. */
+static kms_status check_certificate(struct request *r, struct kms_err *err)
 {
 	struct ekm_client client = { 0 };
 	enum ekm_verdict verdict = ekm_trust_check(r->api->trust, r->http->client_chain, r->http->client_chain_count, &client);
 
+	if (verdict == EKM_ACCEPTED && client.epoch != r->op.principal.epoch) {
+		KMS_TRY(ekm_trust_load(r->api->trust, r->op.store, err));
+		verdict = ekm_trust_check(r->api->trust, r->http->client_chain, r->http->client_chain_count, &client);
+		if (verdict == EKM_ACCEPTED && client.epoch != r->op.principal.epoch)
+			return KMS_E_FENCED;
+	}
 	if (verdict == EKM_ACCEPTED && memcmp(client.pool_id, r->client.pool_id, STORE_ID_LEN) == 0) /* allowed: ids are public */
 		return KMS_OK;
 	return kms_refuse(err, KMS_E_UNAUTHENTICATED, "%s", ekm_verdict_name(verdict != EKM_ACCEPTED ? verdict : EKM_UNKNOWN_SUBJECT));
@@ -103,7 +110,7 @@ static kms_status admit_bearer(struct request *r)
 	return admit_caller(r);
 }
 
-/* What takes turns in the lanes, and is counted, is a directory. Those that have the same number by chance share what one has. Requests without a
+/* What takes turns in the lanes, and is counted, is a directory, or a pool. Those that have the same number by chance share what one has. Requests without a
  * directory are logins, and those of the local socket. */
 static unsigned group_of(const struct request *r)
 {
@@ -111,7 +118,8 @@ static unsigned group_of(const struct request *r)
 
 	if (r->caller.auth == EVENT_AUTH_NONE || r->caller.auth == EVENT_AUTH_LOCAL)
 		return WORKER_NO_GROUP;
-	memcpy(&number, r->caller.directory, sizeof(number));
+	/* A pool of a busy service must not be in the way of the vault's other pools. */
+	memcpy(&number, r->dialect == DIALECT_EKM ? r->caller.principal_id : r->caller.directory, sizeof(number));
 	return 1 + number % (WORKER_GROUPS - 1);
 }
 
@@ -471,9 +479,12 @@ static kms_status no_route(struct request *r, struct kms_err *err)
 	return kms_refuse(err, r->dialect == DIALECT_VAULT ? KMS_E_NOROUTE : KMS_E_NOTFOUND, "Operation not specified or unknown.");
 }
 
-/* Several certificates may be one pool's: each leaf tells which it was (ekm-proxy.md 11.1). */
-static void note_certificate(struct request *r)
+/* Several certificates may be one pool's: each leaf tells which it was, and which id was meant, however little of the request can be read (ekm-proxy.md 11.1). */
+static void note_pool_call(struct request *r)
 {
+	if (r->item[0] != '\0')
+		op_det_text(&r->op, "external_id", r->item);
+	op_det_text(&r->op, "pool", r->op.actor_name);
 	op_det_text(&r->op, "cert_subject", r->client.subject);
 	op_det_text(&r->op, "cert_sha256", r->client.thumbprint);
 }
@@ -485,7 +496,7 @@ static kms_status perform(struct request *r, struct kms_err *err)
 	if (!is_public(r))
 		KMS_TRY(op_open(&r->op, r->vault[0] != '\0' ? r->vault : NULL, err));
 	if (r->dialect == DIALECT_EKM) {
-		note_certificate(r);
+		note_pool_call(r);
 		KMS_TRY(check_certificate(r, err));
 	}
 	if (!router_query(r, r->http->query))

@@ -88,6 +88,7 @@ struct store_pool {
 	} roots[STORE_ROOTS_MAX];
 	size_t root_count;
 	int64_t created_s, updated_s;
+	uint64_t epoch; /* its principal's, of the same moment as the rest; not written */
 };
 void store_pool_clear(struct store_pool *p);
 #define STORE_POOL_AUTO __attribute__((cleanup(store_pool_clear))) struct store_pool
@@ -178,12 +179,12 @@ enum store_change_kind {
 	STORE_INTENT_CLOSE,      /* intent.seq */
 	STORE_META_PUT,          /* meta */
 	STORE_POOL_ADD,          /* pool, of one subject and one root at least; its principal was added before, in the same unit at the latest;
-	                          * KMS_E_CONFLICT when it exists, or another pool of any vault has one of the subjects */
+	                          * KMS_E_CONFLICT when it exists, or another pool of any vault that is not shredded has one of the subjects */
 	STORE_POOL_SET,          /* pool: id; subjects, roots, updated_s are replaced; raises its principal's epoch; KMS_E_NOTFOUND when there is
 	                          * none, KMS_E_CONFLICT as above */
 	STORE_EXTERNAL_ADD,      /* external: KMS_E_CONFLICT when the pool has ever had this id, unless it is the same version: then it is in use
 	                          * again, with its history */
-	STORE_EXTERNAL_RETIRE,   /* external: pool_id, id, retired_s; KMS_E_NOTFOUND when there is none in use */
+	STORE_EXTERNAL_RETIRE,   /* external: pool_id, id, retired_s; raises the epoch of the pool's principal; KMS_E_NOTFOUND when there is none in use */
 	STORE_EXTERNAL_USED,     /* external: pool_id, id, last_used_s; counts one more use; KMS_E_FENCED when it is not in use (any more) */
 };
 

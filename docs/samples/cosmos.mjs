@@ -1,7 +1,7 @@
 // Cosmos DB with client-side encryption ("Always Encrypted") and the key in Holdfast. Copy it; tests/cosmos runs it as it stands.
 //
 //	npm install @azure/cosmos @azure/identity @azure/keyvault-keys
-//	node cosmos.mjs setup     once:  the key, the database, its client encryption key, the container
+//	node cosmos.mjs setup     once:  the database, the key, its client encryption key, the container; again after an interruption
 //	node cosmos.mjs run       write a document, read it, find it by an encrypted value
 //	node cosmos.mjs rotate    a new version of the key; the client encryption key is wrapped again under it
 //
@@ -27,7 +27,13 @@ const ENCRYPTED = { "/iban": EncryptionType.DETERMINISTIC, "/note": EncryptionTy
 /** How long the client may go on with the data key after Holdfast has taken the key away: at least 60, or 0, which asks for every value. */
 const CACHE_SECONDS = 300;
 
+const ENVIRONMENT = ["COSMOS_ENDPOINT", "COSMOS_KEY", "HOLDFAST_VAULT_URL", "AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID", "AZURE_CLIENT_ID",
+	"AZURE_CLIENT_SECRET"];
+
 export function connect(env = process.env, cacheSeconds = CACHE_SECONDS) {
+	const unset = ENVIRONMENT.filter((name) => !env[name]);
+	if (unset.length > 0)
+		throw new Error(`not set in the environment: ${unset.join(", ")}`);
 	const credential = new ClientSecretCredential(env.AZURE_TENANT_ID, env.AZURE_CLIENT_ID, env.AZURE_CLIENT_SECRET,
 		{ authorityHost: env.AZURE_AUTHORITY_HOST, disableInstanceDiscovery: true });
 	const cosmos = new CosmosClient({
@@ -52,11 +58,25 @@ const wrappedUnder = (key) => ({
 
 const encryptionAlgorithm = EncryptionAlgorithm.AEAD_AES_256_CBC_HMAC_SHA256;
 
+/** @return the version of KEY that the data key is wrapped under; undefined when there is no data key yet */
+async function wrappingKey({ database, keys }) {
+	const dataKey = await database.readClientEncryptionKey(DATA_KEY).catch((err) => {
+		if (err.code !== 404)
+			throw err;
+	});
+	const id = dataKey?.clientEncryptionKeyProperties.encryptionKeyWrapMetadata.value;
+	return id && keys.getKey(KEY, { version: id.split("/").pop() });
+}
+
+/** What costs nothing to make comes first, so that a Cosmos DB out of reach leaves no key behind; what is there already is kept. */
 export async function setUp({ cosmos, database, keys }, keySize = 3072) {
-	const key = await keys.createRsaKey(KEY, { keySize, keyOps: ["wrapKey", "unwrapKey"] });
-	await cosmos.databases.create({ id: DATABASE });
-	await database.createClientEncryptionKey(DATA_KEY, encryptionAlgorithm, wrappedUnder(key));
-	await database.containers.create({
+	await cosmos.databases.createIfNotExists({ id: DATABASE });
+	let key = await wrappingKey({ database, keys });
+	if (!key) {
+		key = await keys.createRsaKey(KEY, { keySize, keyOps: ["wrapKey", "unwrapKey"] });
+		await database.createClientEncryptionKey(DATA_KEY, encryptionAlgorithm, wrappedUnder(key));
+	}
+	await database.containers.createIfNotExists({
 		id: CONTAINER,
 		partitionKey: { paths: ["/id"] },
 		clientEncryptionPolicy: {
@@ -92,6 +112,12 @@ export async function findByIban({ container }, iban) {
  * running has been restarted, or has called container.initializeEncryption(): clients never look for the new wrapping by themselves.
  */
 export async function rotate({ database, keys }) {
+	// Wrapping again needs the version before: better to find out while there is no new one.
+	const before = await wrappingKey({ database, keys });
+	if (!before)
+		throw new Error(`there is no client encryption key ${DATA_KEY}: \`setup\` first`);
+	if (!before.properties.enabled)
+		throw new Error(`the version in use is disabled, nothing was rotated: enable or reinstate ${before.id} first`);
 	const key = await keys.rotateKey(KEY);
 	await database.rewrapClientEncryptionKey(DATA_KEY, wrappedUnder(key));
 	return key;
@@ -112,7 +138,7 @@ const COMMANDS = {
 };
 
 async function main(name) {
-	const command = COMMANDS[name];
+	const command = Object.hasOwn(COMMANDS, name ?? "") && COMMANDS[name];
 	if (!command)
 		throw new Error("usage: node cosmos.mjs setup | run | rotate");
 	const sample = connect();
@@ -123,9 +149,26 @@ async function main(name) {
 	}
 }
 
+/** Statuses that need more words than the service has for them. */
+const HINTS = {
+	403: "the key may be disabled or revoked, or this principal lacks the role (the head of this file names it)",
+	404: "what `setup` makes is not there",
+	409: "something of this name is there already; a deleted key counts until it is purged",
+};
+
+function explain(err) {
+	const code = err.code ?? err.statusCode ?? err.cause?.code;
+	console.error(`failed${code === undefined ? "" : ` (${code})`}: ${err.message}`);
+	// Node's error of a connection that several addresses refused has no words of its own.
+	const hint = HINTS[err.statusCode ?? err.code] ?? (/(: *|^)$/.test(err.message)
+		&& "no connection? Look at HOLDFAST_VAULT_URL, AZURE_AUTHORITY_HOST and COSMOS_ENDPOINT, and whether the servers run");
+	if (hint)
+		console.error(`hint: ${hint}`);
+}
+
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
 	await main(process.argv[2]).catch((err) => {
-		console.error(`failed: ${err.message}`);
+		explain(err);
 		process.exitCode = 1;
 	});
 }

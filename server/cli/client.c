@@ -289,6 +289,21 @@ static enum cli_exit explain(const struct client *c, long http, const struct ans
 	return http >= HTTP_REFUSED_FIRST && http < HTTP_FAILED_FIRST ? CLI_REFUSED : CLI_FAILED;
 }
 
+static void say_unreachable(const struct client *c, CURLcode result, const char *why)
+{
+	const char *reason = why[0] != '\0' ? why : curl_easy_strerror(result);
+	long native = 0;
+
+	(void)curl_easy_getinfo(c->curl, CURLINFO_OS_ERRNO, &native); /* fails only for an unknown name */
+	if (c->cfg->socket != NULL)
+		cli_say("%s: %s; is holdfastd running, and may you reach it?", c->cfg->socket,
+		        result == CURLE_COULDNT_CONNECT && native != 0 ? strerror((int)native) : reason);
+	else if (result == CURLE_PEER_FAILED_VERIFICATION && c->cfg->ca == NULL)
+		cli_say("%s: %s; --ca FILE names the CA of the server's certificate", c->cfg->url, reason);
+	else
+		cli_say("%s: %s; is holdfastd running, and may you reach it?", c->cfg->url, reason);
+}
+
 static enum cli_exit perform(struct client *c, const char *method, const char *path, const char *body, struct answer *ret_answer)
 {
 	char url[2 * PATH_MAX_LEN] = "", why[CURL_ERROR_SIZE] = "";
@@ -316,8 +331,7 @@ static enum cli_exit perform(struct client *c, const char *method, const char *p
 		result = curl_easy_perform(c->curl);
 	curl_slist_free_all(headers);
 	if (result != CURLE_OK) {
-		cli_say("%s: %s; is holdfastd running, and may you reach it?", c->cfg->socket != NULL ? c->cfg->socket : c->cfg->url,
-		        why[0] != '\0' ? why : curl_easy_strerror(result));
+		say_unreachable(c, result, why);
 		return CLI_FAILED;
 	}
 	(void)curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &http); /* fails only for an unknown name */

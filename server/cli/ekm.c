@@ -26,7 +26,7 @@ static char *read_file(const char *name, size_t *ret_len)
 		*ret_len = len;
 		return text;
 	}
-	cli_say("%s: %s", name, f == NULL || ferror(f) != 0 ? strerror(why) : "must be a file of certificates, at most 120 KiB");
+	cli_say("--roots %s: %s", name, f == NULL || ferror(f) != 0 ? strerror(why) : "must be a file of certificates, at most 120 KiB");
 	if (f != NULL)
 		(void)fclose(f);
 	free(text);
@@ -37,8 +37,13 @@ static char *read_file(const char *name, size_t *ret_len)
 static enum cli_exit take_document(const char *name, const char *text, size_t len, json_t *body)
 {
 	static const char *const NAMES[][2] = { { "subjectCommonName", "caCertificates" }, { "subject_common_name", "ca_certificates" } };
-	JSON_AUTO *document = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
+	json_error_t error = { 0 };
+	JSON_AUTO *document = json_loadb(text, len, JSON_REJECT_DUPLICATES, &error);
 
+	if (document == NULL) {
+		cli_say("--roots %s: not JSON: line %d: %s", name, error.line, error.text);
+		return CLI_USAGE;
+	}
 	for (size_t i = 0; i < KMS_ARRAY_LEN(NAMES); i++) {
 		json_t *subject = json_object_get(document, NAMES[i][0]), *roots = json_object_get(document, NAMES[i][1]);
 		if (roots == NULL)
@@ -47,7 +52,7 @@ static enum cli_exit take_document(const char *name, const char *text, size_t le
 			return cli_no_memory();
 		return json_object_set(body, "roots", roots) == 0 ? CLI_OK : cli_no_memory();
 	}
-	cli_say("%s: no caCertificates in it; this is what `az keyvault ekm-connection certificate show` prints", name);
+	cli_say("--roots %s: no caCertificates in it; this is what `az keyvault ekm-connection certificate show` prints", name);
 	return CLI_USAGE;
 }
 

@@ -1,6 +1,8 @@
 /* server/cli/ekm_check.c - `holdfast ekm check`: do to an EKM listener what a Managed HSM pool does when its connection is checked (handshake, info),
  * and say what is wrong in the words of the troubleshooting table (docs/ekm.md). */
+#include <arpa/inet.h>
 #include <curl/curl.h>
+#include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -20,6 +22,7 @@
 #define ANSWER_MAX 16384
 #define DETAIL_MAX 512
 #define CN_MAX 256
+#define IPV4_LEN 4
 #define CONNECT_MS 5000L
 #define CALL_MS 10000L
 #define LIMIT_MS 250 /* the pool's own */
@@ -38,6 +41,8 @@ enum trouble {
 	TROUBLE_CHAIN,
 	TROUBLE_HOST,
 	TROUBLE_EXPIRED,
+	TROUBLE_EARLY,
+	TROUBLE_NO_ANSWER,
 	TROUBLE_400,
 	TROUBLE_401,
 	TROUBLE_403,
@@ -51,6 +56,8 @@ enum trouble {
 	TROUBLE_SLOW,
 	TROUBLE_ADVICE, /* from here on a pool would still get its answer */
 	TROUBLE_COMMON_NAME = TROUBLE_ADVICE,
+	TROUBLE_ROOT,
+	TROUBLE_MACHINE_ROOTS,
 	TROUBLE_RENEW,
 	TROUBLE_PORT,
 	TROUBLE_KEEP_ALIVE,
@@ -59,20 +66,24 @@ static const struct {
 	const char *symptom, *todo;
 } TROUBLES[] = {
 	[TROUBLE_NAME] = { "Name not resolved", "Make a public DNS record with an IPv4 address; a pool resolves it for each connection." },
-	[TROUBLE_CONNECT] = { "Connect timeout", "Is holdfastd running? Open the port for any source: a pool's addresses are not stable." },
+	[TROUBLE_CONNECT] = { "Cannot connect", "Is holdfastd running? Open the port for any source: a pool's addresses are not stable." },
 	[TROUBLE_HANDSHAKE] = { "No TLS 1.3 handshake", "Does the ekm section's listener live at this address, and nothing in between that ends TLS?" },
 	[TROUBLE_CHAIN] = { "The server's chain does not end in a registered root",
 	                    "Register the right root on the connection (here: --ca), and send the intermediates: ekm.certificate holds the chain." },
 	[TROUBLE_HOST] = { "Host name mismatch", "Reissue the server's certificate with both SAN and CN matching the host in the connection." },
+	[TROUBLE_EARLY] = { "The server's certificate is not yet valid, or this machine's clock is wrong", "Set the clock that is wrong; or reissue." },
+	[TROUBLE_NO_ANSWER] = { "No answer after the handshake", "Is this the ekm section's listener? A proxy may also end the connection of a certificate that it does not accept." },
 	[TROUBLE_EXPIRED] = { "The server's certificate has expired", "Renew it and send SIGHUP; nothing changes on Azure if the root stays." },
 	[TROUBLE_COMMON_NAME] = { "The common name is not the host", "Reissue the server's certificate with both SAN and CN matching the host." },
+	[TROUBLE_ROOT] = { "--ca has a certificate that is not self-signed", "Register the root with Azure, and name it here: intermediates come with the handshake." },
+	[TROUBLE_MACHINE_ROOTS] = { "The roots of this machine were used", "Name with --ca what is registered on the connection: a pool trusts nothing else." },
 	[TROUBLE_RENEW] = { "The server's certificate ends within 30 days", "Renew it and send SIGHUP." },
 	[TROUBLE_PORT] = { "Another port than 443", "A pool calls port 443 only." },
 	[TROUBLE_400] = { "400", "Is this the EKM listener of this version of Holdfast?" },
-	[TROUBLE_401] = { "401 on everything", "The certificate's CN or root is not allowed, or the certificate is out of date: holdfast ekm pool list; "
-	                                       "the reason is in the log: holdfast log tail (authz.denied, why and subject)." },
-	[TROUBLE_403] = { "403", "The vault is shredded, or the pool lost its role: holdfast principal list." },
-	[TROUBLE_404] = { "404", "The path prefix is not the pool's: case and every character count (holdfast ekm pool list)." },
+	[TROUBLE_401] = { "401 on everything", "The certificate's CN or root is not allowed, the certificate is out of date, or the pool is disabled: "
+	                                       "holdfast log tail (written within a second) says which; holdfast ekm pool list VAULT." },
+	[TROUBLE_403] = { "403", "The vault is shredded, or the pool lost its role: holdfast principal list VAULT." },
+	[TROUBLE_404] = { "404", "The path prefix is not the pool's: case and every character count (holdfast ekm pool list VAULT)." },
 	[TROUBLE_408] = { "408", "The HSM is saturated: add capacity." },
 	[TROUBLE_429] = { "429", "Too much is waiting: add capacity." },
 	[TROUBLE_502] = { "502", "The HSM is not reachable: check its link (holdfast hsm info)." },
@@ -82,6 +93,80 @@ static const struct {
 	[TROUBLE_KEEP_ALIVE] = { "The connection was not kept", "Something between ends connections: with each call a handshake is paid." },
 	[TROUBLE_SLOW] = { "The answer took longer than 250 ms", "A pool waits no longer: bring the proxy nearer, or add capacity." },
 };
+
+/* ---- what is given: looked at before anything is sent ---- */
+
+/* NULL: the roots of this machine. The variable is OpenSSL's, which libcurl does not read. */
+static const char *ca_file(const struct call *call)
+{
+	const char *file = call_has(call, OPT_CA) ? call_value(call, OPT_CA) : getenv("SSL_CERT_FILE");
+	return file != NULL && file[0] != '\0' ? file : NULL;
+}
+
+static enum cli_exit wrong_file(const char *option, const char *name, const char *why)
+{
+	cli_say("%s %s: %s", option, name, why);
+	return CLI_USAGE;
+}
+
+/* The first certificate of the file, and how many of all are not signed with their own key. */
+static enum cli_exit read_certs(const char *option, const char *name, X509 **ret_first, size_t *ret_issued)
+{
+	FILE *f = fopen(name, "re");
+	X509 *first = NULL, *next = NULL;
+
+	if (f == NULL)
+		return wrong_file(option, name, strerror(errno));
+	*ret_issued = 0;
+	while ((next = PEM_read_X509(f, NULL, NULL, NULL)) != NULL) {
+		*ret_issued += X509_self_signed(next, 1) != 1;
+		if (first == NULL)
+			first = next;
+		else
+			X509_free(next);
+	}
+	(void)fclose(f);
+	ERR_clear_error(); /* the end of the file is one too */
+	if (first == NULL)
+		return wrong_file(option, name, "no certificate in PEM");
+	*ret_first = first;
+	return CLI_OK;
+}
+
+static enum cli_exit check_key(const X509 *cert, const char *name)
+{
+	FILE *f = fopen(name, "re");
+	EVP_PKEY *key = NULL;
+	enum cli_exit code = CLI_OK;
+
+	if (f == NULL)
+		return wrong_file("--key", name, strerror(errno));
+	key = PEM_read_PrivateKey(f, NULL, NULL, NULL);
+	(void)fclose(f);
+	if (key == NULL)
+		code = wrong_file("--key", name, "no private key in PEM");
+	else if (X509_check_private_key(cert, key) != 1)
+		code = wrong_file("--key", name, "does not belong to the certificate of --cert");
+	ERR_clear_error();
+	EVP_PKEY_free(key);
+	return code;
+}
+
+static enum cli_exit check_files(const struct call *call, size_t *ret_issued)
+{
+	const char *ca = ca_file(call);
+	X509 *cert = NULL, *root = NULL;
+	size_t unused = 0;
+	enum cli_exit code = read_certs("--cert", call_value(call, OPT_CERT), &cert, &unused);
+
+	if (code == CLI_OK)
+		code = check_key(cert, call_value(call, OPT_KEY));
+	if (code == CLI_OK && ca != NULL)
+		code = read_certs(call_has(call, OPT_CA) ? "--ca" : "SSL_CERT_FILE", ca, &root, ret_issued);
+	X509_free(cert);
+	X509_free(root);
+	return code;
+}
 
 /* ---- one check ---- */
 
@@ -95,6 +180,7 @@ struct check {
 	char why[CURL_ERROR_SIZE];
 	json_t *findings; /* owned */
 	bool has_failed;
+	bool is_unreachable; /* failed before any TLS */
 };
 
 static size_t collect(char *bytes, size_t size, size_t count, void *arg)
@@ -121,6 +207,7 @@ static void found(struct check *c, enum trouble trouble, const char *fmt, ...)
 	(void)vsnprintf(raw, sizeof(raw), fmt, args);
 	va_end(args);
 	(void)cli_clean(raw, detail, sizeof(detail));
+	c->is_unreachable |= trouble == TROUBLE_NAME || trouble == TROUBLE_CONNECT;
 	c->has_failed |= trouble != TROUBLE_NONE && trouble < TROUBLE_ADVICE;
 	(void)json_array_append_new(c->findings, trouble == TROUBLE_NONE
 	                                                 ? json_pack("{s:s,s:s}", "result", result, "detail", detail)
@@ -155,8 +242,8 @@ static bool set_up(struct check *c)
 	SET(CURLOPT_NOPROXY, "*");
 	SET(CURLOPT_NOSIGNAL, 1L);
 	SET(CURLOPT_CERTINFO, 1L);
-	if (call_has(c->call, OPT_CA))
-		SET(CURLOPT_CAINFO, call_value(c->call, OPT_CA));
+	if (ca_file(c->call) != NULL)
+		SET(CURLOPT_CAINFO, ca_file(c->call));
 	return ok;
 }
 
@@ -206,6 +293,30 @@ static bool ends_before(const X509 *cert, int64_t in_s)
 	return X509_cmp_time(X509_get0_notAfter(cert), &then) <= 0;
 }
 
+static bool begins_later(const X509 *cert) { return X509_cmp_current_time(X509_get0_notBefore(cert)) > 0; }
+
+/* The names and addresses that the certificate is for, as text. */
+static const char *names_of(const X509 *cert, char ret[DETAIL_MAX])
+{
+	GENERAL_NAMES *names = cert != NULL ? X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL) : NULL;
+	size_t used = 0;
+
+	(void)snprintf(ret, DETAIL_MAX, "none");
+	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) { /* -1 for NULL */
+		const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+		char one[CN_MAX] = "an address";
+		if (name->type == GEN_DNS)
+			(void)snprintf(one, sizeof(one), "%.*s", ASN1_STRING_length(name->d.dNSName), (const char *)ASN1_STRING_get0_data(name->d.dNSName));
+		else if (name->type == GEN_IPADD && ASN1_STRING_length(name->d.iPAddress) == IPV4_LEN)
+			(void)inet_ntop(AF_INET, ASN1_STRING_get0_data(name->d.iPAddress), one, sizeof(one));
+		used += (size_t)snprintf(ret + used, DETAIL_MAX - used, "%s%s", used > 0 ? ", " : "", one);
+		if (used >= DETAIL_MAX)
+			break;
+	}
+	GENERAL_NAMES_free(names);
+	return ret;
+}
+
 static void judge_server_cert(struct check *c)
 {
 	X509 *cert = server_cert(c);
@@ -221,31 +332,36 @@ static void judge_server_cert(struct check *c)
 /* Why was the server's certificate not accepted? Tried again with less, on connections that carry nothing of worth. */
 static void explain_certificate(struct check *c)
 {
-	char why[CURL_ERROR_SIZE];
+	char why[CURL_ERROR_SIZE], names[DETAIL_MAX];
 	enum trouble trouble = TROUBLE_CHAIN;
 	X509 *cert = NULL;
 
 	memcpy(why, c->why, sizeof(why));
 	(void)curl_easy_setopt(c->curl, CURLOPT_SSL_VERIFYHOST, 0L);
 	if (perform(c) != CURLE_PEER_FAILED_VERIFICATION) {
-		trouble = TROUBLE_HOST;
-	} else {
-		(void)curl_easy_setopt(c->curl, CURLOPT_SSL_VERIFYPEER, 0L);
-		(void)perform(c);
 		cert = server_cert(c);
-		if (cert != NULL && ends_before(cert, 0))
-			trouble = TROUBLE_EXPIRED;
+		found(c, TROUBLE_HOST, "%s; the certificate's names: %s", why, names_of(cert, names));
 		X509_free(cert);
+		return;
 	}
+	(void)curl_easy_setopt(c->curl, CURLOPT_SSL_VERIFYPEER, 0L);
+	(void)perform(c);
+	cert = server_cert(c);
+	if (cert != NULL && ends_before(cert, 0))
+		trouble = TROUBLE_EXPIRED;
+	else if (cert != NULL && begins_later(cert))
+		trouble = TROUBLE_EARLY;
+	X509_free(cert);
 	found(c, trouble, "%s", why);
 }
 
 static void explain_connection(struct check *c, CURLcode result)
 {
 	const char *why = c->why[0] != '\0' ? c->why : curl_easy_strerror(result);
-	curl_off_t connected_us = 0;
+	curl_off_t connected_us = 0, shaken_us = 0;
 
-	(void)curl_easy_getinfo(c->curl, CURLINFO_CONNECT_TIME_T, &connected_us); /* fails only for an unknown name */
+	(void)curl_easy_getinfo(c->curl, CURLINFO_CONNECT_TIME_T, &connected_us); /* fail only for unknown names */
+	(void)curl_easy_getinfo(c->curl, CURLINFO_APPCONNECT_TIME_T, &shaken_us);
 	switch ((int)result) {
 	case CURLE_COULDNT_RESOLVE_HOST:
 		found(c, TROUBLE_NAME, "%s", why);
@@ -257,7 +373,11 @@ static void explain_connection(struct check *c, CURLcode result)
 		explain_certificate(c);
 		return;
 	default:
-		found(c, result == CURLE_OPERATION_TIMEDOUT && connected_us == 0 ? TROUBLE_CONNECT : TROUBLE_HANDSHAKE, "%s", why);
+		found(c,
+		      shaken_us > 0                                                ? TROUBLE_NO_ANSWER
+		      : result == CURLE_OPERATION_TIMEDOUT && connected_us == 0 ? TROUBLE_CONNECT
+		                                                                : TROUBLE_HANDSHAKE,
+		      "%s", why);
 	}
 }
 
@@ -291,6 +411,10 @@ static void judge_answer(struct check *c)
 	long http = 0;
 
 	(void)curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &http); /* fails only for an unknown name */
+	if (http != 200 && (text_of(answer, "code")[0] == '\0' || text_of(answer, "message")[0] == '\0')) {
+		found(c, TROUBLE_OTHER, "info answered %ld without code and message", http);
+		return;
+	}
 	if (http != 200) {
 		found(c, trouble_of(http), "info answered %ld %s: %s", http, text_of(answer, "code"), text_of(answer, "message"));
 		return;
@@ -398,7 +522,7 @@ static enum cli_exit show(const struct check *c)
 		show_json(whole);
 	else
 		show_findings(c);
-	return c->has_failed ? CLI_REFUSED : CLI_OK;
+	return c->is_unreachable ? CLI_FAILED : c->has_failed ? CLI_REFUSED : CLI_OK;
 }
 
 enum cli_exit ekm_check(struct call *call)
@@ -406,8 +530,14 @@ enum cli_exit ekm_check(struct call *call)
 	struct check c = { .call = call, .findings = json_array() };
 	uint8_t id[GUID_LEN];
 	char correlation[GUID_TEXT_LEN + 1];
-	enum cli_exit code = CLI_FAILED;
+	size_t issued = 0;
+	enum cli_exit code = check_files(call, &issued);
 
+	if (code != CLI_OK) {
+		json_decref(c.findings);
+		return code;
+	}
+	code = CLI_FAILED;
 	if (c.findings != NULL && curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK && guid_random(id)) {
 		guid_format(id, correlation);
 		(void)snprintf(c.body, sizeof(c.body), INFO_BODY, correlation);
@@ -417,6 +547,10 @@ enum cli_exit ekm_check(struct call *call)
 	}
 	if (code == CLI_OK && (c.curl == NULL || c.headers == NULL || !set_up(&c)))
 		code = cli_no_memory();
+	if (code == CLI_OK && ca_file(call) == NULL)
+		found(&c, TROUBLE_MACHINE_ROOTS, "No --ca, and no SSL_CERT_FILE.");
+	if (code == CLI_OK && issued > 0)
+		found(&c, TROUBLE_ROOT, "%s", ca_file(call));
 	if (code == CLI_OK) {
 		run(&c);
 		code = show(&c);

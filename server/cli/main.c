@@ -360,6 +360,41 @@ static enum cli_exit wrong(const struct command *cmd, const char *why)
 	return CLI_USAGE;
 }
 
+/* Is the command's name longer by whole words than those that were given? */
+static bool is_below(const char *name, char **words, int count)
+{
+	for (int i = 0; i < count; i++) {
+		size_t len = strcspn(name, " ");
+		if (strlen(words[i]) != len || strncmp(words[i], name, len) != 0 || name[len] == '\0')
+			return false;
+		name += len + 1;
+	}
+	return count > 0;
+}
+
+/* The usage of what begins with these words. @return false when nothing does */
+static bool usage_below(FILE *to, char **words, int count)
+{
+	bool is_any = false;
+	for (size_t i = 0; i < KMS_ARRAY_LEN(COMMANDS); i++)
+		if (is_below(COMMANDS[i].name, words, count)) {
+			(void)fprintf(to, "%s holdfast %s %s\n", is_any ? "      " : "usage:", COMMANDS[i].name, COMMANDS[i].usage);
+			is_any = true;
+		}
+	return is_any;
+}
+
+static void help(char **words, int count)
+{
+	int used = 0;
+	const struct command *cmd = find_command(words, count, &used);
+
+	if (cmd != NULL)
+		(void)printf("usage: holdfast %s %s\nholdfast --help has the options of all commands.\n", cmd->name, cmd->usage);
+	else if (!usage_below(stdout, words, count))
+		usage(stdout);
+}
+
 static enum cli_exit parse(int argc, char **argv, struct call *call, const struct command **ret_cmd)
 {
 	const struct command *cmd = NULL;
@@ -377,9 +412,13 @@ static enum cli_exit parse(int argc, char **argv, struct call *call, const struc
 		call->given |= BIT(option);
 		call->value[option - OPT_SOCKET] = optarg;
 	}
-	if (call_has(call, OPT_HELP))
+	if (call_has(call, OPT_HELP)) {
+		help(argv + optind, argc - optind);
 		return CLI_OK;
+	}
 	cmd = find_command(argv + optind, argc - optind, &used);
+	if (cmd == NULL && usage_below(stderr, argv + optind, argc - optind))
+		return CLI_USAGE;
 	if (cmd == NULL)
 		return wrong(NULL, optind < argc ? "unknown command" : "no command");
 	given = argc - optind - used;
@@ -409,10 +448,8 @@ int main(int argc, char **argv)
 
 	if (code != CLI_OK)
 		return (int)code;
-	if (cmd == NULL) {
-		usage(stdout);
+	if (cmd == NULL) /* --help */
 		return (int)CLI_OK;
-	}
 	call.as_json = cfg.as_json = call_has(&call, OPT_JSON);
 	cfg.url = call_value(&call, OPT_URL);
 	cfg.socket = call_has(&call, OPT_SOCKET) ? call_value(&call, OPT_SOCKET) : cfg.url == NULL ? getenv("HOLDFAST_ADMIN_SOCKET") : NULL;

@@ -12,6 +12,7 @@
 
 #define CELL_MAX 160
 #define COLUMNS_MAX 8
+#define DETAILS_MAX (4 * (CELL_MAX + 2) + 4) /* four members with what is between them: cells are cut before */
 #define ID_SHOWN 8 /* characters of a version or pseudonym in a log line: enough to tell them apart by eye */
 
 static const json_t *find(const json_t *object, const char *member)
@@ -36,6 +37,23 @@ static bool is_time(const char *member)
 
 static void render(const char *member, const json_t *value, char ret[CELL_MAX]);
 
+/* One of a list: a role with its scope, a pool's root, or a plain value. */
+static void render_item(const json_t *item, char ret[CELL_MAX])
+{
+	const char *subject = json_string_value(json_object_get(item, "subject")); /* of a pool's root */
+	const char *role = json_string_value(json_object_get(item, "role"));
+	const char *scope = json_string_value(json_object_get(item, "scope"));
+
+	if (subject != NULL)
+		(void)cli_clean(subject, ret, CELL_MAX);
+	else if (role == NULL)
+		render("", item, ret);
+	else if (scope == NULL || strcmp(scope, "vault") == 0)
+		(void)cli_clean(role, ret, CELL_MAX);
+	else
+		(void)snprintf(ret, CELL_MAX, "%.60s (%.60s)", role, scope);
+}
+
 static void render_list(const json_t *list, char ret[CELL_MAX])
 {
 	size_t used = 0, i = 0;
@@ -43,17 +61,7 @@ static void render_list(const json_t *list, char ret[CELL_MAX])
 	ret[0] = '\0';
 	json_array_foreach(list, i, item) {
 		char one[CELL_MAX] = "";
-		const char *subject = json_string_value(json_object_get(item, "subject")); /* of a pool's root */
-		const char *role = json_string_value(json_object_get(item, "role"));
-		const char *scope = json_string_value(json_object_get(item, "scope"));
-		if (subject != NULL)
-			(void)cli_clean(subject, one, sizeof(one));
-		else if (role == NULL)
-			render("", item, one);
-		else if (scope == NULL || strcmp(scope, "vault") == 0)
-			(void)cli_clean(role, one, sizeof(one));
-		else
-			(void)snprintf(one, sizeof(one), "%.60s (%.60s)", role, scope);
+		render_item(item, one);
 		used += (size_t)snprintf(ret + used, CELL_MAX - used, "%s%s", i == 0 ? "" : ", ", one);
 		if (used >= CELL_MAX)
 			return;
@@ -117,9 +125,14 @@ void show_table(const json_t *rows, const struct show_column *columns)
 static void list(const char *name, const json_t *array)
 {
 	for (size_t i = 0; i < json_array_size(array); i++) {
-		char cell[CELL_MAX] = "";
-		render("", json_array_get(array, i), cell);
+		const json_t *item = json_array_get(array, i);
+		char cell[CELL_MAX] = "", sha256[CELL_MAX] = "", expires[CELL_MAX] = "";
+		render_item(item, cell);
+		render("", json_object_get(item, "sha256"), sha256);
+		render("expires", json_object_get(item, "expires"), expires);
 		(void)printf("%-20s %s\n", i == 0 ? name : "", cell);
+		if (json_object_get(item, "sha256") != NULL)
+			(void)printf("%-20s   sha256 %s, expires %s\n", "", sha256, expires);
 	}
 }
 
@@ -138,7 +151,7 @@ static void facts(const char *outer, const json_t *object)
 			facts(full, value);
 			continue;
 		}
-		if (json_array_size(value) > 1) {
+		if (json_array_size(value) > 1 || json_is_object(json_array_get(value, 0))) {
 			list(full, value);
 			continue;
 		}
@@ -151,7 +164,7 @@ void show_facts(const json_t *object) { facts("", object); }
 
 void show_leaf_titles(void)
 {
-	(void)printf("%8s  %-27s  %-20s  %-8s  %-24s  %-32s  %s\n", "SEQ", "TIME", "TYPE", "RESULT", "ACTOR", "KEY", "ERROR");
+	(void)printf("%8s  %-27s  %-20s  %-8s  %-24s  %-32s  %s\n", "SEQ", "TIME", "TYPE", "RESULT", "ACTOR", "KEY", "ERROR (DETAIL)");
 }
 
 static const char *text_of(const json_t *leaf, const char *member, char cell[CELL_MAX])
@@ -160,10 +173,27 @@ static const char *text_of(const json_t *leaf, const char *member, char cell[CEL
 	return cell;
 }
 
+/* What tells one event from another of its type: why a certificate was refused and whose it was, the external key, the administrator's act. */
+static const char *details_of(const json_t *leaf, char ret[DETAILS_MAX])
+{
+	static const char *const MEMBERS[] = { "det.why", "det.subject", "det.external_id", "det.act" };
+	char one[CELL_MAX] = "";
+	size_t used = 0;
+
+	ret[0] = '\0';
+	for (size_t i = 0; i < KMS_ARRAY_LEN(MEMBERS); i++)
+		if (json_is_string(find(leaf, MEMBERS[i])))
+			used += (size_t)snprintf(ret + used, DETAILS_MAX - used, "%s%s", used == 0 ? " (" : ", ", text_of(leaf, MEMBERS[i], one));
+	if (used > 0)
+		(void)snprintf(ret + used, DETAILS_MAX - used, ")");
+	return ret;
+}
+
 void show_leaf(const json_t *leaf)
 {
 	char time[CELL_MAX] = "", type[CELL_MAX] = "", result[CELL_MAX] = "", kind[CELL_MAX] = "", pid[CELL_MAX] = "", name[CELL_MAX] = "",
-	     version[CELL_MAX] = "", err[CELL_MAX] = "", actor[2 * CELL_MAX] = "", key[2 * CELL_MAX] = "", kind_of_event[2 * CELL_MAX] = "";
+	     version[CELL_MAX] = "", err[CELL_MAX] = "", actor[2 * CELL_MAX] = "", key[2 * CELL_MAX] = "", kind_of_event[2 * CELL_MAX] = "",
+	     details[DETAILS_MAX] = "";
 	long long seq = json_integer_value(json_object_get(leaf, "seq"));
 
 	if (json_object_get(leaf, "type") == NULL) {
@@ -177,8 +207,8 @@ void show_leaf(const json_t *leaf)
 	(void)text_of(leaf, "key.ver", version);
 	(void)snprintf(key, sizeof(key), "%s%s%.*s", text_of(leaf, "key.name", name), strcmp(version, "-") == 0 ? "" : "/", ID_SHOWN,
 	               strcmp(version, "-") == 0 ? "" : version);
-	(void)printf("%8lld  %-27s  %-20s  %-8s  %-24s  %-32s  %s\n", seq, text_of(leaf, "ts", time), kind_of_event,
-	             text_of(leaf, "result", result), actor, key, text_of(leaf, "err", err));
+	(void)printf("%8lld  %-27s  %-20s  %-8s  %-24s  %-32s  %s%s\n", seq, text_of(leaf, "ts", time), kind_of_event,
+	             text_of(leaf, "result", result), actor, key, text_of(leaf, "err", err), details_of(leaf, details));
 }
 
 void show_json(const json_t *value)

@@ -45,6 +45,8 @@ static kms_status check_served(const struct store_version *v, struct kms_err *er
 {
 	const struct key_type_info *type = key_type_info((enum key_type)v->kty);
 
+	if (type->family != FAMILY_RSA && type->family != FAMILY_OCT)
+		return kms_refuse(err, KMS_E_INVALID, "key: external key management serves RSA keys and oct keys, not keys of type %s.", type->name);
 	if ((v->ops & EKM_OPS) != EKM_OPS)
 		return kms_refuse(err, KMS_E_INVALID, "key: its key_ops must contain wrapKey and unwrapKey.");
 	if (type->family != FAMILY_RSA && v->bits != OCT_BITS)
@@ -85,15 +87,18 @@ static kms_status open_binding(struct op *op, const uint8_t pool_id[STORE_ID_LEN
 static kms_status check_bound(struct op *op, struct store_external *e, struct kms_err *err)
 {
 	struct store_external old = { 0 };
+	char version[2 * STORE_ID_LEN + 1];
 	kms_status status = store_external(op->store, e->pool_id, e->id, &old, NULL);
 
 	if (status == KMS_E_NOTFOUND)
 		return KMS_OK;
 	if (status != KMS_OK)
 		return kms_fail(err, status, KMS_SRC_SELF, 0, "external key id");
-	if (!same_id(old.key_id, e->key_id) || !same_id(old.version_id, e->version_id))
-		return kms_refuse(err, KMS_E_CONFLICT,
-		                  "external_id: %s has been bound to another key version of this pool; an id is never bound again.", e->id);
+	if (!same_id(old.key_id, e->key_id) || !same_id(old.version_id, e->version_id)) {
+		hex_encode(old.version_id, STORE_ID_LEN, version);
+		return kms_refuse(err, KMS_E_CONFLICT, "external_id: %s is bound to version %s of key %s for ever; choose another id.", e->id, version,
+		                  old.key_name);
+	}
 	*e = old;
 	e->retired_s = STORE_NO_TIME;
 	return KMS_OK;
@@ -112,10 +117,17 @@ kms_status ekm_publish(struct op *op, const uint8_t pool_id[STORE_ID_LEN], const
                        struct store_external *ret_external, struct kms_err *err)
 {
 	struct store_external e = { .created_s = clock_wall_s(op->kms->clock), .retired_s = STORE_NO_TIME, .last_used_s = STORE_NO_TIME };
+	struct store_external old = { 0 };
 
 	KMS_TRY(take_id(external_id, e.id, err));
 	KMS_TRY(open_binding(op, pool_id, e.id, err));
 	KMS_TRY(keyring_find(op, key, version, false, err));
+	/* Without a version a retired id of this key means the one that it is bound to: so it comes back after a rotation too. */
+	if (version == NULL && store_external(op->store, pool_id, e.id, &old, NULL) == KMS_OK && old.retired_s != STORE_NO_TIME &&
+	    same_id(old.key_id, op->key.id) && !same_id(old.version_id, op->version.id)) {
+		store_version_clear(&op->version);
+		KMS_TRY(keyring_find(op, key, old.version_id, false, err));
+	}
 	KMS_TRY(check_served(&op->version, err));
 	memcpy(e.pool_id, pool_id, STORE_ID_LEN);
 	memcpy(e.key_id, op->key.id, STORE_ID_LEN);
@@ -163,8 +175,6 @@ kms_status ekm_find(struct op *op, const char *external_id, struct store_externa
 	struct kms_err own = { 0 };
 	kms_status status = KMS_OK;
 
-	op_det_text(op, "external_id", external_id);
-	op_det_text(op, "pool", op->actor_name);
 	KMS_TRY(op_need_living_vault(op, err));
 	status = store_external(op->store, op->principal.id, external_id, &e, &own);
 	if (status == KMS_E_NOTFOUND || (status == KMS_OK && e.retired_s != STORE_NO_TIME))

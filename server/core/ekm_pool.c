@@ -13,6 +13,7 @@
 
 #define POOLS_PAGE 8 /* a pool may have 64 KiB of roots */
 #define PRINCIPALS_PAGE 64
+#define POOLS_OF_VAULT_MAX 16 /* every node keeps all pools with their roots in memory, and reads them again and again */
 #define PREFIX_ALPHABET "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/-"
 
 static bool same_id(const uint8_t a[STORE_ID_LEN], const uint8_t b[STORE_ID_LEN])
@@ -32,6 +33,8 @@ static kms_status take_prefix(const char *text, struct store_pool *p, struct kms
 		len--;
 	if (len > STORE_PREFIX_MAX || strspn(text, PREFIX_ALPHABET) < len)
 		return kms_refuse(err, KMS_E_INVALID, "prefix: at most %d characters of [0-9A-Za-z/-].", STORE_PREFIX_MAX);
+	if (strstr(text, "//") != NULL) /* no request with an empty segment gets through */
+		return kms_refuse(err, KMS_E_INVALID, "prefix: no empty segment, \"//\".");
 	memcpy(p->prefix, text, len);
 	p->prefix[len] = '\0';
 	return KMS_OK;
@@ -42,14 +45,14 @@ static kms_status take_subject(const char *text, struct store_pool *p, struct km
 {
 	char *name = p->subjects[p->subject_count];
 	size_t len = strlen(text);
-	bool is_good = len >= 1 && len <= STORE_SUBJECT_MAX && strchr(text, '*') == NULL;
+	bool is_good = len >= 1 && len <= STORE_SUBJECT_MAX && strpbrk(text, "*=") == NULL;
 
 	for (size_t i = 0; i < len && is_good; i++) {
 		is_good = isascii(text[i]) && isprint(text[i]);
 		name[i] = (char)tolower(text[i]);
 	}
 	if (!is_good)
-		return kms_refuse(err, KMS_E_INVALID, "subjects: a common name has 1 to %d printable ASCII characters, and no wildcard.",
+		return kms_refuse(err, KMS_E_INVALID, "subjects: a common name alone, without CN=, has 1 to %d printable ASCII characters, and no wildcard.",
 		                  STORE_SUBJECT_MAX);
 	name[len] = '\0';
 	for (size_t i = 0; i < p->subject_count; i++)
@@ -105,20 +108,54 @@ static const char *shared_subject(const struct store_pool *p, const struct store
 	return NULL;
 }
 
-/* The store makes sure; here it can be said which one. */
-static kms_status check_subjects_free(struct op *op, const struct store_pool *p, struct kms_err *err)
+static bool has_subject(const struct store_pool *p, const char *subject)
 {
+	for (size_t i = 0; i < p->subject_count; i++)
+		if (strcmp(p->subjects[i], subject) == 0)
+			return true;
+	return false;
+}
+
+/* A common name leads to one vault of all, whoever else it may belong to by right: Azure's roots are public, so whoever could claim the name of another
+ * tenant's pool would be called by it, and see what it asks. @param old  what the pool has already; NULL = nothing */
+static kms_status check_may_name(const struct op *op, const struct store_pool *p, const struct store_pool *old, struct kms_err *err)
+{
+	if ((op->installation_permissions & PERM_BIT(PERM_INSTALLATION_ROLE_WRITE)) != 0)
+		return KMS_OK;
+	for (size_t i = 0; i < p->subject_count; i++)
+		if (old == NULL || !has_subject(old, p->subjects[i]))
+			return kms_refuse(err, KMS_E_FORBIDDEN, "Only the installation's administrators may give a pool a new common name; %s is one.",
+			                  p->subjects[i]);
+	return KMS_OK;
+}
+
+/* The names of a shredded vault's pools are free again. */
+static bool is_of_living_vault(const struct op *op, const struct store_pool *p)
+{
+	struct store_principal principal = { 0 };
+	struct store_vault vault = { 0 };
+
+	return store_principal(op->store, p->id, &principal, NULL) != KMS_OK ||
+	       store_vault_by_id(op->store, principal.vault_id, &vault, NULL) != KMS_OK || vault.state != STORE_VAULT_SHREDDED;
+}
+
+/* The store makes sure; here it can be said which one. */
+static kms_status check_subjects_free(struct op *op, const struct store_pool *p, size_t *ret_of_vault, struct kms_err *err)
+{
+	struct store_principal principal = { 0 };
 	struct store_pool page[POOLS_PAGE] = { 0 };
 	uint8_t after[STORE_ID_LEN];
 	const uint8_t *cursor = NULL;
 	const char *taken = NULL;
 	size_t count = 0;
 
+	*ret_of_vault = 0;
 	do {
 		KMS_TRY(store_pools(op->store, cursor, page, POOLS_PAGE, &count, err));
 		for (size_t i = 0; i < count; i++) {
-			if (taken == NULL && !same_id(page[i].id, p->id))
+			if (taken == NULL && !same_id(page[i].id, p->id) && is_of_living_vault(op, &page[i]))
 				taken = shared_subject(p, &page[i]);
+			*ret_of_vault += principal_find(op, page[i].id, &principal, NULL) == KMS_OK;
 			memcpy(after, page[i].id, STORE_ID_LEN);
 			store_pool_clear(&page[i]);
 		}
@@ -255,6 +292,7 @@ static void hand_over(struct store_pool *from, struct store_pool *ret)
 kms_status ekm_pool_add(struct op *op, const struct ekm_pool_spec *spec, struct store_pool *ret_pool, struct kms_err *err)
 {
 	const size_t changes = 3;
+	size_t of_vault = 0;
 	STORE_POOL_AUTO made = { 0 };
 	struct store_pool p = { 0 }; /* refers to op->kept */
 	struct store_principal principal = { 0 }, other = { 0 };
@@ -264,6 +302,7 @@ kms_status ekm_pool_add(struct op *op, const struct ekm_pool_spec *spec, struct 
 	KMS_TRY(op_need_living_vault(op, err));
 	KMS_TRY(take_prefix(spec->prefix, &p, err));
 	KMS_TRY(take_certificates(op, spec, &p, err));
+	KMS_TRY(check_may_name(op, &p, NULL, err));
 	status = find_by_name(op, spec->name, false, &other, err);
 	if (status == KMS_OK)
 		return kms_refuse(err, KMS_E_CONFLICT, "name: the vault has a principal named %s already.", other.name);
@@ -272,7 +311,9 @@ kms_status ekm_pool_add(struct op *op, const struct ekm_pool_spec *spec, struct 
 	KMS_TRY(principal_prepare(op, spec->name, &principal, err));
 	memcpy(p.id, principal.id, STORE_ID_LEN);
 	p.created_s = p.updated_s = role.created_s = principal.created_s;
-	KMS_TRY(check_subjects_free(op, &p, err));
+	KMS_TRY(check_subjects_free(op, &p, &of_vault, err));
+	if (of_vault >= POOLS_OF_VAULT_MAX)
+		return kms_refuse(err, KMS_E_POLICY, "A vault has at most %d pools; give one of them the new certificates.", POOLS_OF_VAULT_MAX);
 	KMS_TRY(op_expect_changes(op, changes, err));
 	note_pool(op, "pool_add", principal.name, &p);
 	KMS_TRY(intend(op, &p, &made, err));
@@ -291,6 +332,7 @@ kms_status ekm_pool_set(struct op *op, const uint8_t pool_id[STORE_ID_LEN], cons
 	STORE_POOL_AUTO old = { 0 };
 	STORE_POOL_AUTO made = { 0 };
 	struct store_pool p = { 0 }; /* refers to op->kept */
+	size_t of_vault = 0;
 	struct store_principal principal = { 0 };
 
 	KMS_TRY(op_need_living_vault(op, err));
@@ -300,7 +342,8 @@ kms_status ekm_pool_set(struct op *op, const uint8_t pool_id[STORE_ID_LEN], cons
 	p.created_s = old.created_s;
 	p.updated_s = clock_wall_s(op->kms->clock);
 	KMS_TRY(take_certificates(op, spec, &p, err));
-	KMS_TRY(check_subjects_free(op, &p, err));
+	KMS_TRY(check_may_name(op, &p, &old, err));
+	KMS_TRY(check_subjects_free(op, &p, &of_vault, err));
 	note_pool(op, "pool_set", principal.name, &p);
 	KMS_TRY(intend(op, &p, &made, err));
 	op_change(op, STORE_POOL_SET)->pool = p;

@@ -16,9 +16,7 @@ static kms_status read_subjects(struct sqlite_store *db, struct store_pool *p, s
 		}
 		sq_take_text(&q, p->subjects[p->subject_count], sizeof(p->subjects[0]));
 	}
-	if (p->subject_count == 0)
-		q.is_damaged = true;
-	return sq_taken(&q, err);
+	return sq_taken(&q, err); /* none is left when others took those of a shredded vault */
 }
 
 static kms_status read_roots(struct sqlite_store *db, struct store_pool *p, struct kms_err *err)
@@ -53,6 +51,7 @@ static kms_status take_pool(struct sqlite_store *db, struct sq_query *q, struct 
 	sq_take_text(q, p.prefix, sizeof(p.prefix));
 	p.created_s = sq_take_int(q);
 	p.updated_s = sq_take_int(q);
+	p.epoch = sq_take_uint(q, INT64_MAX);
 	KMS_TRY(sq_taken(q, err));
 	KMS_TRY(read_subjects(db, &p, err));
 	KMS_TRY(read_roots(db, &p, err));
@@ -154,8 +153,12 @@ kms_status sq_external_of_key(struct store *s, const uint8_t key_id[STORE_ID_LEN
 
 static kms_status subject_add(struct sqlite_store *db, const struct store_pool *p, size_t position, struct kms_err *err)
 {
+	SQ_QUERY_AUTO shredded = sq_start(db, SQ_POOL_SUBJECT_FREE);
 	SQ_QUERY_AUTO q = sq_start(db, SQ_POOL_SUBJECT_ADD);
 
+	sq_put_text(&shredded, p->subjects[position]);
+	sq_put_u64(&shredded, STORE_VAULT_SHREDDED);
+	KMS_TRY(sq_change(&shredded, KMS_E_CONFLICT, err));
 	sq_put_text(&q, p->subjects[position]);
 	sq_put_id(&q, p->id);
 	sq_put_u64(&q, position);
@@ -231,7 +234,8 @@ kms_status sq_external_retire(struct sqlite_store *db, const struct store_extern
 	SQ_QUERY_AUTO q = sq_start(db, SQ_EXTERNAL_RETIRE);
 
 	put_external(&q, e, e->retired_s);
-	return sq_change_row(db, &q, KMS_E_NOTFOUND, err);
+	KMS_TRY(sq_change_row(db, &q, KMS_E_NOTFOUND, err));
+	return sq_change_one(db, SQ_PRINCIPAL_TOUCH, e->pool_id, err);
 }
 
 kms_status sq_external_used(struct sqlite_store *db, const struct store_external *e, struct kms_err *err)

@@ -7,7 +7,7 @@
 	"v.allows_rsa1_5, m.wrapped, v.canary_hash, v.created_s, v.epoch FROM vault v LEFT JOIN material m ON m.id = v.canary "
 #define PRINCIPAL_SELECT "SELECT id, vault_id, name, pid, secret_hash, secret_expires_s, is_enabled, created_s, epoch FROM principal "
 #define KEY_SELECT "SELECT id, vault_id, name, created_s, deleted_s, purge_s, is_purging, epoch FROM key "
-#define POOL_SELECT "SELECT id, prefix, created_s, updated_s FROM pool "
+#define POOL_SELECT "SELECT id, prefix, created_s, updated_s, (SELECT epoch FROM principal p WHERE p.id = pool.id) FROM pool "
 #define EXTERNAL_SELECT "SELECT pool_id, id, key_id, version_id, key_name, created_s, retired_s, last_used_s, uses FROM external "
 #define VERSION_COLUMNS                                                                                                            \
 	"SELECT v.id, v.key_id, v.obj, v.ordinal, v.kty, v.crv, v.bits, v.ops, v.is_enabled, v.revoked, v.nbf_s, v.exp_s, "        \
@@ -34,7 +34,9 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	[SQ_KEYS] = KEY_SELECT "INDEXED BY key_living WHERE vault_id = ?1 AND name > ?2 AND deleted_s IS NULL ORDER BY name LIMIT ?3",
 	[SQ_KEYS_DELETED] = KEY_SELECT "INDEXED BY key_deleted WHERE vault_id = ?1 AND name > ?2 AND deleted_s IS NOT NULL ORDER BY name LIMIT ?3",
 	[SQ_KEYS_DUE] = KEY_SELECT "INDEXED BY key_purge WHERE purge_s <= ?1 AND is_purging = 0 "
-	                "AND (SELECT state FROM vault WHERE vault.id = key.vault_id) = 1 ORDER BY purge_s LIMIT ?2",
+	                "AND (SELECT state FROM vault WHERE vault.id = key.vault_id) = 1 "
+	                "AND NOT EXISTS (SELECT 1 FROM external e INDEXED BY external_key WHERE e.key_id = key.id AND e.retired_s IS NULL) "
+	                "ORDER BY purge_s LIMIT ?2",
 	[SQ_VERSION] = VERSION_COLUMNS VERSION_FROM VERSION_ONE,
 	[SQ_VERSION_TAGS] = VERSION_COLUMNS ", t.tags" VERSION_FROM VERSION_TAGS VERSION_ONE,
 	[SQ_VERSION_LATEST] = VERSION_COLUMNS VERSION_FROM VERSION_LAST,
@@ -121,6 +123,8 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	[SQ_POOL_ADD] = "INSERT INTO pool (id, prefix, created_s, updated_s) VALUES (?1, ?2, ?3, ?4)",
 	[SQ_POOL_SET] = "UPDATE pool SET updated_s = ?2 WHERE id = ?1",
 	[SQ_POOL_SUBJECTS_DROP] = "DELETE FROM pool_subject WHERE pool_id = ?1",
+	[SQ_POOL_SUBJECT_FREE] = "DELETE FROM pool_subject WHERE name = ?1 "
+	                         "AND (SELECT v.state FROM principal p JOIN vault v ON v.id = p.vault_id WHERE p.id = pool_subject.pool_id) = ?2",
 	[SQ_POOL_SUBJECT_ADD] = "INSERT INTO pool_subject (name, pool_id, position) VALUES (?1, ?2, ?3)",
 	[SQ_POOL_ROOTS_DROP] = "DELETE FROM pool_root WHERE pool_id = ?1",
 	[SQ_POOL_ROOT_ADD] = "INSERT INTO pool_root (pool_id, position, der) VALUES (?1, ?2, ?3)",

@@ -79,6 +79,7 @@ static void assert_same_pool(const struct store_pool *got, const struct store_po
 		assert_memory_equal(got->roots[i].der, want->roots[i].der, want->roots[i].der_len);
 	}
 	assert_true(got->created_s == want->created_s && got->updated_s == want->updated_s);
+	assert_true(got->epoch > 0); /* read with the rest, never written */
 }
 
 static void assert_pool(struct store_fixture *f, const struct store_pool *want)
@@ -157,6 +158,30 @@ static void a_set_pool_keeps_its_prefix_and_creation_and_raises_its_principals_e
 	/* A subject that was given up is free. */
 	memcpy(nobody.subjects[0], s.pool.subjects[0], sizeof(nobody.subjects[0]));
 	assert_int_equal(change_pool(f, STORE_POOL_ADD, &nobody), KMS_OK);
+}
+
+static void the_subjects_of_a_shredded_vault_are_free_again(void **state)
+{
+	struct store_fixture *f = *state;
+	struct scene s = set_scene(f);
+	struct store_vault other = store_fixture_vault(2, "other"), dead = s.vault;
+	struct store_principal theirs = store_fixture_principal(3, &other);
+	struct store_pool heir = store_fixture_pool(3, &theirs);
+	STORE_POOL_AUTO left = { 0 };
+
+	assert_int_equal(store_fixture_one(f, (struct store_change){ .kind = STORE_VAULT_ADD, .vault = other }), KMS_OK);
+	add_principal(f, &theirs);
+	memcpy(heir.subjects, s.pool.subjects, sizeof(heir.subjects));
+	heir.subject_count = s.pool.subject_count;
+	dead.state = STORE_VAULT_SHREDDING;
+	assert_int_equal(store_fixture_one(f, (struct store_change){ .kind = STORE_VAULT_SET_STATE, .vault = dead }), KMS_OK);
+	assert_int_equal(change_pool(f, STORE_POOL_ADD, &heir), KMS_E_CONFLICT); /* not before it is done */
+	dead.state = STORE_VAULT_SHREDDED;
+	assert_int_equal(store_fixture_one(f, (struct store_change){ .kind = STORE_VAULT_SET_STATE, .vault = dead }), KMS_OK);
+	assert_int_equal(change_pool(f, STORE_POOL_ADD, &heir), KMS_OK);
+	assert_pool(f, &heir);
+	assert_int_equal(store_pool(f->r, s.pool.id, &left, NULL), KMS_OK);
+	assert_int_equal(left.subject_count, 0);
 }
 
 static void a_subject_belongs_to_one_pool_of_all_vaults_and_is_lower_case(void **state)
@@ -336,7 +361,9 @@ static void a_use_is_counted_while_the_id_is_in_use_and_refused_afterwards(void 
 	retire.retired_s = STORE_NO_TIME;
 	assert_int_equal(change_external(f, STORE_EXTERNAL_RETIRE, &retire), KMS_E_INTERNAL);
 	retire.retired_s = e.retired_s = 300;
+	assert_int_equal(epoch_of(f, &s.principal), 1);
 	assert_int_equal(change_external(f, STORE_EXTERNAL_RETIRE, &retire), KMS_OK);
+	assert_int_equal(epoch_of(f, &s.principal), 2); /* whatever the pool has under way is decided anew */
 	use.last_used_s = 400;
 	assert_int_equal(change_external(f, STORE_EXTERNAL_USED, &use), KMS_E_FENCED);
 	retire.retired_s = 500;
@@ -477,6 +504,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_pool_comes_back_whole_with_its_lists_in_order),
 		T(a_set_pool_keeps_its_prefix_and_creation_and_raises_its_principals_epoch),
+		T(the_subjects_of_a_shredded_vault_are_free_again),
 		T(a_subject_belongs_to_one_pool_of_all_vaults_and_is_lower_case),
 		T(a_pool_that_is_not_whole_is_never_stored),
 		T(pools_of_all_vaults_come_in_pages),

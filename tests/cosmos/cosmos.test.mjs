@@ -80,15 +80,22 @@ test("the sample, run as its user would: set up, use, rotate, revoke, reinstate,
 	const s = await scene(t, "c-sample");
 	const node = (who, command) => promisify(execFile)(process.execPath, ["--import", PRELOAD, sampleFile, command],
 		{ env: { ...process.env, ...s.envOf(who) } });
-	const fails = (who, command) => assert.rejects(node(who, command), (err) => err.code === 1 && REFUSED.test(err.stderr));
+	const fails = (who, command, said = REFUSED) => assert.rejects(node(who, command), (err) => err.code === 1 && said.test(err.stderr));
+	const versions = async () => (await d.ok(s.vault, s.officer, "GET", `/keys/${KEY}/versions`)).value.length;
 
+	await fails({ ...s.officer, secret: "" }, "setup", /^failed: not set in the environment: AZURE_CLIENT_SECRET$/m);
+	await fails(s.officer, "rotate", /`setup` first/);
 	await node(s.officer, "setup");
+	await node(s.officer, "setup");
+	assert.equal(await versions(), 1, "setup again makes no other key");
 	const expected = /read: +\{[^]*iban: 'DE02120300000000202051'[^]*city: 'Bonn'[^]*found: \[ 'c-1' \]/;
 	assert.match((await node(s.app, "run")).stdout, expected);
 	const [, version] = /rotated; the key is now .*\/keys\/cosmos\/([0-9a-f]{32})/.exec((await node(s.officer, "rotate")).stdout);
 	assert.equal((await d.ok(s.vault, s.officer, "GET", `/keys/${KEY}`)).key.kid.split("/").pop(), version);
 	await revoke(s);
 	await fails(s.app, "run");
+	await fails(s.officer, "rotate", /is disabled, nothing was rotated/);
+	assert.equal(await versions(), 2);
 	await reinstate(s);
 	assert.match((await node(s.app, "run")).stdout, expected);
 	await shred(s);

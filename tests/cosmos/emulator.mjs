@@ -96,5 +96,12 @@ export class Emulator {
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
 	const [cert, key, host, port] = process.argv.slice(2);
-	console.log((await Emulator.start({ cert, key, host, port: Number(port) })).endpoint);
+	try {
+		if (!(Number(port) > 0 && Number(port) <= 65535))
+			throw new Error("usage: node tests/cosmos/emulator.mjs CERTIFICATE KEY HOST PORT");
+		console.log((await Emulator.start({ cert, key, host, port: Number(port) })).endpoint);
+	} catch (err) {
+		console.error(`emulator: ${err.code === "EADDRINUSE" ? `port ${port} is taken: choose another` : err.message}`);
+		process.exit(1);
+	}
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "tests/ekm-tester/tester.h"
 
@@ -131,6 +132,30 @@ enum option_name {
 	O_HELP,
 };
 
+/* Says each that is not. */
+static bool all_are_there(const struct options *o)
+{
+	const struct {
+		bool is_there;
+		const char *name;
+	} needed[] = {
+		{ o->url != NULL, "--url" },
+		{ o->cert != NULL, "--cert" },
+		{ o->key != NULL, "--key" },
+		{ o->aes_key != NULL || o->rsa_key != NULL, "--aes-key or --rsa-key" },
+		{ o->foreign_cert != NULL || o->foreign_key == NULL, "--foreign-cert, which goes with --foreign-key," },
+		{ o->foreign_key != NULL || o->foreign_cert == NULL, "--foreign-key, which goes with --foreign-cert," },
+	};
+	bool all = true;
+
+	for (size_t i = 0; i < sizeof(needed) / sizeof(*needed); i++)
+		if (!needed[i].is_there) {
+			say("%s is missing", needed[i].name);
+			all = false;
+		}
+	return all;
+}
+
 static bool parse_options(int argc, char *argv[], struct options *ret, bool *ret_help)
 {
 	static const struct option LONG[] = {
@@ -189,12 +214,8 @@ static bool parse_options(int argc, char *argv[], struct options *ret, bool *ret
 		say("\"%s\" is not an option", argv[optind]);
 		return false;
 	}
-	if (ret->url == NULL || ret->cert == NULL || ret->key == NULL || (ret->aes_key == NULL && ret->rsa_key == NULL) ||
-	    (ret->foreign_cert == NULL) != (ret->foreign_key == NULL)) {
-		say("an option is missing: --url, --cert, --key, and --aes-key or --rsa-key are needed; --foreign-cert goes with "
-		    "--foreign-key");
+	if (!all_are_there(ret))
 		return false;
-	}
 	if (!is_id(ret->aes_key) || !is_id(ret->rsa_key) || !is_id(ret->disabled_key)) {
 		say("a key's external id has 1 to %d letters, digits and '-'", ID_MAX);
 		return false;
@@ -207,6 +228,10 @@ static bool load_files(struct options *opt, struct tester *t)
 {
 	char why[WHY_MAX];
 
+	if (opt->ca != NULL && access(opt->ca, R_OK) != 0) {
+		say("--ca %s: %m", opt->ca);
+		return false;
+	}
 	opt->target.roots = X509_STORE_new();
 	if (opt->target.roots == NULL ||
 	    (opt->ca != NULL ? X509_STORE_load_file(opt->target.roots, opt->ca) : X509_STORE_set_default_paths(opt->target.roots)) != 1) {
@@ -258,6 +283,7 @@ static int run(struct tester *t)
 		free(outcomes);
 		return EXIT_UNREACHABLE;
 	}
+	preflight(t);
 	tester_prepare(t);
 	for (size_t i = 0; i < CHECK_COUNT; i++) {
 		const struct check *c = &CHECKS[i];

@@ -182,6 +182,8 @@ check_fn check_load, check_slowest, check_http_version, check_types_seen, check_
 
 /** Fetch what later checks need (the RSA key's public half); does not judge. */
 void tester_prepare(struct tester *t);
+/** Say on standard error what is wrong with the set-up itself, so that many failures of one cause are understood; does not judge. */
+void preflight(struct tester *t);
 
 /* ---- report.c ---- */
 /** `text` is printed at once for people; the JSON report comes at the end. */

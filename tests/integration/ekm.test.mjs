@@ -6,6 +6,7 @@ import { X509Certificate, createHash, randomBytes, randomUUID } from "node:crypt
 import fs from "node:fs";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
+import { promisify } from "node:util";
 import { makeCa, makeIntermediate } from "../support/certs.mjs";
 import { Daemon, EKM_HOST, until } from "../support/daemon.mjs";
 import { EKM_ALGORITHMS, EkmTenant, assertEkmError, makeIdentity, patiently } from "../support/ekm.mjs";
@@ -310,6 +311,26 @@ describe("two pools with the same key names and the same external ids", () => {
 		assert.equal(verdict.result, "pass", JSON.stringify(verdict));
 		for (const [identity, said] of [[payroll.identity, /404/], [makeIdentity(d.dir, "nobody"), /401 on everything/]])
 			await assert.rejects(check(`${d.ekmOrigin}${orders.prefix}`, identity), (err) => err.exitCode === 2 && said.test(err.stdout));
+		const elsewhere = { ...orders.identity, key: payroll.identity.key };
+		for (const [url, identity, exitCode, said] of [
+			[d.ekmOrigin, { ...orders.identity, cert: "nope.crt" }, 1, /--cert nope\.crt: No such file/],
+			[d.ekmOrigin, elsewhere, 1, /does not belong to the certificate/],
+			["https://ekm.vault.localhost:1", orders.identity, 3, /Cannot connect/],
+			[`${d.origin}/x`, orders.identity, 2, /An answer that no EKM proxy gives/]])
+			await assert.rejects(check(url, identity), (err) => err.exitCode === exitCode && said.test(err.stdout + err.stderr), `${said}`);
+	});
+
+	test("people read why a certificate was refused, each root of a pool, and that a pool has no secret", async () => {
+		const read = async (...args) => (await promisify(execFile)(binaries.cli, ["--socket", d.socket, ...args], { env: d.env })).stdout;
+		await withClient(orders.client({ identity: makeIdentity(d.dir, "reader") }), (client) => client.info());
+		await until("it is in the log", async () => /Unauthorized \(unknown_subject, CN=reader\.\S+\)$/m.test(await read("log", "tail", "-n", "5")));
+		const roots = path.join(d.dir, "two-roots.pem");
+		fs.writeFileSync(roots, [orders.identity, payroll.identity].map(({ ca }) => fs.readFileSync(ca.cert, "utf8")).join(""));
+		const shown = await read("ekm", "pool", "add", orders.vault.name, "shown", "--roots", roots, "--subject", "shown.example");
+		assert.equal(shown.match(/CN=.+ root\n +sha256 [0-9a-f]{64}, expires \d{4}-\d\d-\d\dT/g)?.length, 2, shown);
+		const { value } = await d.cli("principal", "list", orders.vault.name);
+		const hasSecret = (name) => "secret_expires" in value.find((row) => row.name === name);
+		assert.deepEqual([hasSecret("shown"), hasSecret("officer")], [false, true]);
 	});
 
 	test("a pool cannot log in, and its certificate is worth nothing at the vault", async () => {
@@ -439,6 +460,8 @@ test("each call is one leaf with the members of ekm-proxy.md 11.1", async () => 
 		await call("unknown", "/No-such-1/unwrapkey", { alg: "A256KW", value: plain }, { type: "key.unwrap", http: 404, id: "No-such-1" });
 		await call("tampered", "/Data-aes-1/unwrapkey", { alg: "A256KW", value: randomBytes(40).toString("base64url") },
 			{ type: "key.unwrap", http: 400, id: "Data-aes-1", alg: "A256KW", bytes: 40 });
+		await call("unknown algorithm", "/Data-aes-1/wrapkey", { alg: "A128KW", value: plain }, { type: "key.wrap", http: 400, id: "Data-aes-1", isUnread: true });
+		await call("not base64url", "/No-such-2/wrapkey", { alg: "A256KW", value: "??" }, { type: "key.wrap", http: 400, id: "No-such-2", isUnread: true });
 		await call("strange", "/Data-aes-1/wrapkey", { alg: "A256KW", value: plain, request_context: strange },
 			{ type: "key.wrap", http: 200, id: "Data-aes-1", alg: "A256KW", bytes: 32 });
 	});
@@ -456,6 +479,7 @@ test("each call is one leaf with the members of ekm-proxy.md 11.1", async () => 
 		assert.equal(leaf.http, call.http, where);
 		assert.equal(leaf.result === "ok", call.http === 200, where);
 		assert.equal(leaf.det.external_id, call.id, where);
+		assert.equal(leaf.det.pool, orders.pool.name, where);
 		if (call.alg !== undefined)
 			assert.equal(leaf.alg, call.alg, where);
 		if (call.bytes !== undefined) {
@@ -464,7 +488,7 @@ test("each call is one leaf with the members of ekm-proxy.md 11.1", async () => 
 		}
 		assert.ok(leaf.det.cert_subject.includes(orders.identity.subject), where);
 		assert.equal(leaf.det.cert_sha256, thumbprint, where);
-		if (call.context !== strange) {
+		if (call.context !== strange && !call.isUnread) {
 			assert.equal(leaf.det.request_id, call.context.request_id, where);
 			assert.equal(leaf.corr, call.context.correlation_id, where);
 			assert.equal(leaf.det.pool_name, call.context.pool_name, where);

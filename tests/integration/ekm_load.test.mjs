@@ -103,6 +103,36 @@ test("a pool's certificate and its root are replaced with no failed request; the
 	keeper.close();
 });
 
+const POOLS = 16; // as many as a vault may have: each makes the reading of all take longer
+const REMOVALS = 10;
+
+test("a root that was removed serves nobody any more, from the leaf that says so on", async () => {
+	const t = await scene("removal");
+	const next = makeIdentity(d.dir, "removal-next", { subject: t.identity.subject });
+	const crowd = await d.makeVault("removal-crowd");
+	const subjects = [t.identity.subject];
+	for (let i = 0; i < POOLS; i++)
+		await d.makePool(crowd, `p${i}`, { subjects: [`p${i}.removal.example`], roots: [next.ca.cert] });
+	let served = 0;
+	for (let i = 0; i < REMOVALS; i++) {
+		await d.setPoolCertificates(t.vault, t.pool, { subjects, roots: [t.identity.ca.cert, next.ca.cert] });
+		const load = ekmLoad(t, (client, k) => t.unwrap(client, k));
+		let removal;
+		try {
+			await load.answers(ANSWERS);
+			removal = await d.adminOk("POST", `/admin/v1/vaults/${t.vault.name}/ekm/pools/${t.pool.name}/certificates`, { roots: [fs.readFileSync(next.ca.cert, "utf8")] });
+			await load.answers(ANSWERS);
+		} finally {
+			await load.stop();
+		}
+		const seq = receipt(removal).seq;
+		const answered = load.samples.filter(({ status }) => status === 200);
+		served += answered.length;
+		assert.deepEqual(answered.filter(({ res }) => receipt(res).seq > seq).map(({ res }) => receipt(res).seq), [], `after ${seq}`);
+	}
+	assert.ok(served >= REMOVALS * CALLERS);
+});
+
 function servedFingerprint() {
 	return new Promise((resolve, reject) => {
 		const socket = tls.connect({ host: "127.0.0.1", port: d.ekmPort, servername: EKM_HOST, ca: d.caPem }, () => {

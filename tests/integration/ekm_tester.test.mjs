@@ -219,6 +219,19 @@ test("a server that does not speak HTTP fails, and steers neither the tester nor
 	}
 });
 
+test("what is wrong with the set-up itself is said once, before the rows that follow from it", async () => {
+	await withProxy({}, async (port) => {
+		const keys = ["--aes-key", "Orders-aes-1", "--rsa-key", "Orders-rsa-1"];
+		const cases = [[{}, keys, /^$/],
+			[{ own: "stranger" }, keys, /^[^\n]*does not accept this client certificate \(401 \w+\): register its root[^\n]*\n$/],
+			[{}, ["--aes-key", "Orders-rsa-1"], /Orders-rsa-1 is an RSA key: use --rsa-key/],
+			[{}, ["--rsa-key", "No-such-1"], /does not know the key No-such-1 \(404/],
+			[{ prefix: "/no/such" }, keys, /knows nothing at this path/]];
+		for (const [how, options, said] of cases)
+			assert.match((await exec([...connection(port, how), ...options, "--rate", "0"])).stderr, said);
+	});
+});
+
 test("usage errors end with 1 before anything is sent, an unreachable proxy with 3", async () => {
 	const good = [...connection(1), ...everyKey(), "--rate", "0"];
 	const replaced = (option, value) => good.map((arg, i) => (good[i - 1] === option ? value : arg));
@@ -236,6 +249,8 @@ test("usage errors end with 1 before anything is sent, an unreachable proxy with
 		assert.notEqual(run.stderr, "");
 		assert.equal(run.stdout, "");
 	}
+	assert.match((await exec(["--url", "https://proxy.localhost"])).stderr, /--cert is missing\n.*--key is missing\n.*--aes-key or --rsa-key is missing/);
+	assert.match((await exec(replaced("--ca", "nope"))).stderr, /--ca nope: No such file/);
 	const unreachable = await exec(good);
 	assert.equal(unreachable.status, EXIT.unreachable);
 	assert.match(unreachable.stderr, /cannot connect/);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -292,8 +293,17 @@ static bool write_key(const char *path, EVP_PKEY *key)
 	FILE *f = fopen(path, "we");
 	if (f == NULL)
 		return false;
-	int ok = PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL);
-	return fclose(f) == 0 && ok == 1;
+	int ok = fchmod(fileno(f), S_IRUSR | S_IWUSR) == 0 && PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL) == 1;
+	return fclose(f) == 0 && ok;
+}
+
+static EVP_PKEY *read_key(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	EVP_PKEY *key = f != NULL ? PEM_read_PrivateKey(f, NULL, NULL, NULL) : NULL;
+	if (f != NULL)
+		(void)fclose(f);
+	return key;
 }
 
 static bool write_certificates(FILE *f, const struct raw_chain *chain, EVP_PKEY *const *keys)
@@ -319,7 +329,9 @@ bool raw_write_chain(const char *cert_path, const char *key_path, const struct r
 	FILE *f = chain->length >= 1 && chain->length <= RAW_CHAIN_MAX ? fopen(cert_path, "we") : NULL;
 	bool is_written = f != NULL;
 	for (size_t i = 0; is_written && i < chain->length; i++) {
-		keys[i] = chain->is_rsa ? EVP_RSA_gen(RSA_BITS) : EVP_EC_gen("P-256");
+		keys[i] = i == 0 && chain->leaf_key != NULL ? read_key(chain->leaf_key) :
+		          chain->is_rsa                     ? EVP_RSA_gen(RSA_BITS) :
+		                                              EVP_EC_gen("P-256");
 		is_written = keys[i] != NULL;
 	}
 	is_written = is_written && write_certificates(f, chain, keys);

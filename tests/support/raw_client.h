@@ -70,6 +70,7 @@ struct raw_chain {
 	size_t length;
 	size_t padding; /* so many bytes more in each certificate */
 	bool is_rsa;
+	const char *leaf_key; /* PEM file; NULL = a new key */
 };
 /** Write the chain and the leaf's key as PEM files. */
 bool raw_write_chain(const char *cert_path, const char *key_path, const struct raw_chain *chain);

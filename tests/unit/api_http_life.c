@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -16,6 +17,7 @@
 #include "tests/support/raw_client.h"
 
 #define HOST "Host: h\r\n"
+#define STRANGER_MS 600 /* http.c gives half a second */
 #define GET_NOW "GET /now HTTP/1.1\r\n" HOST "\r\n"
 #define GET_HOLD "GET /hold HTTP/1.1\r\n" HOST "\r\n"
 #define SHORT_MS 150
@@ -242,6 +244,34 @@ static void the_listener_takes_only_so_many_connections(void **state)
 	assert_true(is_served);
 }
 
+/* Connected, and nothing said: they are cut for whoever comes, and no one who has been let in is. */
+static void strangers_make_room_for_callers(void **state)
+{
+	enum { ROOM = 16 };
+	struct rig *rig = *state;
+	rig->cfg.connections = ROOM;
+	listen_plain(rig);
+	struct raw_client *known = client(rig), *strangers[ROOM - 1];
+	assert_int_equal(raw_ask(known, GET_NOW, &answer_), 200);
+	for (size_t i = 0; i < KMS_ARRAY_LEN(strangers); i++)
+		strangers[i] = client(rig);
+	(void)usleep(STRANGER_MS * 1000); /* so long each is given */
+	for (int i = 0; i < 3; i++) {
+		bool is_served = false;
+		for (int64_t until = now_ms() + RAW_PATIENCE_MS; !is_served && now_ms() < until;) {
+			struct raw_client *caller = raw_connect(rig->port, NULL);
+			is_served = caller != NULL && raw_ask(caller, GET_NOW, &answer_) == 200;
+			raw_close(caller);
+		}
+		assert_true(is_served);
+	}
+	assert_true(raw_is_closed(strangers[0])); /* the one that had waited longest */
+	assert_int_equal(raw_ask(known, GET_NOW, &answer_), 200);
+	raw_close(known);
+	for (size_t i = 0; i < KMS_ARRAY_LEN(strangers); i++)
+		raw_close(strangers[i]);
+}
+
 static void hundreds_of_connections_come_and_go(void **state)
 {
 	struct rig *rig = *state;
@@ -320,6 +350,19 @@ static void a_new_certificate_is_taken_up_live(void **state)
 	assert_true(raw_server_name(fresh, name, sizeof(name)));
 	assert_string_equal(name, "second");
 	raw_close(fresh);
+
+	/* So is one whose key others may read, as at the start. */
+	assert_true(raw_write_certificate(rig->cert, rig->key, "fourth", false));
+	assert_int_equal(chmod(rig->key, 0640), 0);
+	err = (struct kms_err){ 0 };
+	assert_int_equal(http_reload(rig->server, &err), KMS_E_INVALID);
+	assert_non_null(strstr(err.message, "chmod 600"));
+	fresh = client(rig);
+	assert_true(raw_server_name(fresh, name, sizeof(name)));
+	assert_string_equal(name, "second");
+	raw_close(fresh);
+	assert_int_equal(chmod(rig->key, 0600), 0);
+	assert_int_equal(http_reload(rig->server, &err), KMS_OK);
 }
 
 struct reloader {
@@ -590,6 +633,7 @@ int main(void)
 		LIFE_TEST(the_work_clock_ends_with_the_answer),
 		LIFE_TEST(one_address_gets_only_its_share_of_connections),
 		LIFE_TEST(the_listener_takes_only_so_many_connections),
+		LIFE_TEST(strangers_make_room_for_callers),
 		LIFE_TEST(hundreds_of_connections_come_and_go),
 		LIFE_TEST(only_tls_13_and_forward_secret_tls_12_are_spoken),
 		LIFE_TEST(a_new_certificate_is_taken_up_live),

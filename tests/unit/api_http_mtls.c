@@ -334,6 +334,21 @@ static void a_ticket_of_before_the_restart_leads_to_a_full_handshake(void **stat
 	raw_ticket_free(ticket);
 }
 
+/* Nobody has so large a key; whoever says so chose it, and the exponent, to keep the HTTP thread that verifies with it. */
+static void a_client_key_beyond_all_use_ends_the_handshake(void **state)
+{
+	static const struct raw_chain GIANT = { .leaf_name = "giant", .length = 1, .leaf_key = "tests/support/rsa8256.key" };
+	struct rig *rig = *state;
+	listen_with(rig);
+	make_chain(rig, &GIANT);
+	const struct raw_tls tls = { .priorities = TLS13, .cert_file = rig->client_cert, .key_file = rig->client_key };
+	struct raw_client *c = raw_connect_as(rig->port, &tls);
+	/* In TLS 1.3 the client is done before the server looks. */
+	if (c != NULL)
+		assert_int_not_equal(raw_ask(c, GET_CHAIN, &answer_), 200);
+	raw_close(c);
+}
+
 /* ---- late answers ---- */
 
 static void a_late_answer_is_408_in_time_and_the_connection_serves_on(void **state)
@@ -500,6 +515,7 @@ int main(void)
 		MTLS_TEST(a_resumed_session_still_shows_the_chain),
 		MTLS_TEST(a_session_without_certificate_resumes_without_one),
 		MTLS_TEST(a_ticket_of_before_the_restart_leads_to_a_full_handshake),
+		MTLS_TEST(a_client_key_beyond_all_use_ends_the_handshake),
 		MTLS_TEST(a_late_answer_is_408_in_time_and_the_connection_serves_on),
 		MTLS_TEST(each_late_answer_has_a_clock_of_its_own),
 		MTLS_TEST(a_slow_body_does_not_move_the_end),

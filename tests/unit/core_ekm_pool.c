@@ -128,7 +128,7 @@ static void what_is_wrong_with_a_pool_is_said_and_nothing_is_made(void **state)
 	struct {
 		struct ekm_pool_spec spec;
 		const char *member;
-	} cases[16];
+	} cases[17];
 	size_t n = 0;
 	STORE_POOL_AUTO pool = { 0 };
 	struct store_principal p;
@@ -147,6 +147,7 @@ static void what_is_wrong_with_a_pool_is_said_and_nothing_is_made(void **state)
 	CASE(s.prefix = "a_b", "prefix:");
 	CASE(s.prefix = LONG[0], "prefix:");
 	CASE(s.prefix = "a?b", "prefix:");
+	CASE(s.prefix = "a//b", "prefix: no empty segment");
 	CASE(s.subjects = STAR, "subjects:");
 	CASE(s.subjects = EMPTY, "subjects:");
 	CASE(s.subjects = LINE, "subjects:");
@@ -268,6 +269,56 @@ static void new_certificates_replace_the_old_ones_and_fence_what_is_under_way(vo
 	t_op_free(op);
 	err = (struct kms_err){ 0 };
 	assert_int_equal(rig_pool_try(&d, "stranger", "x", "new.example", &err), KMS_E_CONFLICT);
+}
+
+/* One who manages the vault and not the installation. */
+static struct op *vault_admin_op(const char *vault)
+{
+	struct op *op = t_op(&d, vault, EVENT_EKM_POOL);
+
+	op->installation_permissions = 0;
+	return op;
+}
+
+static void only_the_installation_gives_a_pool_a_new_common_name(void **state)
+{
+	static const char *const NEW = "somebody-elses.example", *const OLD = "named.example";
+	struct ekm_pool_spec spec = { .name = "claim", .prefix = "", .subjects = &NEW, .subject_count = 1, .roots = &RIG_ROOT, .root_count = 1 };
+	STORE_POOL_AUTO made = { 0 };
+	struct kms_err err = { 0 };
+	struct rig_pool pool;
+	struct op *op = NULL;
+
+	(void)state;
+	t_vault(&d, "names", false);
+	pool = rig_pool(&d, "names", "hsm", OLD);
+	op = vault_admin_op("names");
+	assert_int_equal(ekm_pool_add(op, &spec, &made, &err), KMS_E_FORBIDDEN);
+	assert_non_null(strstr(err.message, NEW));
+	t_op_free(op);
+	op = vault_admin_op("names");
+	assert_int_equal(ekm_pool_set(op, pool.caller.principal_id, &spec, &made, NULL), KMS_E_FORBIDDEN);
+	t_op_free(op);
+	spec.subjects = &OLD; /* other roots for the names that there are */
+	op = vault_admin_op("names");
+	assert_int_equal(t_op_finish(op, ekm_pool_set(op, pool.caller.principal_id, &spec, &made, &err)), KMS_OK);
+	t_op_free(op);
+}
+
+static void a_vault_has_only_so_many_pools(void **state)
+{
+	char name[16], subject[32];
+	struct kms_err err = { 0 };
+
+	(void)state;
+	t_vault(&d, "crowd", false);
+	for (int i = 0; i < 16; i++) {
+		(void)snprintf(name, sizeof(name), "pool%d", i);
+		(void)snprintf(subject, sizeof(subject), "crowd%d.example", i);
+		assert_int_equal(rig_pool_try(&d, "crowd", name, subject, &err), KMS_OK);
+	}
+	assert_int_equal(rig_pool_try(&d, "crowd", "one-more", "crowd16.example", &err), KMS_E_POLICY);
+	assert_non_null(strstr(err.message, "at most 16 pools"));
 }
 
 static void only_pools_are_found_as_pools(void **state)
@@ -396,6 +447,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_name_and_a_subject_belong_to_one_pool),
 		cmocka_unit_test(a_race_for_a_subject_has_one_winner),
 		cmocka_unit_test(new_certificates_replace_the_old_ones_and_fence_what_is_under_way),
+		cmocka_unit_test(only_the_installation_gives_a_pool_a_new_common_name),
+		cmocka_unit_test(a_vault_has_only_so_many_pools),
 		cmocka_unit_test(only_pools_are_found_as_pools),
 		cmocka_unit_test(a_pool_calls_in_its_own_vault_until_it_is_disabled_or_loses_its_role),
 		cmocka_unit_test(a_pool_that_was_cut_short_is_not_there_after_the_restart),

@@ -225,7 +225,6 @@ static void a_damaged_pool_is_an_error_and_neither_an_absence_nor_in_part(void *
 	struct store_fixture *f = *state;
 	static const char *const DAMAGES[] = {
 		UNCHECKED "DELETE FROM pool_root",
-		UNCHECKED "DELETE FROM pool_subject",
 		UNCHECKED "UPDATE pool_root SET der = x'' WHERE position = 1",
 		UNCHECKED "UPDATE pool_root SET der = zeroblob(8193) WHERE position = 0",
 		UNCHECKED "UPDATE pool_subject SET name = name || name || name WHERE position = 0",
