@@ -9,6 +9,8 @@ NODE ?= build/node/bin/node
 PREFIX ?= /usr
 SYSCONFDIR ?= /etc
 
+VERSION := 0.5.0
+
 .DEFAULT_GOAL := all
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
@@ -36,7 +38,7 @@ endif
 LIBS_base := libcrypto
 LIBS_storage := sqlite3
 LIBS_hsm := p11-kit-1
-LIBS_api := libmicrohttpd gnutls jansson
+LIBS_api := libmicrohttpd gnutls jansson libcurl
 LIBS_server := libcyaml yaml-0.1 libsystemd
 LIBS_cli := libcurl jansson
 LIBS_ekm_tester := libssl libcrypto jansson
@@ -78,12 +80,14 @@ $(BUILD)/migrations.inc: $(MIGRATIONS) scripts/embed-sql
 pkglibs = $(shell $(PKG_CONFIG) --libs $(1) 2>/dev/null)
 DAEMON_LIBS = $(call pkglibs,$(LIBS_server) $(LIBS_api) $(LIBS_storage) $(LIBS_hsm) $(LIBS_base))
 
-SERVER_OBJ := $(call obj,server/main.c server/config.c server/daemon.c server/reserve.c)
+SERVER_OBJ := $(call obj,server/main.c server/config.c server/config_issuers.c server/daemon.c server/reserve.c)
 $(BUILD)/holdfastd: $(SERVER_OBJ) $(foreach l,api core hsm storage base,$(BUILD)/lib$(l).a)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) $^ -o $@ $(DAEMON_LIBS)
 
 CLI_OBJ := $(call obj,$(wildcard server/cli/*.c))
+$(BUILD)/server/cli/main.o: CFLAGS_ALL += -DHOLDFAST_VERSION=$(VERSION)
+$(BUILD)/server/cli/main.o: Makefile
 $(BUILD)/holdfast: $(CLI_OBJ) $(BUILD)/libbase.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) $^ -o $@ $(call pkglibs,$(LIBS_cli) $(LIBS_base))
@@ -113,7 +117,7 @@ need_server := base
 layer_of = $(firstword $(subst _, ,$(notdir $(1))))
 $(foreach t,$(TESTS),$(eval $(t): $(BUILD)/libsupport.a $(foreach l,$(need_$(call layer_of,$(t))),$(BUILD)/lib$(l).a)))
 SERVER_TESTS := $(foreach t,$(TESTS),$(if $(filter server,$(call layer_of,$(t))),$(t)))
-$(SERVER_TESTS): $(BUILD)/server/config.o $(BUILD)/server/daemon.o
+$(SERVER_TESTS): $(BUILD)/server/config.o $(BUILD)/server/config_issuers.o $(BUILD)/server/daemon.o
 
 -include $(wildcard $(shell find $(BUILD) -name '*.d' 2>/dev/null))
 -include tests/tests.mk
@@ -130,6 +134,9 @@ install: all
 	sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' server/holdfastd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/holdfastd.service
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/holdfastd.service
 	install -m 644 scripts/holdfast.yaml.example $(DESTDIR)$(SYSCONFDIR)/holdfast/holdfast.yaml.example
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	$(BUILD)/holdfast completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/holdfast
+	chmod 644 $(DESTDIR)$(PREFIX)/share/bash-completion/completions/holdfast
 
 .PHONY: clean
 clean:

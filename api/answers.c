@@ -9,6 +9,7 @@
 #define TEXT(text) { .name = text, .kind = J_STRING, .required = true }
 #define TEXT_MAYBE(text) { .name = text, .kind = J_STRING }
 #define FLAG(text) { .name = text, .kind = J_BOOL, .required = true }
+#define FLAG_MAYBE(text) { .name = text, .kind = J_BOOL }
 #define NUMBER(text) { .name = text, .kind = J_INT, .required = true, .min = INT64_MIN, .max = INT64_MAX }
 #define NUMBER_MAYBE(text) { .name = text, .kind = J_INT, .min = INT64_MIN, .max = INT64_MAX }
 #define DATA(text) { .name = text, .kind = J_BYTES, .required = true }
@@ -16,6 +17,7 @@
 #define OBJECT(text, members) { .name = text, .kind = J_OBJECT, .required = true, .fields = members }
 #define LIST(text, members) { .name = text, .kind = J_LIST, .required = true, .max = INT64_MAX, .fields = members }
 #define NAMES(text) { .name = text, .kind = J_SET, .required = true }
+#define NAMES_MAYBE(text) { .name = text, .kind = J_SET }
 #define TAGS_MAYBE { .name = "tags", .kind = J_TAGS }
 #define NEXT_LINK { .name = "nextLink", .kind = J_STRING, .required = true, .is_nullable = true }
 #define END { .name = NULL }
@@ -54,17 +56,44 @@ static const struct json_field POLICY_ATTRIBUTES[] = { TEXT_MAYBE("expiryTime"),
 static const struct json_field ROTATION_POLICY[] = { TEXT("id"), LIST("lifetimeActions", ACTION), OBJECT("attributes", POLICY_ATTRIBUTES), END };
 
 static const struct json_field VAULT[] = { TEXT("name"), TEXT("id"), TEXT("tenant_id"), TEXT("url"), TEXT("state"), NUMBER("retention_days"),
-	                                   FLAG("purge_protection"), FLAG("allow_rsa1_5"), NUMBER("created"), END };
+	                                   FLAG("purge_protection"), FLAG("allow_rsa1_5"), NUMBER("quorum"), NUMBER("purge_approvals"),
+	                                   FLAG("founded"), FLAG("installation_approves"), TEXT("networks"), TEXT("issuer"), NUMBER("created"), END };
 static const struct json_field VAULT_LIST[] = { LIST("value", VAULT), TEXT_MAYBE("next"), END };
 static const struct json_field SHRED[] = { TEXT("vault"), TEXT("state"), NUMBER("objects"), FLAG("verified"), END };
-static const struct json_field ROLE_AT[] = { TEXT("role"), TEXT("scope"), END };
-#define PRINCIPAL_MEMBERS                                                                                                          \
-	TEXT("name"), TEXT("client_id"), TEXT("tenant_id"), TEXT("vault"), FLAG("enabled"), NUMBER_MAYBE("secret_expires"), NUMBER("created"), \
-	LIST("roles", ROLE_AT)
+#define SCOPE_MEMBERS TEXT("role"), TEXT("role_id"), TEXT("scope"), TEXT_MAYBE("key"), NUMBER_MAYBE("until")
+static const struct json_field ROLE_AT[] = { SCOPE_MEMBERS, FLAG_MAYBE("ended"), END };
+#define PRINCIPAL_MEMBERS                                                                                                                    \
+	TEXT("name"), TEXT("id"), TEXT_MAYBE("client_id"), TEXT("tenant_id"), TEXT("vault"), TEXT("kind"), FLAG("enabled"), NUMBER("created"), \
+	NUMBER_MAYBE("tokens_from"), NUMBER_MAYBE("secret_expires"), LIST("roles", ROLE_AT)
 static const struct json_field PRINCIPAL[] = { PRINCIPAL_MEMBERS, END };
-static const struct json_field NEW_PRINCIPAL[] = { PRINCIPAL_MEMBERS, TEXT("secret"), END };
+static const struct json_field NEW_PRINCIPAL[] = { PRINCIPAL_MEMBERS, TEXT_MAYBE("secret"), END };
 static const struct json_field PRINCIPAL_LIST[] = { LIST("value", PRINCIPAL), TEXT_MAYBE("next"), END };
-static const struct json_field ROLE[] = { TEXT("vault"), TEXT("principal"), TEXT("role"), TEXT("scope"), FLAG("granted"), END };
+static const struct json_field ROLE[] = { TEXT("vault"), TEXT("principal"), SCOPE_MEMBERS, FLAG("granted"), END };
+#define CREDENTIAL_MEMBERS \
+	TEXT("id"), TEXT("kind"), TEXT("label"), NUMBER("created"), NUMBER_MAYBE("expires"), TEXT_MAYBE("sha256"), TEXT_MAYBE("subject")
+static const struct json_field CREDENTIAL[] = { CREDENTIAL_MEMBERS, END };
+static const struct json_field NEW_SECRET[] = { CREDENTIAL_MEMBERS, TEXT("secret"), END };
+static const struct json_field CREDENTIAL_LIST[] = { LIST("value", CREDENTIAL), END };
+static const struct json_field NAMED[] = { TEXT("name"), TEXT("id"), END };
+static const struct json_field PRINCIPAL_DETAIL[] = { PRINCIPAL_MEMBERS, TEXT("pseudonym"), LIST("groups", NAMED), LIST("credentials", CREDENTIAL),
+	                                              NAMES_MAYBE("subjects"), END };
+static const struct json_field MEMBER[] = { TEXT("group"), TEXT("member"), END };
+static const struct json_field MEMBER_ROW[] = { TEXT("name"), TEXT("id"), TEXT("kind"), FLAG("enabled"), END };
+static const struct json_field MEMBER_LIST[] = { LIST("value", MEMBER_ROW), TEXT_MAYBE("next"), END };
+static const struct json_field ROLE_DEFINITION[] = { TEXT("name"), TEXT("display_name"), TEXT("id"), FLAG("custom"), NAMES("actions"),
+	                                             NAMES_MAYBE("installation_actions"), NUMBER_MAYBE("created"), END };
+static const struct json_field ROLE_DEFINITION_LIST[] = { LIST("value", ROLE_DEFINITION), END };
+static const struct json_field GRANT[] = { TEXT("role"), TEXT("scope"), TEXT_MAYBE("key"), { .name = "group", .kind = J_OBJECT, .fields = NAMED },
+	                                   NUMBER_MAYBE("until"), FLAG("ended"), FLAG("allows"), END };
+static const struct json_field WOULD_ALLOW[] = { TEXT("role"), TEXT("scope"), END };
+static const struct json_field EXPLANATION[] = { OBJECT("principal", MEMBER_ROW), TEXT("action"), TEXT_MAYBE("key"), FLAG("allowed"), TEXT("reason"),
+	                                         LIST("grants", GRANT), LIST("would_allow", WOULD_ALLOW), END };
+static const struct json_field VOTE[] = { TEXT("approver"), TEXT_MAYBE("name"), FLAG("approves"), TEXT("reason"), NUMBER("created"),
+	                                  TEXT_MAYBE("certificate"), DATA_MAYBE("signature"), END };
+static const struct json_field APPROVAL[] = { TEXT("id"), TEXT("vault"), TEXT("act"), TEXT("state"), NUMBER("approvals"), NUMBER("needed"),
+	                                      TEXT("requester"), TEXT_MAYBE("requester_name"), TEXT("reason"), NUMBER("created"),
+	                                      NUMBER("expires"), NUMBER_MAYBE("settled"), TEXT("request"), TEXT("sha256"), LIST("votes", VOTE), END };
+static const struct json_field APPROVAL_LIST[] = { LIST("value", APPROVAL), TEXT_MAYBE("next"), END };
 static const struct json_field REVOCATION[] = { TEXT("name"), TEXT("version"), TEXT("state"), TEXT("reason"), END };
 static const struct json_field STATUS[] = { FLAG("ready"), TEXT("hsm"), TEXT("storage"), TEXT("log"), TEXT("log_origin"), NUMBER("log_size"),
 	                                    TEXT("log_root"), NUMBER("refused"), END };
@@ -73,7 +102,8 @@ static const struct json_field HSM[] = { FLAG("available"), TEXT("manufacturer")
 	                                 NAMES("cannot"), END };
 static const struct json_field TOKEN[] = { TEXT("token_type"), NUMBER("expires_in"), NUMBER("ext_expires_in"), TEXT("access_token"), END };
 static const struct json_field DISCOVERY[] = { TEXT("issuer"), TEXT("authorization_endpoint"), TEXT("token_endpoint"), TEXT("jwks_uri"),
-	                                       NAMES("token_endpoint_auth_methods_supported"), NAMES("response_types_supported"),
+	                                       NAMES("token_endpoint_auth_methods_supported"),
+	                                       NAMES("token_endpoint_auth_signing_alg_values_supported"), NAMES("response_types_supported"),
 	                                       NAMES("subject_types_supported"), NAMES("id_token_signing_alg_values_supported"), END };
 static const struct json_field PUBLIC_JWK[] = { TEXT("kty"), TEXT("crv"), DATA("x"), DATA("y"), TEXT("kid"), TEXT("use"), TEXT("alg"), END };
 static const struct json_field JWKS[] = { LIST("keys", PUBLIC_JWK), END };
@@ -87,6 +117,9 @@ static const struct json_field EKM_ROOT[] = { TEXT("subject"), TEXT("sha256"), N
 static const struct json_field EKM_POOL[] = { TEXT("name"), TEXT("id"), TEXT("vault"), TEXT("prefix"), FLAG("enabled"), NAMES("subjects"),
 	                                      LIST("roots", EKM_ROOT), NUMBER("created"), NUMBER("updated"), END };
 static const struct json_field EKM_POOL_LIST[] = { LIST("value", EKM_POOL), TEXT_MAYBE("next"), END };
+static const struct json_field SERVICE[] = { TEXT("name"), TEXT("id"), TEXT("vault"), FLAG("enabled"), NAMES("subjects"), LIST("roots", EKM_ROOT),
+	                                     NUMBER("created"), NUMBER("updated"), END };
+static const struct json_field SERVICE_LIST[] = { LIST("value", SERVICE), TEXT_MAYBE("next"), END };
 static const struct json_field EKM_KEY[] = { TEXT("external_id"), TEXT("pool"), TEXT("key"), TEXT("version"), TEXT("state"), NUMBER("created"),
 	                                     NUMBER_MAYBE("retired"), NUMBER_MAYBE("last_used"), NUMBER("uses"), END };
 static const struct json_field EKM_KEY_LIST[] = { LIST("value", EKM_KEY), TEXT_MAYBE("next"), END };
@@ -131,10 +164,25 @@ const struct answer_info ANSWERS[ANSWER_COUNT] = {
 	[ANSWER_EKM_INFO] = { "EkmInfo", EKM_INFO, NULL },
 	[ANSWER_EKM_METADATA] = { "EkmMetadata", EKM_METADATA, NULL },
 	[ANSWER_EKM_VALUE] = { "EkmValue", VALUE, NULL },
+	[ANSWER_PRINCIPAL_DETAIL] = { "PrincipalDetail", PRINCIPAL_DETAIL, NULL },
+	[ANSWER_CREDENTIAL] = { "Credential", CREDENTIAL, NULL },
+	[ANSWER_NEW_SECRET] = { "NewSecret", NEW_SECRET, NULL },
+	[ANSWER_CREDENTIAL_LIST] = { "CredentialList", CREDENTIAL_LIST, NULL },
+	[ANSWER_GROUP_LIST] = { "GroupList", PRINCIPAL_LIST, NULL },
+	[ANSWER_MEMBER] = { "Member", MEMBER, NULL },
+	[ANSWER_MEMBER_LIST] = { "MemberList", MEMBER_LIST, NULL },
+	[ANSWER_ROLE_DEFINITION] = { "RoleDefinition", ROLE_DEFINITION, NULL },
+	[ANSWER_ROLE_DEFINITION_LIST] = { "RoleDefinitionList", ROLE_DEFINITION_LIST, NULL },
+	[ANSWER_EXPLANATION] = { "AccessExplanation", EXPLANATION, NULL },
+	[ANSWER_SERVICE] = { "Service", SERVICE, NULL },
+	[ANSWER_SERVICE_LIST] = { "ServiceList", SERVICE_LIST, NULL },
+	[ANSWER_APPROVAL] = { "Approval", APPROVAL, NULL },
+	[ANSWER_APPROVAL_LIST] = { "ApprovalList", APPROVAL_LIST, NULL },
 };
 
-/* The token endpoint's form (RFC 6749 section 4.4.2). */
-const struct json_field ANSWER_TOKEN_FORM[] = { TEXT("grant_type"), TEXT("client_id"), TEXT("client_secret"), TEXT("scope"), END };
+/* The token endpoint's form (RFC 6749 section 4.4.2): with a secret, or with an assertion (RFC 7523 section 2.2). */
+const struct json_field ANSWER_TOKEN_FORM[] = { TEXT("grant_type"), TEXT("client_id"), TEXT("scope"), TEXT_MAYBE("client_secret"),
+	                                        TEXT_MAYBE("client_assertion_type"), TEXT_MAYBE("client_assertion"), END };
 
 /* RFC 6749 section 5.2. */
 const struct json_field ANSWER_OAUTH_ERROR[] = { TEXT("error"), TEXT("error_description"), TEXT("trace_id"), END };

@@ -7,13 +7,17 @@
 
 #include <stdatomic.h>
 
-#include "api/ekm_trust.h"
+#include "api/client_trust.h"
 #include "api/http.h"
 #include "api/json.h"
+#include "api/limits.h"
 #include "server/base/worker.h"
+#include "server/core/access.h"
+#include "server/core/approval.h"
 #include "server/core/crypto.h"
 #include "server/core/ekm.h"
 #include "server/core/keyring.h"
+#include "server/core/principal.h"
 #include "server/core/tenancy.h"
 
 /* Lanes of work: no lane waits for another, so a slow key generation never delays an unwrap, nor a dead device a revocation. */
@@ -33,6 +37,7 @@ enum dialect {
 	DIALECT_DOMAIN, /* {domain}: management, audit, token endpoint, health */
 	DIALECT_LOCAL,  /* the UNIX socket: management and audit */
 	DIALECT_EKM,    /* the EKM listener: what Managed HSM pools call (ekm-proxy.md) */
+	DIALECT_IDENTITY, /* the managed-identity listener: tokens for this machine's own services, in the shape of Azure's App Service */
 };
 
 /* From the start of a request: what has not begun by then is not begun, and what is not finished is not answered; 250 ms are the caller's own
@@ -42,11 +47,14 @@ enum dialect {
 
 struct api;
 struct request;
+struct assertions;
+struct issuer_config;
+struct issuers;
 struct tokens;
 struct vault_names;
 
 /* One for each listener. */
-enum api_listener { API_MAIN, API_LOCAL /* the UNIX socket, whose callers are known by their user id */, API_EKM };
+enum api_listener { API_MAIN, API_LOCAL /* the UNIX socket, whose callers are known by their user id */, API_EKM, API_IDENTITY /* loopback, plain */ };
 
 struct api_config {
 	struct kms *kms; /* everything but its writer may be set later; kept */
@@ -56,15 +64,21 @@ struct api_config {
 	size_t queue; /* waiting in each lane, at most */
 	bool serves_ekm;             /* start the lane of Managed HSM pools */
 	const char *ekm_api_version; /* what `info` says; NULL = EKM_API_VERSION; kept */
+	bool knows_services; /* the main listener asks for client certificates */
+	struct limits_config limits;
+	const struct issuer_config *issuers; /* api/issuers.h; kept */
+	size_t issuer_count;
 };
 
-/** Start the lanes. @return KMS_OK | KMS_E_NOMEM | what open_store answers */
+/** Start the lanes. @return KMS_OK | KMS_E_NOMEM | KMS_E_INVALID (an issuer says that it is this server) | what open_store answers */
 KMS_MUST_CHECK kms_status api_start(const struct api_config *cfg, struct api **ret_api, struct kms_err *err);
 /** The application that a listener serves. API_EKM only when the configuration said serves_ekm. */
 struct http_app api_app(struct api *api, enum api_listener listener);
 /** Every few seconds, from the daemon: settle what a failing device or disk interrupted, and purge what is past its retention; each in the lane
  *  that does such things, so that none of it is under way. Never blocks; does nothing while the device is away. */
 void api_housekeeping(struct api *api);
+/** Read the keys of the external issuers again soon. Never blocks. */
+void api_reload(struct api *api);
 /** From now on readiness says no, so that a balancer looks elsewhere. */
 void api_set_stopping(struct api *api);
 /** Finish what is queued and stop the lanes. After the listeners have been stopped, before the writer is: what is under way still goes to it.
@@ -96,6 +110,7 @@ struct body_common {
 
 #define LOG_ENTRIES_MAX 1000 /* of one answer */
 #define LIFETIME_ACTIONS_MAX 2
+#define CUSTOM_ACTIONS_MAX 64 /* names of actions in the definition of a role */
 
 /* One of a rotation policy's lifetimeActions. */
 struct body_action {
@@ -142,7 +157,7 @@ union request_body {
 	} rotation;
 	struct {
 		char name[STORE_VAULT_NAME_MAX + 1];
-		int64_t retention_days;
+		int64_t retention_days, quorum, purge_approvals;
 		bool has_purge_protection, allows_rsa1_5;
 	} vault;
 	struct {
@@ -153,9 +168,38 @@ union request_body {
 		int64_t secret_days;
 	} principal;
 	struct {
-		char principal[GUID_TEXT_LEN + 1];
-		int role, scope;
+		bool has_retention, has_purge_protection, has_rsa1_5, has_quorum, has_purge_approvals, has_networks, has_issuer;
+		int64_t retention_days, quorum, purge_approvals;
+		bool purge_protection, allows_rsa1_5;
+		char networks[STORE_NETWORK_MAX + 1], issuer[STORE_ISSUER_MAX + 1], reason[STORE_REASON_MAX + 1];
+	} vault_set;
+	struct {
+		char principal[GUID_TEXT_LEN + 1], role[STORE_ROLE_NAME_MAX + 1], key[STORE_KEY_NAME_MAX + 1];
+		char reason[STORE_REASON_MAX + 1];
+		int scope;
+		bool has_until;
+		int64_t until_s;
 	} role;
+	struct {
+		char name[STORE_ROLE_NAME_MAX + 1];
+		char *actions[CUSTOM_ACTIONS_MAX];
+		size_t action_count;
+	} custom_role;
+	struct {
+		char name[STORE_PRINCIPAL_NAME_MAX + 1], member[GUID_TEXT_LEN + 1];
+	} group;
+	struct {
+		int kind;
+		int64_t days;
+		char label[STORE_LABEL_MAX + 1];
+		char *certificate[1];
+		size_t certificate_count;
+		char issuer[STORE_ISSUER_MAX + 1], subject[CALLER_SUBJECT_MAX + sizeof("group:")];
+	} credential;
+	struct {
+		char reason[STORE_REASON_MAX + 1], certificate[2 * STORE_HASH_LEN + 1];
+		struct json_bytes signature;
+	} vote;
 	struct {
 		int reason;
 		char version[33];
@@ -189,15 +233,22 @@ struct request {
 	kms_status verdict;        /* decided on admission; KMS_OK = go on */
 	struct kms_err verdict_err;
 	struct caller caller;
-	struct ekm_client client; /* DIALECT_EKM: whose certificate it is, as far as it was looked at */
-	enum ekm_verdict client_verdict;
+	bool by_certificate; /* the client's certificate decides who calls: then, whose it is, as far as it was looked at */
+	struct client_holder client;
+	enum client_verdict client_verdict;
+	uint8_t tenant[STORE_ID_LEN]; /* the directory whose turn and share it is */
+	bool has_claim; /* an allowance was taken for it */
+	struct limits_claim claim;
+	unsigned retry_after_s; /* what 429 and 503 tell; 0 = the usual */
 	char id[GUID_TEXT_LEN + 1];
 	char vault[STORE_VAULT_NAME_MAX + 2]; /* the vault it is about; empty = none */
 	uint8_t vault_directory[STORE_ID_LEN], vault_id[STORE_ID_LEN];
+	char vault_issuer[STORE_ISSUER_MAX + 1]; /* DIALECT_VAULT: whose tokens its challenge asks for; empty = ours */
 	char key[STORE_KEY_NAME_MAX + 2]; /* path parameters; one too long is kept one too long, so that it is refused */
 	bool has_version;
 	uint8_t version[STORE_ID_LEN];
-	char item[PATH_PARAM_MAX]; /* {id}, {tenant}, {pool} or {external} */
+	char item[PATH_PARAM_MAX]; /* {id}, {tenant}, {pool}, {service} or {external} */
+	char part[PATH_PARAM_MAX]; /* {credential} or {member} of it */
 	unsigned allowed;          /* methods of the matching paths, bits, for 405 */
 	bool is_public_path;       /* no route, but one of another method at this path is public */
 	char query_text[HTTP_URI_MAX + 2 * QUERY_MAX]; /* decoded: each name and value with a NUL of its own */
@@ -208,10 +259,11 @@ struct request {
 	bool has_body; /* body holds what the route's schema must clear */
 	unsigned attempts;
 	void (*committed)(struct request *r); /* in the lane, after the commit and before the answer, of an op that is_sync; NULL = nothing */
-	atomic_uint *share; /* of the directory in its lane; NULL = not counted */
+	atomic_uint *share; /* of the tenant in its lane; NULL = not counted */
 	size_t large_body;  /* bytes reserved for a body beyond the usual size */
 	struct op op;
 	struct http_response response; /* rendered; sent when its leaf is durable */
+	int64_t claims_from_s; /* of a KMS_E_CLAIMS: the challenge asks for a token that was not issued before; 0 = another answer */
 	const char *content_type;
 };
 
@@ -223,7 +275,9 @@ enum answer {
 	ANSWER_ROTATION_POLICY, ANSWER_VAULT, ANSWER_VAULT_LIST, ANSWER_SHRED, ANSWER_PRINCIPAL, ANSWER_NEW_PRINCIPAL, ANSWER_PRINCIPAL_LIST,
 	ANSWER_ROLE, ANSWER_REVOCATION, ANSWER_STATUS, ANSWER_HSM, ANSWER_ENTRIES, ANSWER_TOKEN, ANSWER_DISCOVERY, ANSWER_JWKS,
 	ANSWER_SUBSCRIPTIONS, ANSWER_LIVE, ANSWER_READY, ANSWER_OPENAPI, ANSWER_EKM_POOL, ANSWER_EKM_POOL_LIST, ANSWER_EKM_KEY, ANSWER_EKM_KEY_LIST,
-	ANSWER_EKM_INFO, ANSWER_EKM_METADATA, ANSWER_EKM_VALUE,
+	ANSWER_EKM_INFO, ANSWER_EKM_METADATA, ANSWER_EKM_VALUE, ANSWER_PRINCIPAL_DETAIL, ANSWER_CREDENTIAL, ANSWER_NEW_SECRET, ANSWER_CREDENTIAL_LIST,
+	ANSWER_GROUP_LIST, ANSWER_MEMBER, ANSWER_MEMBER_LIST, ANSWER_ROLE_DEFINITION, ANSWER_ROLE_DEFINITION_LIST, ANSWER_EXPLANATION, ANSWER_SERVICE,
+	ANSWER_SERVICE_LIST, ANSWER_APPROVAL, ANSWER_APPROVAL_LIST,
 	ANSWER_COUNT
 };
 
@@ -232,7 +286,7 @@ typedef kms_status (*handler_fn)(struct request *r, struct kms_err *err);
 struct route {
 	enum http_method method;
 	enum dialect dialect; /* DIALECT_DOMAIN routes with a permission serve the local socket too */
-	const char *path;     /* literal segments and {vault} {key} {version} {id} {tenant} {pool} {external} */
+	const char *path;     /* literal segments and {vault} {key} {version} {id} {credential} {member} {tenant} {pool} {service} {external} */
 	enum permission permission;
 	const struct json_schema *body; /* NULL: no body is read */
 	handler_fn handler;
@@ -252,6 +306,8 @@ extern const size_t API_ROUTE_COUNT;
 void router_match(struct request *r, enum http_method method, const char *path);
 /** Decode the query; false when it is malformed or has too many members. */
 bool router_query(struct request *r, const char *raw);
+/** Does it make key versions? Those have an allowance of their own (limits.h). A backup makes none. */
+bool route_is_create(const struct route *route);
 /** First value of a parameter, name compared without case; NULL when absent. */
 const char *query_get(const struct request *r, const char *name);
 /** KMS_OK when api-version is there and one that the dialect speaks. */
@@ -264,10 +320,11 @@ const char *http_method_name(enum http_method method);
 
 /* ---- auth.c: tokens ---- */
 
-KMS_MUST_CHECK kms_status tokens_new(const struct kms *kms, struct tokens **ret_tokens, struct kms_err *err);
+/** @param issuers  the external ones; kept, borrowed */
+KMS_MUST_CHECK kms_status tokens_new(const struct kms *kms, struct issuers *issuers, struct tokens **ret_tokens, struct kms_err *err);
 void tokens_free(struct tokens *t);
 /** Check a bearer token: signature, issuer, audience, dates (RFC 8725). The principal is looked up later, in the operation.
- *  @return KMS_OK (ret_caller filled) | KMS_E_UNAUTHENTICATED (message begins with AKV…) */
+ *  @return KMS_OK (ret_caller filled) | KMS_E_UNAUTHENTICATED (message begins with AKV…) | KMS_E_BUSY (its issuer's keys are being read) */
 KMS_MUST_CHECK kms_status tokens_verify(struct tokens *t, const char *authorization, struct caller *ret_caller, struct kms_err *err);
 /** Issue a token for a principal; the device signs. The text is a secret of the caller. */
 KMS_MUST_CHECK kms_status tokens_issue(struct tokens *t, const struct store_principal *p, const uint8_t directory[STORE_ID_LEN],
@@ -275,13 +332,26 @@ KMS_MUST_CHECK kms_status tokens_issue(struct tokens *t, const struct store_prin
 /** The public key as a JWK Set. Owned by the caller. */
 json_t *tokens_jwks(const struct tokens *t);
 
-/* ---- names.c: vault name -> id and directory, which never change ---- */
+/* ---- h_token.c: what every way to a token has in common ---- */
+
+/** The directory of op->principal; its vault, if it has one, is left in op->vault. @return KMS_OK | KMS_E_VAULT_SHREDDED (says nothing) | KMS_E_STORE */
+KMS_MUST_CHECK kms_status login_directory(struct op *op, uint8_t ret_directory[STORE_ID_LEN], struct kms_err *err);
+/** The token depends on op->principal (and op->vault) as it was found: the fence withholds it if it was disabled meanwhile. It is the event's actor. */
+void login_depend(struct op *op);
+
+/* ---- names.c: vault name -> id and directory, which never change, and issuer ---- */
+
+struct vault_named {
+	uint8_t id[STORE_ID_LEN], directory[STORE_ID_LEN];
+	char issuer[STORE_ISSUER_MAX + 1]; /* store_vault.issuer */
+};
 
 KMS_MUST_CHECK kms_status vault_names_new(struct store *store, struct vault_names **ret_names, struct kms_err *err); /* takes the store */
 void vault_names_free(struct vault_names *n);
 /** @return KMS_OK | KMS_E_NOTFOUND | KMS_E_STORE */
-KMS_MUST_CHECK kms_status vault_names_find(struct vault_names *n, const char *name, uint8_t ret_id[STORE_ID_LEN],
-                                           uint8_t ret_directory[STORE_ID_LEN]);
+KMS_MUST_CHECK kms_status vault_names_find(struct vault_names *n, const char *name, struct vault_named *ret);
+/** The vault was changed: the next look reads it again. Changes of other nodes are seen within seconds. */
+void vault_names_renew(struct vault_names *n, const char *name);
 
 /* ---- reply.c ---- */
 
@@ -294,7 +364,7 @@ void reply_error(struct request *r, const struct kms_err *err);
 /** Send: adds the common headers and, when the unit was written, the receipt. */
 void reply_send(struct request *r, bool has_receipt);
 /** The answer to a request that the transport refuses; its headers live in the thread until its next refusal. */
-void reply_refusal(const struct kms *kms, const struct http_request *http, bool is_ekm, kms_status status, const char *message,
+void reply_refusal(const struct kms *kms, const struct http_request *http, enum dialect dialect, kms_status status, const char *message,
                    struct http_response *ret);
 /** Status and code of a failure in the EKM dialect (ekm-proxy.md 7.2); `text` is what is always said, NULL: what the failure itself says. */
 struct ekm_error {
@@ -311,6 +381,13 @@ struct kms *request_kms(struct request *r);
 struct tokens *request_tokens(struct request *r);
 /** Let this node accept what was just committed about pools; the others follow within seconds. In a lane. */
 void request_reload_pools(struct request *r);
+/** Does the configuration have an issuer of this name? */
+bool request_knows_issuer(const struct request *r, const char *name);
+/** What the challenge of the request's vault names instead of this server's own authority; NULL = nothing. */
+const char *request_authority(const struct request *r);
+/** Let this node see what was just committed about op->vault; the others follow within seconds. */
+void request_renew_vault(struct request *r);
+struct assertions *request_assertions(struct request *r);
 /** What `info` says of the version. */
 const char *request_ekm_api_version(const struct request *r);
 /** Text of the vault's URL, from configuration. */
@@ -329,7 +406,8 @@ char *openapi_make(const struct kms *kms, size_t *ret_len);
 extern const struct json_schema KEY_CREATE_SCHEMA, KEY_IMPORT_SCHEMA, KEY_UPDATE_SCHEMA, KEY_CIPHER_SCHEMA, KEY_WRAP_SCHEMA, KEY_SIGN_SCHEMA,
 	KEY_VERIFY_SCHEMA, KEY_RESTORE_SCHEMA, ROTATION_POLICY_SCHEMA, RANDOM_SCHEMA, VAULT_CREATE_SCHEMA, VAULT_SHRED_SCHEMA,
 	PRINCIPAL_CREATE_SCHEMA, ROLE_SCHEMA, REVOKE_SCHEMA, REINSTATE_SCHEMA, EKM_POOL_SCHEMA, EKM_CERTIFICATES_SCHEMA, EKM_PUBLISH_SCHEMA,
-	EKM_RETIRE_SCHEMA, EKM_CONTEXT_SCHEMA, EKM_CRYPTO_SCHEMA;
+	EKM_RETIRE_SCHEMA, EKM_CONTEXT_SCHEMA, EKM_CRYPTO_SCHEMA, VAULT_UPDATE_SCHEMA, INSTALLATION_ROLE_SCHEMA, ROLE_DEFINITION_SCHEMA,
+	GROUP_SCHEMA, MEMBER_SCHEMA, SECRET_SCHEMA, CERTIFICATE_SCHEMA, IDENTITY_SCHEMA, SERVICE_SCHEMA, SERVICE_CERTIFICATES_SCHEMA, VOTE_SCHEMA;
 
 kms_status api_key_create(struct request *r, struct kms_err *err);
 kms_status api_key_get(struct request *r, struct kms_err *err);
@@ -363,7 +441,32 @@ kms_status api_deleted_purge(struct request *r, struct kms_err *err);
 kms_status api_vault_list(struct request *r, struct kms_err *err);
 kms_status api_vault_create(struct request *r, struct kms_err *err);
 kms_status api_vault_get(struct request *r, struct kms_err *err);
+kms_status api_vault_update(struct request *r, struct kms_err *err);
 kms_status api_vault_shred(struct request *r, struct kms_err *err);
+kms_status api_principal_get(struct request *r, struct kms_err *err);
+kms_status api_principal_revoke_tokens(struct request *r, struct kms_err *err);
+kms_status api_credential_list(struct request *r, struct kms_err *err);
+kms_status api_credential_add_secret(struct request *r, struct kms_err *err);
+kms_status api_credential_add_certificate(struct request *r, struct kms_err *err);
+kms_status api_credential_add_identity(struct request *r, struct kms_err *err);
+kms_status api_credential_remove(struct request *r, struct kms_err *err);
+kms_status api_group_list(struct request *r, struct kms_err *err);
+kms_status api_group_create(struct request *r, struct kms_err *err);
+kms_status api_member_list(struct request *r, struct kms_err *err);
+kms_status api_member_add(struct request *r, struct kms_err *err);
+kms_status api_member_remove(struct request *r, struct kms_err *err);
+kms_status api_role_list(struct request *r, struct kms_err *err);
+kms_status api_role_define(struct request *r, struct kms_err *err);
+kms_status api_role_drop(struct request *r, struct kms_err *err);
+kms_status api_access_explain(struct request *r, struct kms_err *err);
+kms_status api_service_list(struct request *r, struct kms_err *err);
+kms_status api_service_add(struct request *r, struct kms_err *err);
+kms_status api_service_set(struct request *r, struct kms_err *err);
+kms_status api_approval_list(struct request *r, struct kms_err *err);
+kms_status api_approval_get(struct request *r, struct kms_err *err);
+kms_status api_approval_approve(struct request *r, struct kms_err *err);
+kms_status api_approval_deny(struct request *r, struct kms_err *err);
+kms_status api_approval_withdraw(struct request *r, struct kms_err *err);
 kms_status api_principal_list(struct request *r, struct kms_err *err);
 kms_status api_principal_create(struct request *r, struct kms_err *err);
 kms_status api_principal_enable(struct request *r, struct kms_err *err);
@@ -388,6 +491,7 @@ kms_status api_ekm_wrap(struct request *r, struct kms_err *err);
 kms_status api_ekm_unwrap(struct request *r, struct kms_err *err);
 
 kms_status api_token(struct request *r, struct kms_err *err);
+kms_status api_identity_token(struct request *r, struct kms_err *err);
 kms_status api_discovery(struct request *r, struct kms_err *err);
 kms_status api_jwks(struct request *r, struct kms_err *err);
 kms_status api_subscriptions(struct request *r, struct kms_err *err);

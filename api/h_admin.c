@@ -1,33 +1,22 @@
-/* api/h_admin.c - the management and audit API: vaults, principals, roles, revocation, the log (docs/admin-api.md). */
+/* api/h_admin.c - the management and audit API: vaults, revocation, status, the log (docs/admin-api.md). */
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "api/api.h"
+#include "api/view.h"
+#include "server/core/network.h"
 
 #define OFFSET(member) offsetof(union request_body, member)
-#define SECRET_DAYS_DEFAULT 180
-#define PRINCIPAL_ROLES_MAX 32
 #define ENTRIES_DEFAULT 100
-
-enum scope { SCOPE_VAULT = 1, SCOPE_INSTALLATION };
 
 /* ---- schemas: our own dialect refuses unknown members ---- */
 
-static int parse_role(const char *text) { return (int)role_parse(text); }
 static int parse_reason(const char *text) { return (int)revoke_reason_parse(text); }
-/* Roles are known by display name and id too; these are the short ones. */
-static const char *role_name_at(unsigned i) { return role_info((enum role)(i + 1)) != NULL ? role_info((enum role)(i + 1))->slug : NULL; }
 static const char *reason_name_at(unsigned i)
 {
 	return i + 1 < REVOKE_COUNT ? revoke_reason_name((enum revoke_reason)(i + 1)) : NULL;
-}
-static const char *scope_name_at(unsigned i) { return i == 0 ? "vault" : i == 1 ? "installation" : NULL; }
-static int parse_scope(const char *text)
-{
-	return strcmp(text, "vault") == 0 ? SCOPE_VAULT : strcmp(text, "installation") == 0 ? SCOPE_INSTALLATION : 0;
 }
 
 static const struct json_field VAULT_FIELDS[] = {
@@ -36,11 +25,39 @@ static const struct json_field VAULT_FIELDS[] = {
 	  .max = RETENTION_DAYS_MAX },
 	{ .name = "purge_protection", .kind = J_BOOL, .offset = OFFSET(vault.has_purge_protection), .flag = J_NO_FLAG },
 	{ .name = "allow_rsa1_5", .kind = J_BOOL, .offset = OFFSET(vault.allows_rsa1_5), .flag = J_NO_FLAG },
+	{ .name = "quorum", .kind = J_INT, .offset = OFFSET(vault.quorum), .flag = J_NO_FLAG, .min = 1, .max = STORE_APPROVERS_MAX },
+	{ .name = "purge_approvals", .kind = J_INT, .offset = OFFSET(vault.purge_approvals), .flag = J_NO_FLAG, .min = 0,
+	  .max = STORE_APPROVERS_MAX },
 	{ .name = NULL },
 };
-static void vault_init(void *target) { ((union request_body *)target)->vault.retention_days = RETENTION_DAYS_MAX; }
+static void vault_init(void *target)
+{
+	union request_body *body = target;
+
+	body->vault.retention_days = RETENTION_DAYS_MAX;
+	body->vault.quorum = 1;
+}
 const struct json_schema VAULT_CREATE_SCHEMA = { .name = "VaultCreateRequest", .fields = VAULT_FIELDS,
 	                                         .size = sizeof(union request_body), .is_strict = true, .init = vault_init };
+
+static const struct json_field UPDATE_FIELDS[] = {
+	{ .name = "retention_days", .kind = J_INT, .offset = OFFSET(vault_set.retention_days), .flag = OFFSET(vault_set.has_retention),
+	  .min = RETENTION_DAYS_MIN, .max = RETENTION_DAYS_MAX },
+	{ .name = "purge_protection", .kind = J_BOOL, .offset = OFFSET(vault_set.purge_protection), .flag = OFFSET(vault_set.has_purge_protection) },
+	{ .name = "allow_rsa1_5", .kind = J_BOOL, .offset = OFFSET(vault_set.allows_rsa1_5), .flag = OFFSET(vault_set.has_rsa1_5) },
+	{ .name = "quorum", .kind = J_INT, .offset = OFFSET(vault_set.quorum), .flag = OFFSET(vault_set.has_quorum), .min = 1,
+	  .max = STORE_APPROVERS_MAX },
+	{ .name = "purge_approvals", .kind = J_INT, .offset = OFFSET(vault_set.purge_approvals), .flag = OFFSET(vault_set.has_purge_approvals),
+	  .min = 0, .max = STORE_APPROVERS_MAX },
+	{ .name = "networks", .kind = J_STRING, .offset = OFFSET(vault_set.networks), .flag = OFFSET(vault_set.has_networks), .min = 0,
+	  .max = STORE_NETWORK_MAX },
+	{ .name = "issuer", .kind = J_STRING, .offset = OFFSET(vault_set.issuer), .flag = OFFSET(vault_set.has_issuer), .min = 0,
+	  .max = STORE_ISSUER_MAX },
+	{ .name = "reason", .kind = J_STRING, .offset = OFFSET(vault_set.reason), .flag = J_NO_FLAG, .min = 0, .max = STORE_REASON_MAX },
+	{ .name = NULL },
+};
+const struct json_schema VAULT_UPDATE_SCHEMA = { .name = "VaultUpdateRequest", .fields = UPDATE_FIELDS, .size = sizeof(union request_body),
+	                                         .is_strict = true };
 
 static const struct json_field SHRED_FIELDS[] = {
 	{ .name = "confirm", .kind = J_STRING, .offset = OFFSET(shred.confirm), .flag = J_NO_FLAG, .required = true, .min = 1,
@@ -50,28 +67,6 @@ static const struct json_field SHRED_FIELDS[] = {
 };
 const struct json_schema VAULT_SHRED_SCHEMA = { .name = "VaultShredRequest", .fields = SHRED_FIELDS,
 	                                         .size = sizeof(union request_body), .is_strict = true };
-
-static const struct json_field PRINCIPAL_FIELDS[] = {
-	{ .name = "name", .kind = J_STRING, .offset = OFFSET(principal.name), .flag = J_NO_FLAG, .required = true, .min = 1,
-	  .max = STORE_PRINCIPAL_NAME_MAX },
-	{ .name = "secret_days", .kind = J_INT, .offset = OFFSET(principal.secret_days), .flag = J_NO_FLAG, .min = 1, .max = SECRET_DAYS_MAX },
-	{ .name = NULL },
-};
-static void principal_init(void *target) { ((union request_body *)target)->principal.secret_days = SECRET_DAYS_DEFAULT; }
-const struct json_schema PRINCIPAL_CREATE_SCHEMA = { .name = "PrincipalCreateRequest", .fields = PRINCIPAL_FIELDS,
-	                                         .size = sizeof(union request_body), .is_strict = true, .init = principal_init };
-
-static const struct json_field ROLE_FIELDS[] = {
-	{ .name = "principal", .kind = J_STRING, .offset = OFFSET(role.principal), .flag = J_NO_FLAG, .required = true, .min = GUID_TEXT_LEN,
-	  .max = GUID_TEXT_LEN },
-	{ .name = "role", .kind = J_ENUM, .offset = OFFSET(role.role), .flag = J_NO_FLAG, .required = true, .parse = parse_role,
-	  .name_at = role_name_at },
-	{ .name = "scope", .kind = J_ENUM, .offset = OFFSET(role.scope), .flag = J_NO_FLAG, .parse = parse_scope, .name_at = scope_name_at },
-	{ .name = NULL },
-};
-static void role_init(void *target) { ((union request_body *)target)->role.scope = SCOPE_VAULT; }
-const struct json_schema ROLE_SCHEMA = { .name = "RoleRequest", .fields = ROLE_FIELDS,
-	                                         .size = sizeof(union request_body), .is_strict = true, .init = role_init };
 
 static const struct json_field REVOKE_FIELDS[] = {
 	{ .name = "reason", .kind = J_ENUM, .offset = OFFSET(revoke.reason), .flag = J_NO_FLAG, .required = true, .parse = parse_reason,
@@ -86,50 +81,106 @@ const struct json_schema REINSTATE_SCHEMA = { .name = "ReinstateRequest", .field
 
 /* ---- vaults ---- */
 
-static json_t *vault_object(const struct request *r, const struct store_vault *v)
+/* @param networks  those that it will have, or NULL: those that it has */
+/* In one that is not founded: would they, if it were founded now? */
+static kms_status find_installation_approves(struct request *r, const struct store_vault *v, bool *ret, struct kms_err *err)
+{
+	*ret = v->counts_installation;
+	return v->is_founded ? KMS_OK : approval_is_founded(r->op.store, NULL, ret, err);
+}
+
+static kms_status vault_object(struct request *r, const struct store_vault *v, const char *networks, json_t **ret, struct kms_err *err)
 {
 	static const char *const STATES[] = { [STORE_VAULT_ACTIVE] = "active", [STORE_VAULT_SHREDDING] = "shredding",
 		                              [STORE_VAULT_SHREDDED] = "shredded" };
-	char id[GUID_TEXT_LEN + 1], tenant[GUID_TEXT_LEN + 1], url[KMS_URL_MAX];
+	char url[KMS_URL_MAX], ranges[STORE_NETWORK_MAX + 1] = "";
+	bool installation_approves = false;
+	json_t *o = NULL;
 
-	guid_format(v->id, id);
-	guid_format(v->directory, tenant);
+	KMS_TRY(find_installation_approves(r, v, &installation_approves, err));
+	if (networks == NULL && v->has_networks)
+		KMS_TRY(store_networks(r->op.store, v->id, ranges, err));
 	kms_url(r->op.kms, v->name, url);
-	return json_pack("{s:s,s:s,s:s,s:s,s:s,s:i,s:b,s:b,s:I}", "name", v->name, "id", id, "tenant_id", tenant, "url", url, "state",
-	                 STATES[v->state], "retention_days", (int)v->retention_days, "purge_protection", (int)v->has_purge_protection,
-	                 "allow_rsa1_5", (int)v->allows_rsa1_5, "created", (json_int_t)v->created_s);
+	o = json_object();
+	view_put_text(&o, "name", v->name);
+	view_put_guid(&o, "id", v->id);
+	view_put_guid(&o, "tenant_id", v->directory);
+	view_put_text(&o, "url", url);
+	view_put_text(&o, "state", STATES[v->state]);
+	json_put(&o, "retention_days", json_integer(v->retention_days));
+	json_put(&o, "purge_protection", json_boolean(v->has_purge_protection));
+	json_put(&o, "allow_rsa1_5", json_boolean(v->allows_rsa1_5));
+	json_put(&o, "quorum", json_integer(v->quorum));
+	json_put(&o, "purge_approvals", json_integer(v->purge_approvals));
+	json_put(&o, "founded", json_boolean(v->is_founded));
+	json_put(&o, "installation_approves", json_boolean(installation_approves));
+	view_put_text(&o, "networks", networks != NULL ? networks : ranges);
+	view_put_text(&o, "issuer", v->issuer);
+	json_put(&o, "created", json_integer(v->created_s));
+	*ret = o;
+	return KMS_OK;
+}
+
+static kms_status reply_vault(struct request *r, const char *networks, struct kms_err *err)
+{
+	json_t *o = NULL;
+
+	KMS_TRY(vault_object(r, &r->op.vault, networks, &o, err));
+	return reply_json(r, 200, o, err);
 }
 
 kms_status api_vault_list(struct request *r, struct kms_err *err)
 {
 	struct store_vault vaults[TENANCY_PAGE_MAX];
+	JSON_AUTO *value = json_array();
 	size_t count = 0;
-	json_t *value = NULL;
 
 	op_det_text(&r->op, "what", "vaults");
 	KMS_TRY(store_vaults(r->op.store, query_get(r, "after"), vaults, TENANCY_PAGE_MAX, &count, err));
-	value = json_array();
-	for (size_t i = 0; i < count; i++)
-		if (json_array_append_new(value, vault_object(r, &vaults[i])) != 0) {
-			json_decref(value);
-			return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "vault list");
-		}
-	return reply_page(r, value, count == TENANCY_PAGE_MAX ? vaults[count - 1].name : NULL, err);
+	for (size_t i = 0; i < count; i++) {
+		json_t *o = NULL;
+		KMS_TRY(vault_object(r, &vaults[i], NULL, &o, err));
+		json_add(&value, o);
+	}
+	return reply_page(r, KMS_TAKE(value), count == TENANCY_PAGE_MAX ? vaults[count - 1].name : NULL, err);
 }
 
 kms_status api_vault_create(struct request *r, struct kms_err *err)
 {
 	struct vault_create req = { .name = r->body.vault.name, .retention_days = (uint16_t)r->body.vault.retention_days,
-		                    .has_purge_protection = r->body.vault.has_purge_protection, .allows_rsa1_5 = r->body.vault.allows_rsa1_5 };
+		                    .has_purge_protection = r->body.vault.has_purge_protection, .allows_rsa1_5 = r->body.vault.allows_rsa1_5,
+		                    .quorum = (uint8_t)r->body.vault.quorum, .purge_approvals = (uint8_t)r->body.vault.purge_approvals };
 
 	KMS_TRY(vault_create(&r->op, &req, err));
-	return reply_json(r, 200, vault_object(r, &r->op.vault), err);
+	return reply_vault(r, NULL, err);
 }
 
 kms_status api_vault_get(struct request *r, struct kms_err *err)
 {
 	op_det_text(&r->op, "what", "vault");
-	return reply_json(r, 200, vault_object(r, &r->op.vault), err);
+	return reply_vault(r, NULL, err);
+}
+
+kms_status api_vault_update(struct request *r, struct kms_err *err)
+{
+	char networks[STORE_NETWORK_MAX + 1] = "";
+	struct vault_update u = { .has_retention = r->body.vault_set.has_retention, .retention_days = (uint16_t)r->body.vault_set.retention_days,
+		                  .has_purge_protection = r->body.vault_set.has_purge_protection,
+		                  .purge_protection = r->body.vault_set.purge_protection, .has_rsa1_5 = r->body.vault_set.has_rsa1_5,
+		                  .allows_rsa1_5 = r->body.vault_set.allows_rsa1_5, .has_quorum = r->body.vault_set.has_quorum,
+		                  .quorum = (uint8_t)r->body.vault_set.quorum, .has_purge_approvals = r->body.vault_set.has_purge_approvals,
+		                  .purge_approvals = (uint8_t)r->body.vault_set.purge_approvals, .has_networks = r->body.vault_set.has_networks,
+		                  .networks = networks, .has_issuer = r->body.vault_set.has_issuer, .issuer = r->body.vault_set.issuer,
+		                  .reason = r->body.vault_set.reason };
+
+	if (u.has_networks)
+		KMS_TRY(network_check(r->body.vault_set.networks, networks, err));
+	if (u.has_issuer && u.issuer[0] != '\0' && !request_knows_issuer(r, u.issuer))
+		return kms_refuse(err, KMS_E_INVALID, "issuer: the configuration has no issuer named '%s'.", u.issuer);
+	KMS_TRY(vault_update(&r->op, &u, err));
+	r->op.is_sync = true;
+	r->committed = request_renew_vault;
+	return reply_vault(r, u.has_networks ? networks : NULL, err);
 }
 
 kms_status api_vault_shred(struct request *r, struct kms_err *err)
@@ -142,120 +193,6 @@ kms_status api_vault_shred(struct request *r, struct kms_err *err)
 	return reply_json(r, 200, json_pack("{s:s,s:s,s:I,s:b}", "vault", r->op.vault.name, "state", "shredded", "objects", (json_int_t)objects,
 	                                    "verified", 1), err);
 }
-
-/* ---- principals and roles ---- */
-
-static json_t *roles_array(struct request *r, const struct store_principal *p)
-{
-	struct store_assignment roles[PRINCIPAL_ROLES_MAX];
-	static const uint8_t NO_VAULT[STORE_ID_LEN];
-	size_t count = 0;
-	json_t *list = NULL;
-
-	if (store_roles(r->op.store, p->id, roles, PRINCIPAL_ROLES_MAX, &count, NULL) != KMS_OK)
-		return NULL;
-	list = json_array();
-	for (size_t i = 0; i < count && list != NULL; i++) {
-		const struct role_info *info = role_info((enum role)roles[i].role);
-		bool everywhere = memcmp(roles[i].vault_id, NO_VAULT, STORE_ID_LEN) == 0; /* allowed: ids are public */
-		if (info == NULL)
-			continue;
-		if (json_array_append_new(list, json_pack("{s:s,s:s}", "role", info->slug, "scope", everywhere ? "installation" : "vault")) != 0) {
-			json_decref(list);
-			list = NULL;
-		}
-	}
-	return list;
-}
-
-static json_t *principal_object(struct request *r, const struct store_principal *p)
-{
-	char id[GUID_TEXT_LEN + 1], tenant[GUID_TEXT_LEN + 1];
-	/* One that had expired when it was made is nobody's: a pool never had a secret (principal_prepare). */
-	bool has_secret = p->secret_expires_s > p->created_s;
-
-	guid_format(p->id, id);
-	guid_format(r->op.has_vault ? r->op.vault.directory : r->op.kms->inst.directory, tenant);
-	return json_pack("{s:s,s:s,s:s,s:s,s:b,s:o*,s:I,s:o}", "name", p->name, "client_id", id, "tenant_id", tenant, "vault", r->op.vault.name,
-	                 "enabled", (int)p->is_enabled, "secret_expires", has_secret ? json_integer(p->secret_expires_s) : NULL, "created",
-	                 (json_int_t)p->created_s, "roles", roles_array(r, p));
-}
-
-kms_status api_principal_list(struct request *r, struct kms_err *err)
-{
-	struct store_principal page[TENANCY_PAGE_MAX];
-	const char *after = query_get(r, "after");
-	uint8_t after_id[STORE_ID_LEN];
-	char next[GUID_TEXT_LEN + 1];
-	size_t count = 0;
-	json_t *value = NULL;
-
-	op_det_text(&r->op, "what", "principals");
-	if (after != NULL && !guid_parse(after, strlen(after), after_id))
-		return kms_refuse(err, KMS_E_INVALID, "after: must be a principal's id.");
-	KMS_TRY(store_principals(r->op.store, r->op.vault.id, after != NULL ? after_id : NULL, page, TENANCY_PAGE_MAX, &count, err));
-	value = json_array();
-	for (size_t i = 0; i < count; i++)
-		if (json_array_append_new(value, principal_object(r, &page[i])) != 0) {
-			json_decref(value);
-			return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "principal list");
-		}
-	if (count == TENANCY_PAGE_MAX)
-		guid_format(page[count - 1].id, next);
-	return reply_page(r, value, count == TENANCY_PAGE_MAX ? next : NULL, err);
-}
-
-kms_status api_principal_create(struct request *r, struct kms_err *err)
-{
-	struct store_principal p = { 0 };
-	SECRET_AUTO *secret = NULL;
-	json_t *body = NULL;
-
-	KMS_TRY(principal_create(&r->op, r->body.principal.name, (unsigned)r->body.principal.secret_days, &p, &secret, err));
-	body = principal_object(r, &p);
-	/* The one and only showing; jansson's copy and the rendered answer are erased when they are freed. */
-	if (body != NULL && json_object_set_new(body, "secret", json_string((const char *)secret_data(secret))) != 0) {
-		json_decref(body);
-		body = NULL;
-	}
-	return reply_json(r, 200, body, err);
-}
-
-static kms_status parse_item(const struct request *r, uint8_t ret_id[STORE_ID_LEN], struct kms_err *err)
-{
-	if (guid_parse(r->item, strlen(r->item), ret_id))
-		return KMS_OK;
-	return kms_refuse(err, KMS_E_INVALID, "The principal's id must be a GUID.");
-}
-
-static kms_status set_enabled(struct request *r, bool enable, struct kms_err *err)
-{
-	struct store_principal p = { 0 };
-	uint8_t id[STORE_ID_LEN];
-
-	KMS_TRY(parse_item(r, id, err));
-	KMS_TRY(principal_enable(&r->op, id, enable, &p, err));
-	return reply_json(r, 200, principal_object(r, &p), err);
-}
-
-kms_status api_principal_enable(struct request *r, struct kms_err *err) { return set_enabled(r, true, err); }
-kms_status api_principal_disable(struct request *r, struct kms_err *err) { return set_enabled(r, false, err); }
-
-static kms_status change_role(struct request *r, bool grant, struct kms_err *err)
-{
-	uint8_t id[STORE_ID_LEN];
-	const struct role_info *info = role_info((enum role)r->body.role.role);
-	bool at_installation = r->body.role.scope == SCOPE_INSTALLATION;
-
-	if (!guid_parse(r->body.role.principal, GUID_TEXT_LEN, id))
-		return kms_refuse(err, KMS_E_INVALID, "principal: must be a GUID.");
-	KMS_TRY(role_change(&r->op, id, (enum role)r->body.role.role, at_installation, grant, err));
-	return reply_json(r, 200, json_pack("{s:s,s:s,s:s,s:s,s:b}", "vault", r->op.vault.name, "principal", r->body.role.principal, "role",
-	                                    info->slug, "scope", at_installation ? "installation" : "vault", "granted", (int)grant), err);
-}
-
-kms_status api_role_grant(struct request *r, struct kms_err *err) { return change_role(r, true, err); }
-kms_status api_role_remove(struct request *r, struct kms_err *err) { return change_role(r, false, err); }
 
 /* ---- revocation ---- */
 

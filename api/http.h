@@ -41,6 +41,8 @@ struct http_request {
 	const char *content_type;  /* NULL when absent */
 	const char *client_request_id; /* x-ms-client-request-id, NULL when absent or not printable ASCII of at most 128 bytes */
 	const char *user_agent;        /* NULL when absent */
+	const char *identity_header;   /* X-IDENTITY-HEADER, a secret; NULL when absent */
+	bool is_forwarded;             /* a proxy says that it speaks for somebody: Forwarded, X-Forwarded-For or -Host, Via */
 	uint64_t content_length;       /* of the body, as announced; 0 = none, or in chunks */
 	const uint8_t *body;           /* body_len bytes; collected in a buffer that is erased when the request ends */
 	size_t body_len;

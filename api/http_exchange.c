@@ -340,6 +340,7 @@ static bool keep_strings(struct exchange *ex, const struct http_guard *g, const 
 		{ &req->content_type, g->known[HTTP_H_CONTENT_TYPE] },
 		{ &req->client_request_id, g->known[HTTP_H_CLIENT_REQUEST_ID] },
 		{ &req->user_agent, g->known[HTTP_H_USER_AGENT] },
+		{ &req->identity_header, g->known[HTTP_H_IDENTITY_HEADER] },
 	};
 	for (size_t i = 0; i < KMS_ARRAY_LEN(kept); i++)
 		if (kept[i].from.text != NULL)
@@ -358,6 +359,8 @@ static bool keep_strings(struct exchange *ex, const struct http_guard *g, const 
 	const struct http_span *id = &g->known[HTTP_H_CLIENT_REQUEST_ID];
 	if (id->text != NULL && !http_guard_is_request_id(id->text, id->len))
 		req->client_request_id = NULL;
+	for (enum http_known_header h = HTTP_H_FORWARDED; h <= HTTP_H_VIA; h++)
+		req->is_forwarded |= g->known[h].text != NULL;
 	req->method = g->method;
 	return true;
 }

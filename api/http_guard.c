@@ -24,6 +24,11 @@ static const struct known_header {
 	[HTTP_H_CONTENT_TYPE] = KNOWN("Content-Type", true),
 	[HTTP_H_CLIENT_REQUEST_ID] = KNOWN("x-ms-client-request-id", false),
 	[HTTP_H_USER_AGENT] = KNOWN("User-Agent", false),
+	[HTTP_H_IDENTITY_HEADER] = KNOWN("X-IDENTITY-HEADER", true),
+	[HTTP_H_FORWARDED] = KNOWN("Forwarded", false),
+	[HTTP_H_X_FORWARDED_FOR] = KNOWN("X-Forwarded-For", false),
+	[HTTP_H_X_FORWARDED_HOST] = KNOWN("X-Forwarded-Host", false),
+	[HTTP_H_VIA] = KNOWN("Via", false),
 #undef KNOWN
 };
 

@@ -1,18 +1,23 @@
-/* api/names.c - vault names on the HTTP threads: the challenge needs the vault's directory. Name, id and directory never change and names are
- * never used again, so what was found once stays true; what was not found is asked again. */
+/*
+ * api/names.c - vault names on the HTTP threads: the challenge needs the vault's directory, and the issuer whose tokens it asks for. Name, id and directory never
+ * change and names are never used again, so what was found once stays true; what was not found is asked again. The issuer is read again every few seconds,
+ * since another node may have changed it.
+ */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "api/api.h"
 
+#define ISSUER_LIFE_US ((int64_t)2 * 1000000)
 #define BUCKETS 1024
 #define ENTRIES_MAX 20000 /* beyond it, names are looked up each time */
 
 struct entry {
 	struct entry *next;
 	char name[STORE_VAULT_NAME_MAX + 1];
-	uint8_t id[STORE_ID_LEN], directory[STORE_ID_LEN];
+	struct vault_named named;
+	int64_t read_us; /* 0 = to be read again */
 };
 
 struct vault_names {
@@ -68,40 +73,70 @@ static struct entry *look_up_locked(struct vault_names *n, const char *name, siz
 	return NULL;
 }
 
-static void remember_locked(struct vault_names *n, const struct store_vault *v, size_t bucket)
+static void remember_locked(struct vault_names *n, const struct store_vault *v, const struct vault_named *named, size_t bucket)
 {
 	struct entry *e = n->count < ENTRIES_MAX ? calloc(1, sizeof(*e)) : NULL;
 
 	if (e == NULL)
 		return;
 	memcpy(e->name, v->name, sizeof(e->name));
-	memcpy(e->id, v->id, STORE_ID_LEN);
-	memcpy(e->directory, v->directory, STORE_ID_LEN);
+	e->named = *named;
+	e->read_us = clock_mono_us(&CLOCK_SYSTEM);
 	e->next = n->buckets[bucket];
 	n->buckets[bucket] = e;
 	n->count++;
 }
 
-kms_status vault_names_find(struct vault_names *n, const char *name, uint8_t ret_id[STORE_ID_LEN], uint8_t ret_directory[STORE_ID_LEN])
+static void take_vault(const struct store_vault *v, struct vault_named *ret)
+{
+	memcpy(ret->id, v->id, STORE_ID_LEN);
+	memcpy(ret->directory, v->directory, STORE_ID_LEN);
+	memcpy(ret->issuer, v->issuer, sizeof(ret->issuer));
+}
+
+/* A database that does not answer now leaves what is known: a challenge that names the former issuer does no harm. */
+static void renew_locked(struct vault_names *n, struct entry *e)
+{
+	struct store_vault v = { 0 };
+	int64_t now_us = clock_mono_us(&CLOCK_SYSTEM);
+
+	if (e->read_us != 0 && now_us - e->read_us < ISSUER_LIFE_US)
+		return;
+	e->read_us = now_us;
+	if (store_vault_by_name(n->store, e->name, &v, NULL) == KMS_OK)
+		take_vault(&v, &e->named);
+}
+
+kms_status vault_names_find(struct vault_names *n, const char *name, struct vault_named *ret)
 {
 	size_t bucket = bucket_of(n, name);
 	struct store_vault v = { 0 };
 	kms_status status = KMS_OK;
-	const struct entry *e = NULL;
+	struct entry *e = NULL;
 
 	pthread_mutex_lock(&n->lock);
 	e = look_up_locked(n, name, bucket);
 	if (e != NULL) {
-		memcpy(ret_id, e->id, STORE_ID_LEN);
-		memcpy(ret_directory, e->directory, STORE_ID_LEN);
+		renew_locked(n, e);
+		*ret = e->named;
 	} else {
 		status = store_vault_by_name(n->store, name, &v, NULL);
 		if (status == KMS_OK) {
-			remember_locked(n, &v, bucket);
-			memcpy(ret_id, v.id, STORE_ID_LEN);
-			memcpy(ret_directory, v.directory, STORE_ID_LEN);
+			take_vault(&v, ret);
+			remember_locked(n, &v, ret, bucket);
 		}
 	}
 	pthread_mutex_unlock(&n->lock);
 	return status;
+}
+
+void vault_names_renew(struct vault_names *n, const char *name)
+{
+	struct entry *e = NULL;
+
+	pthread_mutex_lock(&n->lock);
+	e = look_up_locked(n, name, bucket_of(n, name));
+	if (e != NULL)
+		e->read_us = 0;
+	pthread_mutex_unlock(&n->lock);
 }

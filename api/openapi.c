@@ -25,6 +25,14 @@ static const struct {
 	{ ANSWER_PRINCIPAL_LIST, { .name = "after", .kind = J_STRING } },
 	{ ANSWER_EKM_POOL_LIST, { .name = "after", .kind = J_STRING } },
 	{ ANSWER_EKM_KEY_LIST, { .name = "after", .kind = J_STRING } },
+	{ ANSWER_GROUP_LIST, { .name = "after", .kind = J_STRING } },
+	{ ANSWER_MEMBER_LIST, { .name = "after", .kind = J_STRING } },
+	{ ANSWER_SERVICE_LIST, { .name = "after", .kind = J_STRING } },
+	{ ANSWER_APPROVAL_LIST, { .name = "after", .kind = J_STRING } },
+	{ ANSWER_APPROVAL_LIST, { .name = "all", .kind = J_INT, .min = 0, .max = 1 } },
+	{ ANSWER_EXPLANATION, { .name = "principal", .kind = J_STRING, .required = true } },
+	{ ANSWER_EXPLANATION, { .name = "action", .kind = J_STRING, .required = true } },
+	{ ANSWER_EXPLANATION, { .name = "key", .kind = J_STRING } },
 	{ ANSWER_ENTRIES, { .name = "start", .kind = J_INT, .min = 0, .max = INT64_MAX } },
 	{ ANSWER_ENTRIES, { .name = "count", .kind = J_INT, .min = 0, .max = LOG_ENTRIES_MAX } },
 };
@@ -37,7 +45,10 @@ static const struct {
 	{ "key", "^[0-9a-zA-Z-]{1,127}$", "Name of a key; compared without case." },
 	{ "version", "^[0-9a-fA-F]{32}$", "Version of a key." },
 	{ "vault", "^[0-9a-zA-Z-]{3,24}$", "Name of a vault." },
-	{ "id", GUID_PATTERN, "Id of a principal." },
+	{ "id", GUID_PATTERN, "Id of a principal, a group, a role, or a request for approval." },
+	{ "credential", GUID_PATTERN, "Id of a credential." },
+	{ "member", GUID_PATTERN, "Id of a member." },
+	{ "service", "^.{1,64}$", "Name or id of a service with client certificates." },
 	{ "pool", "^.{1,64}$", "Name or id of a Managed HSM pool." },
 	{ "external", "^[0-9a-zA-Z-]{1,64}$", "External key id; compared with case." },
 	{ "tenant", GUID_PATTERN, "Directory of a vault, or of the installation." },
@@ -192,10 +203,12 @@ static json_t *error_codes(bool inner)
 
 static json_t *error_schema(void)
 {
-	return json_pack("{s:s,s:[s],s:{s:{s:s,s:[s,s],s:{s:{s:s,s:o},s:{s:s},s:{s:s,s:[s],s:{s:{s:s,s:o}}}}}}}", "type", "object", "required",
-	                 "error", "properties", "error", "type", "object", "required", "code", "message", "properties", "code", "type", "string",
-	                 "enum", error_codes(false), "message", "type", "string", "innererror", "type", "object", "required", "code", "properties",
-	                 "code", "type", "string", "enum", error_codes(true));
+	return json_pack("{s:s,s:[s],s:{s:{s:s,s:[s,s],s:{s:{s:s,s:o},s:{s:s},s:{s:s,s:[s],s:{s:{s:s,s:o},s:{s:s,s:s,s:s},s:{s:s,s:s}}}}}}}",
+	                      "type", "object", "required", "error", "properties", "error", "type", "object", "required", "code", "message",
+	                      "properties", "code", "type", "string", "enum", error_codes(false), "message", "type", "string", "innererror", "type",
+	                      "object", "required", "code", "properties", "code", "type", "string", "enum", error_codes(true), "approval", "type",
+	                      "string", "pattern", GUID_PATTERN, "description", "The request that waits for approvals (management only).", "vault",
+	                      "type", "string", "description", "Whose request that is; empty: the installation's.");
 }
 
 static json_t *make_schemas(void)
@@ -321,8 +334,8 @@ static json_t *operation_parameters(const struct route *r)
 		json_add(&list, ref("parameters", r->dialect == DIALECT_EKM ? "ekm-api-version" : "api-version"));
 	for (size_t i = 0; i < KMS_ARRAY_LEN(QUERIES); i++)
 		if (QUERIES[i].answer == r->answer)
-			json_add(&list, json_pack("{s:s,s:s,s:o}", "name", QUERIES[i].field.name, "in", "query", "schema",
-			                          field_schema(&QUERIES[i].field, false)));
+			json_add(&list, json_pack("{s:s,s:s,s:b,s:o}", "name", QUERIES[i].field.name, "in", "query", "required",
+			                          (int)QUERIES[i].field.required, "schema", field_schema(&QUERIES[i].field, false)));
 	return list;
 }
 
@@ -373,7 +386,7 @@ static json_t *security(const struct route *r)
 {
 	if (r->dialect == DIALECT_EKM)
 		return json_pack("[{s:[]}]", "certificate");
-	return is_public(r) ? json_array() : json_pack("[{s:[]},{s:[]}]", "oauth2", "bearer");
+	return is_public(r) ? json_array() : json_pack("[{s:[]},{s:[]},{s:[]}]", "oauth2", "bearer", "certificate");
 }
 
 static const char *tag_of(const struct route *r)
@@ -382,7 +395,8 @@ static const char *tag_of(const struct route *r)
 	case DIALECT_VAULT: return "Key Vault";
 	case DIALECT_EKM: return "EKM proxy";
 	case DIALECT_DOMAIN:
-	case DIALECT_LOCAL: break;
+	case DIALECT_LOCAL:
+	case DIALECT_IDENTITY: break;
 	}
 	return is_public(r) ? "Service" : "Management";
 }
@@ -443,7 +457,8 @@ static json_t *server_of(const struct route *r, const struct kms *kms)
 	case DIALECT_VAULT: return vault_server(kms);
 	case DIALECT_EKM: return ekm_server(kms);
 	case DIALECT_DOMAIN:
-	case DIALECT_LOCAL: break;
+	case DIALECT_LOCAL:
+	case DIALECT_IDENTITY: break;
 	}
 	return domain_server(kms);
 }
@@ -457,6 +472,8 @@ static json_t *make_paths(const struct kms *kms)
 		json_t *path = json_object_get(paths, r->path); /* borrowed */
 		char method[8];
 		size_t n = 0;
+		if (r->dialect == DIALECT_IDENTITY) /* Azure's interface on a listener for this machine alone: not to be told to the world */
+			continue;
 		if (path == NULL) {
 			json_put(&paths, r->path, json_pack("{s:[o]}", "servers", server_of(r, kms)));
 			path = json_object_get(paths, r->path);
@@ -481,7 +498,7 @@ static json_t *security_schemes(const struct kms *kms)
 	(void)snprintf(scope, sizeof(scope), "%s/.default", base);
 	return json_pack("{s:{s:s,s:{s:{s:s,s:{s:s}}}},s:{s:s,s:s,s:s},s:{s:s,s:s}}", "oauth2", "type", "oauth2", "flows", "clientCredentials", "tokenUrl", token,
 	                 "scopes", scope, "What the caller's roles allow.", "bearer", "type", "http", "scheme", "bearer", "bearerFormat", "JWT",
-	                 "certificate", "type", "mutualTLS", "description", "The client certificate of a Managed HSM pool.");
+	                 "certificate", "type", "mutualTLS", "description", "The client certificate of a Managed HSM pool; or of a service, where the server is configured to ask for one.");
 }
 
 char *openapi_make(const struct kms *kms, size_t *ret_len)

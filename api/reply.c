@@ -9,6 +9,7 @@
 
 #define RESPONSE_HEADERS_MAX 20
 #define SERVICE_VERSION "1.0.0.0"
+#define AUTHORITY_MAX 640 /* more than the configuration takes, and than this server's URL with a directory */
 #define RETRY_AFTER_S "1"
 #define JSON_TYPE "application/json; charset=utf-8"
 
@@ -103,9 +104,12 @@ struct ekm_error reply_ekm_error(kms_status status)
 	case KMS_E_BACKUP:
 		return (struct ekm_error){ 400, "BadRequest", NULL };
 	case KMS_E_UNAUTHENTICATED:
+	case KMS_E_CLAIMS:
 		return (struct ekm_error){ 401, "Unauthorized", "No accepted client certificate was presented." };
 	case KMS_E_FORBIDDEN:
 	case KMS_E_POLICY:
+	case KMS_E_APPROVAL:
+	case KMS_E_FIREWALL:
 	case KMS_E_PURGE_PROTECTED:
 		return (struct ekm_error){ 403, "Forbidden", FORBIDDEN };
 	case KMS_E_VAULT_SHREDDED:
@@ -167,19 +171,49 @@ static json_t *ekm_error_object(kms_status status, const char *any_message)
 	return json_pack("{s:s,s:s}", "code", e.code, "message", message);
 }
 
+/* As Azure's App Service puts it. */
+static json_t *identity_error(kms_status status, const char *any_message)
+{
+	char message[sizeof(((struct kms_err *)0)->message)];
+
+	make_utf8(any_message, message, sizeof(message));
+	return json_pack("{s:i,s:s}", "statusCode", kms_status_http(status), "message", message);
+}
+
+/* Which request waits, and where: of a vault, or of the installation (an empty name). In our own dialect alone; others read it in the message. */
+static void put_approval(const struct request *r, json_t **body)
+{
+	static const uint8_t NONE[STORE_ID_LEN];
+	json_t *inner = json_object_get(json_object_get(*body, "error"), "innererror"); /* borrowed */
+	char id[GUID_TEXT_LEN + 1];
+
+	if (memcmp(r->op.approval_id, NONE, STORE_ID_LEN) == 0) /* allowed: ids are public */
+		return;
+	guid_format(r->op.approval_id, id);
+	if (json_object_set_new(inner, "approval", json_string(id)) != 0 ||
+	    json_object_set_new(inner, "vault", json_string(r->op.approval_is_installations ? "" : r->op.vault.name)) != 0) {
+		json_decref(*body);
+		*body = NULL;
+	}
+}
+
 static bool is_token_route(const struct request *r) { return r->route != NULL && r->route->handler == api_token; }
 
 void reply_error(struct request *r, const struct kms_err *err)
 {
 	const char *message = kms_err_text(err);
 	bool is_ekm = r->dialect == DIALECT_EKM;
-	JSON_AUTO *body = is_ekm              ? ekm_error_object(err->status, message)
-	                  : is_token_route(r) ? oauth_error(r, err->status, message)
-	                                      : error_object(err->status, message);
+	JSON_AUTO *body = is_ekm                             ? ekm_error_object(err->status, message)
+	                  : r->dialect == DIALECT_IDENTITY ? identity_error(err->status, message)
+	                  : is_token_route(r)              ? oauth_error(r, err->status, message)
+	                                                   : error_object(err->status, message);
 
+	if (err->status == KMS_E_APPROVAL && (r->dialect == DIALECT_DOMAIN || r->dialect == DIALECT_LOCAL))
+		put_approval(r, &body);
 	drop_body(&r->response);
 	r->response.body = body != NULL ? json_text(body, &r->response.body_len) : NULL;
 	r->response.status = is_ekm ? reply_ekm_error(err->status).http : kms_status_http(err->status);
+	r->claims_from_s = err->status == KMS_E_CLAIMS ? r->op.principal.tokens_from_s : 0;
 	r->content_type = JSON_TYPE;
 }
 
@@ -204,8 +238,10 @@ static void add_allow(const struct request *r, struct header_list *l, char *text
 	add(l, "Allow", text);
 }
 
-/* To pools nothing is said that only Key Vault's clients ask for. */
-static void add_ekm(struct header_list *l, const char *request_id)
+/* To pools and to services of this machine nothing is said that only Key Vault's clients ask for. */
+static bool is_terse(enum dialect dialect) { return dialect == DIALECT_EKM || dialect == DIALECT_IDENTITY; }
+
+static void add_few(struct header_list *l, const char *request_id)
 {
 	add(l, "Cache-Control", "no-store");
 	add(l, "X-Content-Type-Options", "nosniff");
@@ -233,13 +269,16 @@ static void add_common(struct header_list *l, const struct kms *kms, const struc
 	add(l, "x-ms-keyvault-network-info", l->network);
 }
 
-void reply_refusal(const struct kms *kms, const struct http_request *http, bool is_ekm, kms_status status, const char *message,
+void reply_refusal(const struct kms *kms, const struct http_request *http, enum dialect dialect, kms_status status, const char *message,
                    struct http_response *ret)
 {
 	static _Thread_local struct header_list l;
 	static _Thread_local char id_text[GUID_TEXT_LEN + 1];
 	const char *text = message != NULL ? message : kms_status_text(status);
-	JSON_AUTO *body = is_ekm ? ekm_error_object(status, text) : error_object(status, text);
+	bool is_ekm = dialect == DIALECT_EKM;
+	JSON_AUTO *body = is_ekm                          ? ekm_error_object(status, text)
+	                  : dialect == DIALECT_IDENTITY ? identity_error(status, text)
+	                                                : error_object(status, text);
 	uint8_t id[GUID_LEN] = { 0 };
 
 	if (guid_random(id)) /* a refusal without an id is still a refusal */
@@ -247,8 +286,8 @@ void reply_refusal(const struct kms *kms, const struct http_request *http, bool 
 	ret->status = is_ekm ? reply_ekm_error(status).http : kms_status_http(status);
 	l.count = 0;
 	add(&l, "Content-Type", JSON_TYPE);
-	if (is_ekm)
-		add_ekm(&l, id_text);
+	if (is_terse(dialect))
+		add_few(&l, id_text);
 	else
 		add_common(&l, kms, http, id_text, "no-cache");
 	if (is_ekm && ret->status == 405)
@@ -260,14 +299,43 @@ void reply_refusal(const struct kms *kms, const struct http_request *http, bool 
 	ret->body = body != NULL ? json_text(body, &ret->body_len) : NULL;
 }
 
+/* The one who issues tokens for the vault: of the configuration, or this server. */
+static void authority_of(const struct request *r, const struct kms *kms, const char *url, char *ret_text, size_t cap)
+{
+	const char *authority = r->dialect == DIALECT_VAULT ? request_authority(r) : NULL;
+	char tenant[GUID_TEXT_LEN + 1];
+
+	guid_format(r->vault[0] != '\0' && r->dialect == DIALECT_VAULT ? r->vault_directory : kms->inst.directory, tenant);
+	if (authority != NULL)
+		(void)snprintf(ret_text, cap, "%s", authority);
+	else
+		(void)snprintf(ret_text, cap, "%s/%s", url, tenant);
+}
+
+/* A token that is newer than the revocation of the others (keyvault-keys.md 3.5). Spaces at the end of the JSON text keep '=' out of the base64 text, on which
+ * older clients stumble; a resource would make clients take it for the usual challenge. */
+static void write_claims_challenge(const char *authority, int64_t from_s, char *ret_text, size_t cap)
+{
+	char json[96], base64[B64_LEN(sizeof(json)) + 1];
+	int len = snprintf(json, sizeof(json), "{\"access_token\":{\"nbf\":{\"essential\":true,\"value\":\"%lld\"}}}", (long long)from_s);
+
+	while (len % 3 != 0)
+		json[len++] = ' ';
+	b64_encode(json, (size_t)len, base64);
+	(void)snprintf(ret_text, cap, "Bearer realm=\"\", authorization_uri=\"%s\", error=\"insufficient_claims\", claims=\"%s\"", authority, base64);
+}
+
 /* Bearer tokens are what the other listeners ask for. */
 static void add_challenge(const struct request *r, const struct kms *kms, struct header_list *l, char *text, size_t cap)
 {
-	char url[KMS_URL_MAX], tenant[GUID_TEXT_LEN + 1];
+	char url[KMS_URL_MAX], authority[AUTHORITY_MAX];
 
 	kms_url(kms, NULL, url);
-	guid_format(r->vault[0] != '\0' && r->dialect == DIALECT_VAULT ? r->vault_directory : kms->inst.directory, tenant);
-	(void)snprintf(text, cap, "Bearer authorization=\"%s/%s\", resource=\"%s\"", url, tenant, url);
+	authority_of(r, kms, url, authority, sizeof(authority));
+	if (r->claims_from_s != 0)
+		write_claims_challenge(authority, r->claims_from_s, text, cap);
+	else
+		(void)snprintf(text, cap, "Bearer authorization=\"%s\", resource=\"%s\"", authority, url);
 	add(l, "WWW-Authenticate", text);
 }
 
@@ -275,12 +343,12 @@ void reply_send(struct request *r, bool has_receipt)
 {
 	const struct kms *kms = request_kms(r);
 	struct header_list l = { .count = 0 };
-	char challenge[2 * KMS_URL_MAX + 128], allow[64] = "", seq[24], leaf[B64_LEN(MERKLE_HASH_LEN) + 1];
+	char challenge[AUTHORITY_MAX + KMS_URL_MAX + 256], allow[64] = "", retry[16] = RETRY_AFTER_S, seq[24], leaf[B64_LEN(MERKLE_HASH_LEN) + 1];
 
 	if (r->content_type != NULL)
 		add(&l, "Content-Type", r->content_type);
-	if (r->dialect == DIALECT_EKM)
-		add_ekm(&l, r->id);
+	if (is_terse(r->dialect))
+		add_few(&l, r->id);
 	else
 		add_common(&l, kms, r->http, r->id, is_token_route(r) ? "no-store" : "no-cache");
 	if (has_receipt) {
@@ -290,10 +358,12 @@ void reply_send(struct request *r, bool has_receipt)
 		add(&l, "x-audit-leaf", leaf);
 		add(&l, "x-audit-origin", kms->origin);
 	}
-	if (r->response.status == 401 && !is_token_route(r) && r->dialect != DIALECT_EKM)
+	if (r->response.status == 401 && !is_token_route(r) && !is_terse(r->dialect))
 		add_challenge(r, kms, &l, challenge, sizeof(challenge));
+	if (r->retry_after_s > 0)
+		(void)snprintf(retry, sizeof(retry), "%u", r->retry_after_s);
 	if (r->response.status == 429 || r->response.status == 503)
-		add(&l, "Retry-After", RETRY_AFTER_S);
+		add(&l, "Retry-After", retry);
 	if (r->response.status == 405)
 		add_allow(r, &l, allow, sizeof(allow));
 	/* A connection is accepted or refused as a whole: its certificate does not change. Strangers do not keep what pools need. */
@@ -301,5 +371,9 @@ void reply_send(struct request *r, bool has_receipt)
 		r->response.close = true;
 	r->response.headers = l.items;
 	r->response.header_count = l.count;
+	/* Whoever has the answer may ask again at once: what his share holds until the connection is done with it would be in his way. */
+	if (r->share != NULL)
+		atomic_fetch_sub(r->share, 1);
+	r->share = NULL;
 	http_reply(r->http, &r->response);
 }

@@ -1,5 +1,6 @@
 /* api/request.c - a request's life: admitted and authenticated on an HTTP thread, worked on in a lane, written, and only then answered. */
 #include <arpa/inet.h>
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@ static kms_status admit_host(struct request *r, const char *host)
 	const struct kms *kms = r->api->cfg.kms;
 	size_t host_len = strcspn(host, ":"), domain_len = strlen(kms->domain), label_len = 0;
 	const char *dot = NULL;
+	struct vault_named named = { 0 };
 
 	if (r->listener == API_LOCAL) {
 		r->dialect = DIALECT_LOCAL;
@@ -42,14 +44,45 @@ static kms_status admit_host(struct request *r, const char *host)
 	for (size_t i = 0; i < label_len; i++)
 		r->vault[i] = (char)(host[i] >= 'A' && host[i] <= 'Z' ? host[i] - 'A' + 'a' : host[i]);
 	r->dialect = DIALECT_VAULT;
-	switch (vault_names_find(r->api->names, r->vault, r->vault_id, r->vault_directory)) { /* allowed: three outcomes */
-	case KMS_OK: return KMS_OK;
+	switch (vault_names_find(r->api->names, r->vault, &named)) { /* allowed: three outcomes */
+	case KMS_OK: break;
 	case KMS_E_NOTFOUND: return kms_refuse(&r->verdict_err, KMS_E_NOTFOUND, "No vault or service lives at this host name.");
 	default: return kms_fail(&r->verdict_err, KMS_E_STORE, KMS_SRC_SELF, 0, "vault name");
 	}
+	memcpy(r->vault_id, named.id, STORE_ID_LEN);
+	memcpy(r->vault_directory, named.directory, STORE_ID_LEN);
+	memcpy(r->vault_issuer, named.issuer, sizeof(r->vault_issuer));
+	return KMS_OK;
 }
 
 static bool is_public(const struct request *r) { return r->route != NULL && r->route->permission == PERM_PUBLIC; }
+static bool same_id(const uint8_t a[STORE_ID_LEN], const uint8_t b[STORE_ID_LEN])
+{
+	return memcmp(a, b, STORE_ID_LEN) == 0; /* allowed: ids are public */
+}
+
+/* What the client's certificate says of who calls; each listener knows its own kind. */
+static void judge_certificate(struct request *r)
+{
+	r->by_certificate = true;
+	r->client_verdict = client_trust_check(r->api->trust, r->http->client_chain, r->http->client_chain_count, r->listener != API_EKM,
+	                                       &r->client);
+	if (r->client_verdict != CLIENT_ACCEPTED)
+		return;
+	r->caller.auth = EVENT_AUTH_MTLS;
+	memcpy(r->caller.principal_id, r->client.pool_id, STORE_ID_LEN);
+	memcpy(r->caller.directory, r->client.directory, STORE_ID_LEN);
+}
+
+static kms_status admit_service(struct request *r)
+{
+	judge_certificate(r);
+	if (r->client_verdict == CLIENT_ACCEPTED)
+		return KMS_OK;
+	return kms_refuse(&r->verdict_err, KMS_E_UNAUTHENTICATED,
+	                  "AKV10000: Request is missing a Bearer or PoP token, and its client certificate is not accepted (certificate: %s).",
+	                  client_verdict_name(r->client_verdict));
+}
 
 static kms_status admit_caller(struct request *r)
 {
@@ -60,10 +93,16 @@ static kms_status admit_caller(struct request *r)
 	}
 	if (is_public(r) || r->is_public_path)
 		return KMS_OK;
-	KMS_TRY(tokens_verify(r->api->tokens, r->http->authorization, &r->caller, &r->verdict_err));
-	/* Another vault's token is as good as none: nothing of this vault is shown, not even what it would refuse. */
-	if (r->dialect == DIALECT_VAULT && memcmp(r->caller.directory, r->vault_directory, STORE_ID_LEN) != 0) /* allowed: ids are public */
-		return kms_refuse(&r->verdict_err, KMS_E_UNAUTHENTICATED, "AKV10032: Invalid issuer. The token is not of this vault's directory.");
+	/* Who sends a token wants to be known by it, whatever certificate his connection has. */
+	if (r->http->authorization == NULL && r->http->client_chain_count > 0 && r->api->trust != NULL)
+		KMS_TRY(admit_service(r));
+	else
+		KMS_TRY(tokens_verify(r->api->tokens, r->http->authorization, &r->caller, &r->verdict_err));
+	/* Another vault's credential is as good as none: nothing of this vault is shown, not even what it would refuse. Whom an external issuer
+	 * vouches for is looked up in the operation. */
+	if (r->dialect == DIALECT_VAULT && r->caller.issuer == NULL && !same_id(r->caller.directory, r->vault_directory))
+		return kms_refuse(&r->verdict_err, KMS_E_UNAUTHENTICATED, "AKV10032: Invalid issuer. The %s is not of this vault's directory.",
+		                  r->by_certificate ? "client certificate" : "token");
 	return KMS_OK;
 }
 
@@ -71,12 +110,10 @@ static kms_status admit_caller(struct request *r)
 static kms_status admit_pool(struct request *r)
 {
 	r->dialect = DIALECT_EKM;
-	r->client_verdict = ekm_trust_check(r->api->trust, r->http->client_chain, r->http->client_chain_count, &r->client);
-	if (r->client_verdict != EKM_ACCEPTED)
-		return kms_refuse(&r->verdict_err, KMS_E_UNAUTHENTICATED, "%s", ekm_verdict_name(r->client_verdict));
-	r->caller.auth = EVENT_AUTH_MTLS;
-	memcpy(r->caller.principal_id, r->client.pool_id, STORE_ID_LEN);
-	memcpy(r->caller.directory, r->client.directory, STORE_ID_LEN);
+	judge_certificate(r);
+	if (r->client_verdict != CLIENT_ACCEPTED)
+		return kms_refuse(&r->verdict_err, KMS_E_UNAUTHENTICATED, "%s", client_verdict_name(r->client_verdict));
+	r->caller.is_pool = true;
 	memcpy(r->vault_id, r->client.vault_id, STORE_ID_LEN);
 	memcpy(r->vault_directory, r->client.directory, STORE_ID_LEN);
 	memcpy(r->vault, r->client.vault, sizeof(r->client.vault));
@@ -84,23 +121,149 @@ static kms_status admit_pool(struct request *r)
 	return KMS_OK;
 }
 
-/* Once more, now that the operation depends on the pool as it is: its certificates may have been replaced since the request was admitted. If they are replaced
- * after this, the fence finds the pool changed. The table may be older than the pool as the operation read it: who replaced them, here or on another
- * node, commits first and reads the table anew afterwards. Then it is read here, and what still differs is decided anew. */
+/* Once more, now that the operation depends on the pool or service as it is: its certificates may have been replaced since the request was admitted.
+ * If they are replaced after this, the fence finds it changed. The table may be older than what the operation read: who replaced them, here or on
+ * another node, commits first and reads the table anew afterwards. Then it is read here, and what still differs is decided anew. */
 static kms_status check_certificate(struct request *r, struct kms_err *err)
 {
-	struct ekm_client client = { 0 };
-	enum ekm_verdict verdict = ekm_trust_check(r->api->trust, r->http->client_chain, r->http->client_chain_count, &client);
+	struct client_holder client = { 0 };
+	enum client_verdict verdict = client_trust_check(r->api->trust, r->http->client_chain, r->http->client_chain_count,
+	                                                 r->listener != API_EKM, &client);
 
-	if (verdict == EKM_ACCEPTED && client.epoch != r->op.principal.epoch) {
-		KMS_TRY(ekm_trust_load(r->api->trust, r->op.store, err));
-		verdict = ekm_trust_check(r->api->trust, r->http->client_chain, r->http->client_chain_count, &client);
-		if (verdict == EKM_ACCEPTED && client.epoch != r->op.principal.epoch)
+	if (verdict == CLIENT_ACCEPTED && client.epoch != r->op.principal.epoch) {
+		KMS_TRY(client_trust_load(r->api->trust, r->op.store, err));
+		verdict = client_trust_check(r->api->trust, r->http->client_chain, r->http->client_chain_count, r->listener != API_EKM, &client);
+		if (verdict == CLIENT_ACCEPTED && client.epoch != r->op.principal.epoch)
 			return KMS_E_FENCED;
 	}
-	if (verdict == EKM_ACCEPTED && memcmp(client.pool_id, r->client.pool_id, STORE_ID_LEN) == 0) /* allowed: ids are public */
+	if (verdict == CLIENT_ACCEPTED && same_id(client.pool_id, r->client.pool_id))
 		return KMS_OK;
-	return kms_refuse(err, KMS_E_UNAUTHENTICATED, "%s", ekm_verdict_name(verdict != EKM_ACCEPTED ? verdict : EKM_UNKNOWN_SUBJECT));
+	return kms_refuse(err, KMS_E_UNAUTHENTICATED, "The client certificate is not accepted any more (certificate: %s).",
+	                  client_verdict_name(verdict != CLIENT_ACCEPTED ? verdict : CLIENT_UNKNOWN_SUBJECT));
+}
+
+/* ---- managed identity: for this machine's own services (h_identity.c) ---- */
+
+/* A literal address of this machine, or the one name that browsers never ask a name server for (RFC 6761 section 6.3). */
+static bool is_loopback(const char *text, size_t len)
+{
+	char copy[INET6_ADDRSTRLEN];
+	struct in_addr v4;
+
+	if (len >= sizeof(copy))
+		return false;
+	memcpy(copy, text, len);
+	copy[len] = '\0';
+	if (inet_pton(AF_INET, copy, &v4) == 1)
+		return ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
+	return strcmp(copy, "::1") == 0 || strcasecmp(copy, "localhost") == 0;
+}
+
+static bool host_is_loopback(const char *host)
+{
+	static const char V6[] = "[::1]";
+	bool is_v6 = strncmp(host, V6, sizeof(V6) - 1) == 0;
+	size_t len = is_v6 ? sizeof(V6) - 1 : strcspn(host, ":");
+	const char *port = host + len;
+
+	if (*port == ':')
+		port += 1 + strspn(port + 1, "0123456789");
+	return *port == '\0' && (is_v6 || is_loopback(host, len));
+}
+
+/* Whatever reaches this listener by way of a browser (a name that was made to mean this machine) or a proxy is not a service of this machine. */
+static kms_status admit_local_service(struct request *r)
+{
+	const struct http_request *http = r->http;
+
+	r->dialect = DIALECT_IDENTITY;
+	if (!host_is_loopback(http->host) || !is_loopback(http->peer, strlen(http->peer)))
+		return kms_refuse(&r->verdict_err, KMS_E_INVALID,
+		                  "The Host header must be 127.0.0.1, [::1] or localhost: this endpoint serves its own machine only.");
+	if (http->is_forwarded)
+		return kms_refuse(&r->verdict_err, KMS_E_INVALID, "Requests that were forwarded (Forwarded, X-Forwarded-For) are not served here.");
+	router_match(r, http->method, http->path);
+	if (r->route == NULL && !r->is_public_path)
+		return kms_refuse(&r->verdict_err, KMS_E_NOTFOUND, "There is nothing at this path; tokens are at /msi/token.");
+	return KMS_OK;
+}
+
+/* ---- turns, shares and limits ---- */
+
+/* Addresses are personal data: /24 and /48 (audit-log.md section 12). */
+static void shorten_peer(const char *peer, char *ret, size_t cap)
+{
+	struct in_addr v4;
+	struct in6_addr v6;
+	char text[INET6_ADDRSTRLEN];
+
+	if (inet_pton(AF_INET, peer, &v4) == 1) {
+		v4.s_addr &= htonl(0xffffff00U);
+		(void)snprintf(ret, cap, "%s/24", inet_ntop(AF_INET, &v4, text, sizeof(text)));
+	} else if (inet_pton(AF_INET6, peer, &v6) == 1) {
+		memset(v6.s6_addr + 6, 0, 10);
+		(void)snprintf(ret, cap, "%s/48", inet_ntop(AF_INET6, &v6, text, sizeof(text)));
+	} else {
+		(void)snprintf(ret, cap, "%s", peer);
+	}
+}
+
+/* Whose turn it is, and whether that is a vault's. By directory: the caller's own; of a caller that an external issuer vouches for, who has none
+ * before he was looked up, that of the vault that he asks for, or his issuer. The installation's principals are a tenant of their own, whatever vault
+ * they act in: nobody else's noise keeps them out. */
+static bool find_tenant(struct request *r)
+{
+	struct vault_named named = { 0 };
+
+	if (r->caller.issuer == NULL) {
+		memcpy(r->tenant, r->caller.directory, STORE_ID_LEN);
+		return !same_id(r->tenant, r->api->cfg.kms->inst.directory);
+	}
+	if (r->dialect == DIALECT_VAULT) {
+		memcpy(r->tenant, r->vault_directory, STORE_ID_LEN);
+		return true;
+	}
+	if (r->vault[0] != '\0' && vault_names_find(r->api->names, r->vault, &named) == KMS_OK) {
+		memcpy(r->tenant, named.directory, STORE_ID_LEN);
+		return true;
+	}
+	access_claim(r->caller.issuer, "tenant", "", r->tenant);
+	return false;
+}
+
+/* A caller of an external issuer is somebody else in each vault. */
+static void external_id(const struct request *r, uint8_t ret_id[LIMITS_ID_LEN])
+{
+	uint8_t hash[STORE_HASH_LEN];
+
+	access_identity_hash(r->tenant, r->caller.issuer, r->caller.subject, hash);
+	memcpy(ret_id, hash, LIMITS_ID_LEN);
+}
+
+/* Of everybody who was authenticated on the main listener. */
+static kms_status take_allowance(struct request *r, bool is_vaults)
+{
+	struct limits_claim *claim = &r->claim;
+
+	if (r->listener != API_MAIN || r->caller.auth == EVENT_AUTH_NONE)
+		return KMS_OK;
+	claim->class = route_is_create(r->route) ? LIMIT_CREATES : LIMIT_REQUESTS;
+	claim->has_vault = is_vaults;
+	memcpy(claim->vault, r->tenant, LIMITS_ID_LEN);
+	if (r->caller.issuer != NULL)
+		external_id(r, claim->principal);
+	else
+		memcpy(claim->principal, r->caller.principal_id, LIMITS_ID_LEN);
+	KMS_TRY(limits_take(r->api->limits, claim, &r->retry_after_s, &r->verdict_err));
+	r->has_claim = true;
+	return KMS_OK;
+}
+
+static void give_back_to_vault(struct request *r)
+{
+	if (r->has_claim)
+		limits_give_back(r->api->limits, &r->claim);
+	r->has_claim = false;
 }
 
 static kms_status admit_bearer(struct request *r)
@@ -110,16 +273,31 @@ static kms_status admit_bearer(struct request *r)
 	return admit_caller(r);
 }
 
-/* What takes turns in the lanes, and is counted, is a directory, or a pool. Those that have the same number by chance share what one has. Requests without a
- * directory are logins, and those of the local socket. */
+/* Nobody is known yet who logs in: his network takes turns, so that a flood from one keeps nobody else from logging in. */
+static uint16_t number_of_peer(const struct request *r)
+{
+	char peer[64];
+	uint8_t hash[STORE_HASH_LEN];
+	uint16_t number = 0;
+
+	shorten_peer(r->http->peer, peer, sizeof(peer));
+	SHA256((const uint8_t *)peer, strlen(peer), hash);
+	memcpy(&number, hash, sizeof(number));
+	return number;
+}
+
+/* What takes turns in the lanes, and is counted, is a tenant, or a pool; of logins, a network. Those that have the same number by chance share what one has. Requests
+ * without one are those of the local socket. */
 static unsigned group_of(const struct request *r)
 {
 	uint16_t number = 0;
 
-	if (r->caller.auth == EVENT_AUTH_NONE || r->caller.auth == EVENT_AUTH_LOCAL)
+	if (r->caller.auth == EVENT_AUTH_LOCAL)
 		return WORKER_NO_GROUP;
+	if (r->caller.auth == EVENT_AUTH_NONE)
+		return 1 + number_of_peer(r) % (WORKER_GROUPS - 1);
 	/* A pool of a busy service must not be in the way of the vault's other pools. */
-	memcpy(&number, r->dialect == DIALECT_EKM ? r->caller.principal_id : r->caller.directory, sizeof(number));
+	memcpy(&number, r->dialect == DIALECT_EKM ? r->caller.principal_id : r->tenant, sizeof(number));
 	return 1 + number % (WORKER_GROUPS - 1);
 }
 
@@ -166,12 +344,20 @@ static void decide(struct request *r, struct http_admission *ret_admission)
 		return;
 	}
 	guid_format(id, r->id);
-	r->verdict = r->listener == API_EKM ? admit_pool(r) : admit_bearer(r);
+	if (r->listener != API_LOCAL)
+		(void)snprintf(r->caller.peer, sizeof(r->caller.peer), "%.*s", CALLER_PEER_MAX - 1, r->http->peer);
+	r->verdict = r->listener == API_EKM        ? admit_pool(r)
+	             : r->listener == API_IDENTITY ? admit_local_service(r)
+	                                           : admit_bearer(r);
+	if (r->verdict == KMS_OK)
+		r->verdict = take_allowance(r, find_tenant(r));
 	if (r->verdict != KMS_OK || r->route == NULL || r->route->body == NULL || r->route->body->body_max == 0)
 		return;
 	ret_admission->body_max = r->route->body->body_max;
-	if (!reserve_body(r, ret_admission->body_max))
-		r->verdict = KMS_E_THROTTLED;
+	if (reserve_body(r, ret_admission->body_max))
+		return;
+	r->verdict = KMS_E_THROTTLED;
+	give_back_to_vault(r); /* what is not even read is nothing that the vault did */
 }
 
 static void admit(void *arg, struct http_request *http, struct http_admission *ret_admission, enum api_listener listener)
@@ -192,26 +378,9 @@ static void admit(void *arg, struct http_request *http, struct http_admission *r
 static void admit_main(void *arg, struct http_request *http, struct http_admission *ret) { admit(arg, http, ret, API_MAIN); }
 static void admit_local(void *arg, struct http_request *http, struct http_admission *ret) { admit(arg, http, ret, API_LOCAL); }
 static void admit_ekm(void *arg, struct http_request *http, struct http_admission *ret) { admit(arg, http, ret, API_EKM); }
+static void admit_identity(void *arg, struct http_request *http, struct http_admission *ret) { admit(arg, http, ret, API_IDENTITY); }
 
 /* ---- events ---- */
-
-/* Addresses are personal data: /24 and /48 (audit-log.md section 12). */
-static void shorten_peer(const char *peer, char *ret, size_t cap)
-{
-	struct in_addr v4;
-	struct in6_addr v6;
-	char text[INET6_ADDRSTRLEN];
-
-	if (inet_pton(AF_INET, peer, &v4) == 1) {
-		v4.s_addr &= htonl(0xffffff00U);
-		(void)snprintf(ret, cap, "%s/24", inet_ntop(AF_INET, &v4, text, sizeof(text)));
-	} else if (inet_pton(AF_INET6, peer, &v6) == 1) {
-		memset(v6.s6_addr + 6, 0, 10);
-		(void)snprintf(ret, cap, "%s/48", inet_ntop(AF_INET6, &v6, text, sizeof(text)));
-	} else {
-		(void)snprintf(ret, cap, "%s", peer);
-	}
-}
 
 static void fill_event(struct request *r, const struct kms_err *err)
 {
@@ -244,16 +413,28 @@ static void begin_event(struct request *r)
 	(void)snprintf(e->net_tls, sizeof(e->net_tls), "%s", r->http->tls);
 }
 
+/* Somebody with a certificate: of nobody; or of a pool or service that was disabled meanwhile, or that asks another vault, whose log does not name
+ * it. */
+static void count_stranger(struct request *r, kms_status status, const char *peer)
+{
+	bool is_known = r->client_verdict == CLIENT_ACCEPTED;
+	bool is_elsewhere = is_known && r->dialect == DIALECT_VAULT && !same_id(r->vault_directory, r->client.directory);
+	const char *kind = r->client.is_service ? "service" : "pool";
+	const char *why = !is_known ? client_verdict_name(r->client_verdict) : is_elsewhere ? "other_vault" : kind;
+	const uint8_t *asked = r->dialect == DIALECT_VAULT ? r->vault_id : NULL;
+
+	writer_count_stranger(r->api->cfg.kms->writer, kms_status_code(status), is_known && !is_elsewhere ? r->client.vault_id : asked, peer,
+	                      why, is_elsewhere ? "" : r->client.subject);
+}
+
 static void count_denied(struct request *r, kms_status status)
 {
 	char peer[64];
 	bool has_vault = r->dialect == DIALECT_VAULT && r->verdict != KMS_E_NOTFOUND && r->verdict != KMS_E_STORE;
 
 	shorten_peer(r->http->peer, peer, sizeof(peer));
-	if (r->dialect == DIALECT_EKM) {
-		bool is_known = r->client_verdict == EKM_ACCEPTED; /* a pool that was disabled meanwhile */
-		writer_count_stranger(r->api->cfg.kms->writer, kms_status_code(status), is_known ? r->vault_id : NULL, peer,
-		                      is_known ? "pool" : ekm_verdict_name(r->client_verdict), r->client.subject);
+	if (r->by_certificate) {
+		count_stranger(r, status, peer);
 		return;
 	}
 	writer_count_denied(r->api->cfg.kms->writer, kms_status_code(status), has_vault ? r->vault_id : NULL, peer);
@@ -263,7 +444,8 @@ static void count_denied(struct request *r, kms_status status)
 
 static void log_server_failure(const struct request *r, const struct kms_err *err)
 {
-	if (kms_status_http(err->status) >= 500)
+	/* While an issuer's keys are being read anybody can be refused for it, as often as he likes; why they are read, the log says elsewhere (issuers.c). */
+	if (kms_status_http(err->status) >= 500 && r->verdict != KMS_E_BUSY)
 		log_failure(LOG_ERROR, r->route != NULL ? r->route->operation : "request", r->id, err);
 }
 
@@ -422,6 +604,7 @@ static void finish(struct request *r, kms_status status, struct kms_err *err)
 		err->status = status;
 		if (kms_status_http(status) < 500)
 			count_denied(r, status);
+		give_back_to_vault(r);
 		answer_unlogged(r, err);
 		return;
 	}
@@ -479,12 +662,14 @@ static kms_status no_route(struct request *r, struct kms_err *err)
 	return kms_refuse(err, r->dialect == DIALECT_VAULT ? KMS_E_NOROUTE : KMS_E_NOTFOUND, "Operation not specified or unknown.");
 }
 
-/* Several certificates may be one pool's: each leaf tells which it was, and which id was meant, however little of the request can be read (ekm-proxy.md 11.1). */
-static void note_pool_call(struct request *r)
+/* Several certificates may be one pool's or service's: each leaf tells which it was, and of a pool's call which id was meant, however little of it can be
+ * read (ekm-proxy.md 11.1). */
+static void note_certificate(struct request *r)
 {
-	if (r->item[0] != '\0')
+	if (r->dialect == DIALECT_EKM && r->item[0] != '\0')
 		op_det_text(&r->op, "external_id", r->item);
-	op_det_text(&r->op, "pool", r->op.actor_name);
+	if (r->dialect == DIALECT_EKM)
+		op_det_text(&r->op, "pool", r->op.actor_name);
 	op_det_text(&r->op, "cert_subject", r->client.subject);
 	op_det_text(&r->op, "cert_sha256", r->client.thumbprint);
 }
@@ -495,8 +680,8 @@ static kms_status perform(struct request *r, struct kms_err *err)
 		return no_route(r, err);
 	if (!is_public(r))
 		KMS_TRY(op_open(&r->op, r->vault[0] != '\0' ? r->vault : NULL, err));
-	if (r->dialect == DIALECT_EKM) {
-		note_pool_call(r);
+	if (r->by_certificate) {
+		note_certificate(r);
 		KMS_TRY(check_certificate(r, err));
 	}
 	if (!router_query(r, r->http->query))
@@ -506,7 +691,7 @@ static kms_status perform(struct request *r, struct kms_err *err)
 	if (r->dialect == DIALECT_VAULT || r->dialect == DIALECT_EKM)
 		KMS_TRY(router_api_version(r, err));
 	if (!is_public(r))
-		KMS_TRY(op_authorise(&r->op, r->route->permission, err));
+		KMS_TRY(op_authorise(&r->op, r->route->permission, r->key, err));
 	KMS_TRY(read_body(r, err));
 	return r->route->handler(r, err);
 }
@@ -548,7 +733,7 @@ static void run(struct job *job, void *thread_state)
 
 /* ---- serving, on an HTTP thread ---- */
 
-/* No directory may fill a lane: half of each is the most that one can hold, so that the others, and what revokes, still get in. The local socket is
+/* No tenant may fill a lane: half of each is the most that one can hold, so that the others, and what revokes, still get in. The local socket is
  * not counted. */
 static bool take_share(struct request *r)
 {
@@ -565,14 +750,14 @@ static bool take_share(struct request *r)
 }
 
 /* Nothing waits here: either it is refused at once, needs neither device nor disk, or goes into its lane. */
-static void serve_any(struct api *api, struct http_request *http, bool is_ekm)
+static void serve_any(struct api *api, struct http_request *http, enum dialect dialect)
 {
 	struct request *r = http->app;
 	kms_status status = KMS_OK;
 
 	if (r == NULL) {
 		struct http_response res = { 0 };
-		reply_refusal(api->cfg.kms, http, is_ekm, KMS_E_NOMEM, NULL, &res);
+		reply_refusal(api->cfg.kms, http, dialect, KMS_E_NOMEM, NULL, &res);
 		http_reply(http, &res);
 		return;
 	}
@@ -594,18 +779,29 @@ static void serve_any(struct api *api, struct http_request *http, bool is_ekm)
 		answer_unlogged_status(r, status);
 }
 
-static void serve(void *arg, struct http_request *http) { serve_any(arg, http, false); }
-static void serve_ekm(void *arg, struct http_request *http) { serve_any(arg, http, true); }
+static void serve(void *arg, struct http_request *http) { serve_any(arg, http, DIALECT_DOMAIN); }
+static void serve_ekm(void *arg, struct http_request *http) { serve_any(arg, http, DIALECT_EKM); }
+static void serve_identity(void *arg, struct http_request *http) { serve_any(arg, http, DIALECT_IDENTITY); }
 
-static void refuse(void *arg, struct http_request *http, kms_status status, const char *message, struct http_response *ret)
+static void refuse_any(struct api *api, struct http_request *http, enum dialect dialect, kms_status status, const char *message,
+                       struct http_response *ret)
 {
-	struct api *api = arg;
 	char peer[64];
 
 	shorten_peer(http->peer, peer, sizeof(peer));
 	if (kms_status_http(status) < 500)
 		writer_count_denied(api->cfg.kms->writer, kms_status_code(status), NULL, peer);
-	reply_refusal(api->cfg.kms, http, false, status, message, ret);
+	reply_refusal(api->cfg.kms, http, dialect, status, message, ret);
+}
+
+static void refuse(void *arg, struct http_request *http, kms_status status, const char *message, struct http_response *ret)
+{
+	refuse_any(arg, http, DIALECT_DOMAIN, status, message, ret);
+}
+
+static void refuse_identity(void *arg, struct http_request *http, kms_status status, const char *message, struct http_response *ret)
+{
+	refuse_any(arg, http, DIALECT_IDENTITY, status, message, ret);
 }
 
 /* The transport's own refusals of a pool's request. Who may not call at all learns nothing else, and so is asked for his certificate even when his
@@ -614,25 +810,25 @@ static void refuse_ekm(void *arg, struct http_request *http, kms_status status, 
 {
 	struct api *api = arg;
 	const struct request *r = http->app;
-	struct ekm_client client = { 0 };
-	enum ekm_verdict verdict = EKM_ACCEPTED;
+	struct client_holder client = { 0 };
+	enum client_verdict verdict = CLIENT_ACCEPTED;
 	char peer[64];
 
 	shorten_peer(http->peer, peer, sizeof(peer));
 	if (r == NULL)
-		verdict = ekm_trust_check(api->trust, http->client_chain, http->client_chain_count, &client);
+		verdict = client_trust_check(api->trust, http->client_chain, http->client_chain_count, false, &client);
 	else if (r->verdict == KMS_E_UNAUTHENTICATED)
 		verdict = r->client_verdict;
-	if (verdict != EKM_ACCEPTED) {
+	if (verdict != CLIENT_ACCEPTED) {
 		status = KMS_E_UNAUTHENTICATED;
-		writer_count_stranger(api->cfg.kms->writer, kms_status_code(status), NULL, peer, ekm_verdict_name(verdict),
+		writer_count_stranger(api->cfg.kms->writer, kms_status_code(status), NULL, peer, client_verdict_name(verdict),
 		                      r != NULL ? r->client.subject : client.subject);
 	} else if (status != KMS_E_TIMEOUT && kms_status_http(status) < 500) {
 		if (message == HTTP_GUARD_NO_BODY) /* whatever the path, only POST is spoken here */
 			status = KMS_E_METHOD;
 		writer_count_denied(api->cfg.kms->writer, kms_status_code(status), NULL, peer);
 	}
-	reply_refusal(api->cfg.kms, http, true, status, message, ret);
+	reply_refusal(api->cfg.kms, http, DIALECT_EKM, status, message, ret);
 }
 
 static void end(void *arg, struct http_request *http)
@@ -642,8 +838,6 @@ static void end(void *arg, struct http_request *http)
 	(void)arg;
 	if (r == NULL)
 		return;
-	if (r->share != NULL)
-		atomic_fetch_sub(r->share, 1);
 	if (r->large_body > 0)
 		release_body(r);
 	if (r->has_body)
@@ -661,6 +855,8 @@ struct http_app api_app(struct api *api, enum api_listener listener)
 		return (struct http_app){ .arg = api, .admit = admit_main, .serve = serve, .refuse = refuse, .end = end };
 	case API_LOCAL:
 		return (struct http_app){ .arg = api, .admit = admit_local, .serve = serve, .refuse = refuse, .end = end };
+	case API_IDENTITY:
+		return (struct http_app){ .arg = api, .admit = admit_identity, .serve = serve_identity, .refuse = refuse_identity, .end = end };
 	case API_EKM:
 		break;
 	}

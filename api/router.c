@@ -80,6 +80,8 @@ static void take_param(struct request *r, const char *pattern, size_t len, const
 		copy_text(r->vault, sizeof(r->vault), text);
 	} else if (strncmp(pattern, "{version}", len) == 0) {
 		r->has_version = hex_decode(text, strlen(text), r->version, sizeof(r->version));
+	} else if (strncmp(pattern, "{credential}", len) == 0 || strncmp(pattern, "{member}", len) == 0) {
+		copy_text(r->part, sizeof(r->part), text);
 	} else {
 		copy_text(r->item, sizeof(r->item), text);
 	}
@@ -151,6 +153,12 @@ static void match_ekm(struct request *r, enum http_method method, const char *pa
 		else
 			r->allowed |= 1U << route->method;
 	}
+}
+
+bool route_is_create(const struct route *route)
+{
+	return route != NULL && (route->event == EVENT_KEY_CREATE || route->event == EVENT_KEY_IMPORT || route->event == EVENT_KEY_ROTATE ||
+	                         route->event == EVENT_KEY_RESTORE);
 }
 
 /* The version segment is a wildcard, so `/keys/k/versions` must be tried as a literal first: the table's order decides. */

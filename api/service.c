@@ -2,13 +2,24 @@
 #include "api/service.h"
 
 #include <stdlib.h>
+#include <string.h>
 
+#include "api/assertion.h"
+#include "api/issuers.h"
 #include "server/base/log.h"
 
 #define HSM_SILENT_MS 10000 /* the monitor asks once a second; silence this long means that a call hangs */
 
 struct kms *request_kms(struct request *r) { return r->api->cfg.kms; }
 struct tokens *request_tokens(struct request *r) { return r->api->tokens; }
+struct assertions *request_assertions(struct request *r) { return r->api->assertions; }
+bool request_knows_issuer(const struct request *r, const char *name) { return issuers_named(r->api->issuers, name) != NULL; }
+const char *request_authority(const struct request *r)
+{
+	const struct issuer_config *c = r->vault_issuer[0] != '\0' ? issuers_named(r->api->issuers, r->vault_issuer) : NULL;
+	return c != NULL ? c->authority : NULL;
+}
+void request_renew_vault(struct request *r) { vault_names_renew(r->api->names, r->op.vault.name); }
 const char *request_ekm_api_version(const struct request *r)
 {
 	return r->api->cfg.ekm_api_version != NULL ? r->api->cfg.ekm_api_version : EKM_API_VERSION;
@@ -24,7 +35,7 @@ void request_vault_url(const struct request *r, char ret_url[KMS_URL_MAX]) { kms
 
 static const uint64_t SETTLED_IN[LANE_COUNT] = {
 	[LANE_CONTROL] = RECOVER_TYPE(EVENT_ROLE_GRANT) | RECOVER_TYPE(EVENT_ROLE_REVOKE) | RECOVER_TYPE(EVENT_EKM_PUBLISH) |
-	                 RECOVER_TYPE(EVENT_EKM_RETIRE),
+	                 RECOVER_TYPE(EVENT_EKM_RETIRE) | RECOVER_TYPE(EVENT_TENANT_UPDATE),
 	[LANE_KEYGEN] = RECOVER_TYPE(EVENT_KEY_CREATE) | RECOVER_TYPE(EVENT_KEY_ROTATE) | RECOVER_TYPE(EVENT_KEY_IMPORT) |
 	                RECOVER_TYPE(EVENT_KEY_BACKUP) | RECOVER_TYPE(EVENT_KEY_RESTORE),
 	[LANE_DESTROY] = RECOVER_TYPE(EVENT_KEY_PURGE) | RECOVER_TYPE(EVENT_TENANT_SHRED) | RECOVER_TYPE(EVENT_TENANT_CREATE),
@@ -58,7 +69,7 @@ static void read_pools(struct api *api, struct store *store)
 {
 	struct kms_err err = { 0 };
 
-	if (api->trust != NULL && ekm_trust_load(api->trust, store, &err) != KMS_OK)
+	if (api->trust != NULL && client_trust_load(api->trust, store, &err) != KMS_OK)
 		log_failure(LOG_WARN, "pools_not_read", NULL, &err); /* those of the last reading stay in force */
 }
 
@@ -135,11 +146,26 @@ static kms_status start_lanes(struct api *api, struct kms_err *err)
 /* With the store's connection, which only the names keep. */
 static kms_status start_tables(struct api *api, struct store *store, struct kms_err *err)
 {
-	if (api->cfg.serves_ekm) {
-		KMS_TRY(ekm_trust_new(api->cfg.kms->clock, &api->trust, err));
-		KMS_TRY(ekm_trust_load(api->trust, store, err));
+	if (api->cfg.serves_ekm || api->cfg.knows_services) {
+		KMS_TRY(client_trust_new(api->cfg.kms->clock, &api->trust, err));
+		KMS_TRY(client_trust_load(api->trust, store, err));
 	}
+	KMS_TRY(limits_new(&api->cfg.limits, api->cfg.kms->clock, &api->limits, err));
 	return vault_names_new(store, &api->names, err);
+}
+
+/* Whoever could say that he is this server would be believed as it is. */
+static kms_status check_issuers(const struct api *api, struct kms_err *err)
+{
+	char url[KMS_URL_MAX];
+
+	kms_url(api->cfg.kms, NULL, url);
+	for (size_t i = 0; i < api->cfg.issuer_count; i++)
+		for (size_t k = 0; k < api->cfg.issuers[i].id_count; k++)
+			if (strncmp(api->cfg.issuers[i].ids[k], url, strlen(url)) == 0)
+				return kms_refuse(err, KMS_E_INVALID, "issuers: %s: issuer: %s begins with this server's own URL.", api->cfg.issuers[i].name,
+				                  api->cfg.issuers[i].ids[k]);
+	return KMS_OK;
 }
 
 static kms_status start_parts(struct api *api, struct kms_err *err)
@@ -150,7 +176,10 @@ static kms_status start_parts(struct api *api, struct kms_err *err)
 	api->openapi = openapi_make(api->cfg.kms, &api->openapi_len);
 	if (api->openapi == NULL)
 		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "the API's description");
-	KMS_TRY(tokens_new(api->cfg.kms, &api->tokens, err));
+	KMS_TRY(check_issuers(api, err));
+	KMS_TRY(issuers_new(api->cfg.kms->clock, api->cfg.issuers, api->cfg.issuer_count, &api->issuers, err));
+	KMS_TRY(tokens_new(api->cfg.kms, api->issuers, &api->tokens, err));
+	KMS_TRY(assertions_new(&api->assertions, err));
 	KMS_TRY(api->cfg.open_store(api->cfg.arg, &store, err));
 	status = start_tables(api, store, err);
 	if (status != KMS_OK) {
@@ -177,6 +206,8 @@ kms_status api_start(const struct api_config *cfg, struct api **ret_api, struct 
 	return KMS_OK;
 }
 
+void api_reload(struct api *api) { issuers_reload(api->issuers); }
+
 void api_set_stopping(struct api *api) { atomic_store(&api->is_stopping, true); }
 
 void api_stop(struct api *api)
@@ -194,9 +225,12 @@ void api_free(struct api *api)
 	if (api == NULL)
 		return;
 	api_stop(api);
+	assertions_free(api->assertions);
 	tokens_free(api->tokens);
+	issuers_free(api->issuers);
 	vault_names_free(api->names);
-	ekm_trust_free(api->trust);
+	client_trust_free(api->trust);
+	limits_free(api->limits);
 	free(api->openapi);
 	free(api);
 }

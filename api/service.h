@@ -7,13 +7,16 @@
 struct api {
 	struct api_config cfg;
 	struct worker *lanes[LANE_COUNT];
+	struct issuers *issuers;
 	struct tokens *tokens;
+	struct assertions *assertions;
 	struct vault_names *names;
-	struct ekm_trust *trust; /* NULL unless pools are served */
+	struct client_trust *trust; /* NULL unless pools are served, or the main listener asks for certificates */
+	struct limits *limits;
 	char *openapi; /* owned; never changes */
 	size_t openapi_len;
 	atomic_bool is_stopping;
-	atomic_uint shares[LANE_COUNT][WORKER_GROUPS]; /* requests of each directory in each lane, until they are answered */
+	atomic_uint shares[LANE_COUNT][WORKER_GROUPS]; /* requests of each tenant in each lane, until they are answered */
 	atomic_size_t large_bodies, large_bodies_of[WORKER_GROUPS]; /* bytes; see reserve_body() */
 	struct housekeeping {
 		struct job job; /* first; belongs to the lane while is_running */

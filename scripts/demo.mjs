@@ -1,9 +1,10 @@
-// The proof of `make run`: the life of one key through the official Azure SDK for JavaScript, step by step, then what a Managed HSM pool gets
-// (demo-ekm.mjs). Any step that does not go as it must ends the program with a failure. Its environment is demo.env (see scripts/run-demo).
+// The proof of `make run`: the life of one key through the official Azure SDK for JavaScript, step by step; the end of a vault, for which it takes two people; then what
+// a Managed HSM pool gets (demo-ekm.mjs). Any step that does not go as it must ends the program with a failure. Its environment is demo.env (see scripts/run-demo).
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { createRequire } from "node:module";
+import path from "node:path";
 import { proveEkm } from "./demo-ekm.mjs";
 
 const require = createRequire(new URL("../tests/sdk/package.json", import.meta.url));
@@ -12,6 +13,7 @@ const { CryptographyClient, KeyClient } = require("@azure/keyvault-keys");
 
 const env = process.env;
 const ALGORITHM = "RSA-OAEP-256";
+const NEEDS_APPROVAL = 5; // exit code of holdfast
 const NO_RETRY = { retryOptions: { maxRetries: 0 } }; // a refusal is an answer, not an accident
 
 let steps = 0;
@@ -25,6 +27,34 @@ async function step(what, action) {
 
 function holdfast(...words) {
 	return JSON.parse(execFileSync(env.HOLDFAST_BIN, ["--json", ...words], { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] }));
+}
+
+/** A vault of its own is made, and shredded by two people: the machine's administrator, who asks, and an approver, who has a token of his own. */
+async function proveApproval() {
+	const name = `scratch-${randomBytes(4).toString("hex")}`;
+	const remote = ["--url", env.AZURE_AUTHORITY_HOST, "--ca", env.NODE_EXTRA_CA_CERTS, "--token-file", path.join(env.HOLDFAST_RUN_DIR, "approver.token")];
+	let request;
+	await step(`shred a vault (${name}) alone, which must be refused`, async () => {
+		holdfast("vault", "create", name);
+		const asked = spawnSync(env.HOLDFAST_BIN, ["--json", "vault", "shred", name, "--reason", "demonstration", "--yes"], { encoding: "utf8" });
+		assert.equal(asked.status, NEEDS_APPROVAL, asked.stderr);
+		const waiting = holdfast("approval", "list", name).value;
+		assert.equal(waiting.length, 1);
+		request = waiting[0].id;
+		return `it needs ${waiting[0].needed} other`;
+	});
+	await step("approve it as that other (holdfast login, approval approve)", async () => {
+		execFileSync(env.HOLDFAST_BIN, [...remote, "login", "--client-id", env.HOLDFAST_APPROVER_CLIENT_ID],
+			{ env: { ...env, HOLDFAST_CLIENT_SECRET: env.HOLDFAST_APPROVER_CLIENT_SECRET }, stdio: ["ignore", "ignore", "inherit"] });
+		const { state } = holdfast(...remote, "approval", "approve", name, request, "--reason", "seen");
+		assert.equal(state, "approved");
+		return state;
+	});
+	await step("shred it", async () => {
+		const { state, verified } = holdfast("vault", "shred", name, "--reason", "demonstration", "--yes");
+		assert.deepEqual([state, verified], ["shredded", true]);
+		return "its keys are gone from the device, looked for again";
+	});
 }
 
 async function main() {
@@ -80,6 +110,8 @@ async function main() {
 		}
 		return `both versions refused: ${refusals.join(", ")}`;
 	});
+	console.log("\nProof that nobody destroys a vault alone:");
+	await proveApproval();
 	console.log(`\nProof as a Managed HSM pool against ${env.HOLDFAST_EKM_URL}:`);
 	await proveEkm({ step, keys, holdfast, vaultName });
 	console.log(`All ${steps} steps went as they must.`);

@@ -2,6 +2,8 @@
  * says on which line it stands. Guards against starting with a setting that is misspelt, out of range or readable by the wrong people. */
 #include "server/config.h"
 
+#include "server/config_issuers.h"
+
 #include <arpa/inet.h>
 #include <cyaml/cyaml.h>
 #include <errno.h>
@@ -30,8 +32,10 @@
 #define THREADS_MAX 256
 #define HSM_WORKERS_MIN 2
 #define HSM_WORKERS_MAX 60 /* one PKCS#11 session each, of 64 (hsm/pkcs11/pkcs11.h); the others are for the threads beside them (main.c) */
+#define ALLOWANCE_MAX 1000000 /* api/limits.h */
 #define CREDENTIAL_PREFIX "credential:"
 #define ORIGIN_SUFFIX "/audit/log1"
+#define ISSUERS "issuers"
 
 /* ---- what each value must be ---- */
 
@@ -66,6 +70,16 @@ static bool is_address(const char *text)
 {
 	struct in6_addr out;
 	return inet_pton(AF_INET, text, &out) == 1 || inet_pton(AF_INET6, text, &out) == 1;
+}
+
+/* What cannot leave this machine. */
+static bool is_loopback_address(const char *text)
+{
+	struct in_addr v4;
+	struct in6_addr v6;
+	if (inet_pton(AF_INET, text, &v4) == 1)
+		return ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
+	return inet_pton(AF_INET6, text, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
 static bool is_api_version(const char *text) { return is_of(text, API_VERSION_MAX, LOWER DIGITS ".-"); }
@@ -164,6 +178,7 @@ static const struct text_rule TEXTS[] = {
 	{ "ekm.key", AT(ekm.key), is_private_file, "a readable PEM file, closed to group and others (chmod 600)", .section = "ekm",
 	  .is_path = true },
 	{ "ekm.api_version", AT(ekm.api_version), is_api_version, "1 to 32 characters of a-z 0-9 . -" },
+	{ "identity.address", AT(identity.address), is_loopback_address, "a loopback address: 127.0.0.1 or ::1", .fallback = "127.0.0.1" },
 	{ "storage.database", AT(storage.database), is_in_directory, "a file in an existing directory", .is_required = true, .is_path = true },
 	{ "hsm.module", AT(hsm.module), is_file, "the file of a PKCS#11 library", .is_required = true, .is_path = true },
 	{ "hsm.token", AT(hsm.token), is_token_uri, "a PKCS#11 URI (RFC 7512) without pin-value, such as pkcs11:token=holdfast", .is_required = true },
@@ -192,11 +207,16 @@ static const struct number_rule NUMBERS[] = {
 	{ "listen.per_ip", NUMBER(listen.per_ip), .min = 1, .max = 65536, .fallback = 1024 },
 	{ "ekm.port", NUMBER(ekm.port), .min = 1, .max = UINT16_MAX, .fallback = 443 },
 	{ "ekm.connections", NUMBER(ekm.connections), .min = 16, .max = 65536, .fallback = 1024 },
+	{ "identity.port", NUMBER(identity.port), .min = 1, .max = UINT16_MAX, .fallback = 40342 },
 	{ "storage.reserve_mib", NUMBER(storage.reserve_mib), .min = 1, .max = 65536, .fallback = 256 },
 	{ "hsm.workers", NUMBER(hsm.workers), .min = HSM_WORKERS_MIN, .max = HSM_WORKERS_MAX },
 	{ "hsm.cache_keys", NUMBER(hsm.cache_keys), .min = 1, .max = 100000, .fallback = 2000 },
 	{ "limits.queue", NUMBER(limits.queue), .min = 1, .max = 65536, .fallback = 1024 },
 	{ "limits.token_life_s", NUMBER(limits.token_life_s), .min = 300, .max = 86400, .fallback = 3600 },
+	{ "limits.vault_requests", NUMBER(limits.vault_requests), .min = 1, .max = ALLOWANCE_MAX, .fallback = 20000 },
+	{ "limits.vault_creates", NUMBER(limits.vault_creates), .min = 1, .max = ALLOWANCE_MAX, .fallback = 1000 },
+	{ "limits.principal_requests", NUMBER(limits.principal_requests), .min = 1, .max = ALLOWANCE_MAX, .fallback = 20000 },
+	{ "limits.principal_creates", NUMBER(limits.principal_creates), .min = 1, .max = ALLOWANCE_MAX, .fallback = 1000 },
 };
 
 /* ---- libcyaml's schema: every key is optional here, so that the rules above say what is missing ---- */
@@ -217,6 +237,7 @@ static const cyaml_schema_field_t LISTEN_FIELDS[] = {
 	UINT("threads", listen.threads),
 	UINT("connections", listen.connections),
 	UINT("per_ip", listen.per_ip),
+	CYAML_FIELD_BOOL("client_certificates", CYAML_FLAG_OPTIONAL, struct config, listen.client_certificates),
 	CYAML_FIELD_END,
 };
 static const cyaml_schema_field_t TLS_FIELDS[] = { TEXT("certificate", tls.certificate), TEXT("key", tls.key), CYAML_FIELD_END };
@@ -235,6 +256,7 @@ static const cyaml_schema_field_t EKM_FIELDS[] = {
 	TEXT("api_version", ekm.api_version),
 	CYAML_FIELD_END,
 };
+static const cyaml_schema_field_t IDENTITY_FIELDS[] = { TEXT("address", identity.address), UINT("port", identity.port), CYAML_FIELD_END };
 static const cyaml_schema_field_t STORAGE_FIELDS[] = {
 	TEXT("database", storage.database),
 	UINT("reserve_mib", storage.reserve_mib),
@@ -253,8 +275,36 @@ static const cyaml_schema_field_t LOG_FIELDS[] = {
 static const cyaml_schema_field_t LIMITS_FIELDS[] = {
 	UINT("queue", limits.queue),
 	UINT("token_life_s", limits.token_life_s),
+	UINT("vault_requests", limits.vault_requests),
+	UINT("vault_creates", limits.vault_creates),
+	UINT("principal_requests", limits.principal_requests),
+	UINT("principal_creates", limits.principal_creates),
 	CYAML_FIELD_END,
 };
+#define ISSUER_TEXT(key, member) \
+	CYAML_FIELD_STRING_PTR(key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_issuer, member, 0, PATH_MAX)
+#define ISSUER_LIST(key, member)                                                                                                                       \
+	CYAML_FIELD_SEQUENCE_COUNT(key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_issuer, member, member##_count, &ISSUER_VALUE_SCHEMA, 0, \
+	                           ISSUER_LIST_MAX)
+static const cyaml_schema_value_t ISSUER_VALUE_SCHEMA = { CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, ISSUER_VALUE_MAX) };
+static const cyaml_schema_field_t ISSUER_FIELDS[] = {
+	ISSUER_TEXT("name", name),
+	ISSUER_LIST("issuer", issuer),
+	ISSUER_LIST("audience", audience),
+	ISSUER_TEXT("tenant", tenant),
+	ISSUER_TEXT("authority", authority),
+	ISSUER_TEXT("jwks_url", jwks_url),
+	ISSUER_TEXT("jwks_file", jwks_file),
+	ISSUER_TEXT("ca", ca),
+	ISSUER_LIST("algorithms", algorithms),
+	ISSUER_TEXT("principal_claim", principal_claim),
+	ISSUER_TEXT("group_claim", group_claim),
+	ISSUER_TEXT("role_claim", role_claim),
+	CYAML_FIELD_UINT("refresh_s", CYAML_FLAG_OPTIONAL, struct config_issuer, refresh_s),
+	CYAML_FIELD_UINT("stale_s", CYAML_FLAG_OPTIONAL, struct config_issuer, stale_s),
+	CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t ISSUER_SCHEMA = { CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct config_issuer, ISSUER_FIELDS) };
 static const cyaml_schema_field_t CONFIG_FIELDS[] = {
 	TEXT("node", node),
 	TEXT("site", site),
@@ -264,10 +314,13 @@ static const cyaml_schema_field_t CONFIG_FIELDS[] = {
 	SECTION("tls", TLS_FIELDS),
 	SECTION("admin", ADMIN_FIELDS),
 	SECTION("ekm", EKM_FIELDS),
+	SECTION("identity", IDENTITY_FIELDS),
 	SECTION("storage", STORAGE_FIELDS),
 	SECTION("hsm", HSM_FIELDS),
 	SECTION("log", LOG_FIELDS),
 	SECTION("limits", LIMITS_FIELDS),
+	CYAML_FIELD_SEQUENCE_COUNT("issuers", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config, issuers, issuers_count, &ISSUER_SCHEMA, 0,
+	                           ISSUERS_MAX),
 	CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t CONFIG_SCHEMA = { CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct config, CONFIG_FIELDS) };
@@ -285,6 +338,7 @@ struct loading {
 	/* What libcyaml said about the first error: the key in question, and the names of the mappings around it. */
 	char said_key[KEY_MAX];
 	char inner[KEY_MAX], outer[KEY_MAX];
+	size_t said_entry; /* of the outermost list around it, 1.. */
 	struct config *config;
 };
 
@@ -402,12 +456,23 @@ static yaml_node_t *locate(struct loading *l, const char *key, size_t *ret_line)
 	return member(l, node, key + first + 1, strlen(key + first + 1), ret_line);
 }
 
+/* The same for a member of an entry of `issuers`; the line of the member, else of the entry. */
+static yaml_node_t *locate_issuer(struct loading *l, size_t index, const char *key, size_t *ret_line)
+{
+	yaml_node_t *list = locate(l, ISSUERS, ret_line), *entry = NULL;
+	if (list == NULL || list->type != YAML_SEQUENCE_NODE || index >= (size_t)(list->data.sequence.items.top - list->data.sequence.items.start))
+		return NULL;
+	entry = yaml_document_get_node(&l->document, list->data.sequence.items.start[index]);
+	*ret_line = entry->start_mark.line + 1;
+	return member(l, entry, key, strlen(key), ret_line);
+}
+
 /* libcyaml reports an error as one line with what is wrong, then one for each mapping around it, from the inside. */
 static void listen_to_cyaml(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
 	__attribute__((format(printf, 3, 0)));
 static void listen_to_cyaml(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
 {
-	static const char UNKNOWN[] = "Load: Unexpected key: ", FIELD[] = "  in mapping field '";
+	static const char UNKNOWN[] = "Load: Unexpected key: ", FIELD[] = "  in mapping field '", ENTRY[] = "  in sequence entry '";
 	struct loading *l = ctx;
 	char line[256] = "";
 	(void)level;
@@ -419,6 +484,8 @@ static void listen_to_cyaml(cyaml_log_t level, void *ctx, const char *fmt, va_li
 		const char *key = line + sizeof(FIELD) - 1;
 		char *into = l->inner[0] == '\0' ? l->inner : l->outer;
 		(void)snprintf(into, KEY_MAX, "%.*s", (int)strcspn(key, "'"), key);
+	} else if (strncmp(line, ENTRY, sizeof(ENTRY) - 1) == 0) {
+		l->said_entry = strtoul(line + sizeof(ENTRY) - 1, NULL, 10);
 	}
 }
 
@@ -430,8 +497,14 @@ static const char *what_is_expected(cyaml_err_t cyaml, const char *key, char ran
 		return "given twice";
 	if (cyaml == CYAML_ERR_ALIAS)
 		return "aliases are not supported";
+	if (strcmp(key, ISSUERS) == 0)
+		return "a list of at most 64 issuers, each a mapping, as in holdfast.yaml.example";
+	if (strncmp(key, ISSUERS ".", strlen(ISSUERS ".")) == 0 && config_issuer_expects(key + strlen(ISSUERS ".")) != NULL)
+		return config_issuer_expects(key + strlen(ISSUERS "."));
 	if (strcmp(key, "admin.uids") == 0)
 		return "a list of at most 64 user ids (decimal numbers)";
+	if (strcmp(key, "listen.client_certificates") == 0)
+		return "true or false";
 	for (size_t i = 0; i < KMS_ARRAY_LEN(TEXTS); i++)
 		if (strcmp(TEXTS[i].key, key) == 0)
 			return TEXTS[i].expected;
@@ -470,7 +543,10 @@ static kms_status fill(struct loading *l)
 		(void)snprintf(key, sizeof(key), "%s.%s", l->outer, l->inner);
 	else
 		(void)snprintf(key, sizeof(key), "%s", l->inner);
-	(void)locate(l, key, &line);
+	if (strncmp(key, ISSUERS ".", strlen(ISSUERS ".")) == 0)
+		(void)locate_issuer(l, l->said_entry - 1, key + strlen(ISSUERS "."), &line);
+	else
+		(void)locate(l, key, &line);
 	return complain(l, line, key, what_is_expected(result, key, range));
 }
 
@@ -533,6 +609,17 @@ static kms_status check_numbers(struct loading *l)
 	return KMS_OK;
 }
 
+/* libcyaml takes any word that it does not know for true. */
+static kms_status check_flag(struct loading *l, const char *key)
+{
+	char range[RANGE_MAX] = "";
+	size_t line = 1;
+	const yaml_node_t *given = locate(l, key, &line);
+	if (given == NULL || is_scalar(given, "true", strlen("true")) || is_scalar(given, "false", strlen("false")))
+		return KMS_OK;
+	return complain(l, line, key, what_is_expected(CYAML_OK, key, range));
+}
+
 static kms_status resolve(struct loading *l, char **path)
 {
 	char copy[PATH_MAX] = "", *absolute = NULL;
@@ -587,6 +674,45 @@ static kms_status check_texts(struct loading *l)
 	return KMS_OK;
 }
 
+static kms_status check_issuer_numbers(struct loading *l, unsigned index)
+{
+	static const char *const KEYS[] = { "refresh_s", "stale_s" };
+	char key[KEY_MAX] = "";
+	size_t line = 1;
+
+	for (size_t i = 0; i < KMS_ARRAY_LEN(KEYS); i++) {
+		const yaml_node_t *given = locate_issuer(l, index, KEYS[i], &line);
+		if (given == NULL || (is_decimal(given) && !is_scalar(given, "0", 1)))
+			continue;
+		(void)snprintf(key, sizeof(key), ISSUERS ".%s", KEYS[i]);
+		return complain(l, line, key, config_issuer_expects(KEYS[i]));
+	}
+	return KMS_OK;
+}
+
+static kms_status check_issuers(struct loading *l)
+{
+	struct config *c = l->config;
+	struct issuer_fault fault = { 0 };
+	char key[KEY_MAX] = "";
+	size_t line = 1;
+	kms_status status = KMS_OK;
+
+	for (unsigned i = 0; i < c->issuers_count; i++) {
+		KMS_TRY(check_issuer_numbers(l, i));
+		if (c->issuers[i].jwks_file != NULL)
+			KMS_TRY(resolve(l, &c->issuers[i].jwks_file));
+		if (c->issuers[i].ca != NULL)
+			KMS_TRY(resolve(l, &c->issuers[i].ca));
+	}
+	status = config_check_issuers(c, &fault);
+	if (status != KMS_E_INVALID)
+		return status == KMS_OK ? KMS_OK : out_of_memory(l);
+	(void)locate_issuer(l, fault.index, fault.key, &line);
+	(void)snprintf(key, sizeof(key), ISSUERS ".%s", fault.key);
+	return complain(l, line, key, fault.expected);
+}
+
 static unsigned cores(unsigned least, unsigned most)
 {
 	long online = sysconf(_SC_NPROCESSORS_ONLN);
@@ -600,6 +726,7 @@ static kms_status derive(struct loading *l)
 	struct config *c = l->config;
 	size_t line = 1;
 	c->ekm.is_on = has_section(l, "ekm");
+	c->identity.is_on = has_section(l, "identity");
 	if (c->public_port == 0)
 		c->public_port = c->listen.port;
 	if (c->listen.threads == 0)
@@ -629,7 +756,9 @@ kms_status config_load(const char *path, struct config **ret_config, struct kms_
 	if (l.config == NULL)
 		return complain(&l, 1, "(file)", "a mapping of settings, as in holdfast.yaml.example");
 	KMS_TRY(check_numbers(&l));
+	KMS_TRY(check_flag(&l, "listen.client_certificates"));
 	KMS_TRY(check_texts(&l));
+	KMS_TRY(check_issuers(&l));
 	KMS_TRY(derive(&l));
 	*ret_config = KMS_TAKE(l.config);
 	return KMS_OK;

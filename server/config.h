@@ -7,6 +7,24 @@
 
 #include "server/base/err.h"
 
+/* An external issuer of access tokens (docs/access.md). What is not given and has no default is NULL or 0. */
+struct config_issuer {
+	char *name; /* [a-z0-9-]{1,32} */
+	char **issuer; /* exact values of iss */
+	unsigned issuer_count;
+	char **audience; /* default: this server's resource URL, with or without a slash at its end */
+	unsigned audience_count;
+	char *tenant;    /* value of tid */
+	char *authority; /* what the challenge of a vault with this issuer names */
+	char *jwks_url, *jwks_file; /* one of them */
+	char *ca;        /* instead of the system's, for jwks_url */
+	char **algorithms; /* of RS256, PS256, ES256, EdDSA; default RS256 alone */
+	unsigned algorithms_count;
+	char *principal_claim; /* oid | sub | appid | azp; default oid */
+	char *group_claim, *role_claim; /* default groups, roles */
+	unsigned refresh_s, stale_s; /* default 600, 86400 */
+};
+
 /* Strings are owned by the config and never NULL unless said so. Relative paths are resolved against the file's directory at load. */
 struct config {
 	char *node;        /* node name in the log, [A-Za-z0-9.-]{1,64} */
@@ -19,6 +37,7 @@ struct config {
 		unsigned threads;     /* default: one a core */
 		unsigned connections; /* default 4096 */
 		unsigned per_ip;      /* default 1024 */
+		bool client_certificates; /* ask for the certificates of services (mutual TLS); default no */
 	} listen;
 	struct {
 		char *certificate, *key; /* PEM files; the key not readable by others */
@@ -37,6 +56,12 @@ struct config {
 		unsigned connections;    /* default 1024 */
 		char *api_version;       /* what `info` says; NULL = the one that is spoken */
 	} ekm;
+	/* Managed identities of this machine's services: plain HTTP, so loopback only. */
+	struct {
+		bool is_on;    /* the section is there */
+		char *address; /* 127.0.0.0/8 or ::1; default 127.0.0.1 */
+		uint16_t port; /* default 40342 */
+	} identity;
 	struct {
 		char *database;
 		unsigned reserve_mib; /* ballast that keeps room for the log's last words; default 256 */
@@ -57,7 +82,11 @@ struct config {
 	struct {
 		unsigned queue;       /* requests waiting in each lane; default 1024 */
 		unsigned token_life_s; /* life of access tokens: 300..86400, default 3600 */
+		/* In 10 seconds, of one vault and of one principal: 1..1000000; creates (create, import, rotate, restore) default 1000, all others 20000. */
+		unsigned vault_requests, vault_creates, principal_requests, principal_creates;
 	} limits;
+	struct config_issuer *issuers;
+	unsigned issuers_count;
 };
 
 /**

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "api/api.h"
+#include "api/issuers.h"
 #include "hsm/pkcs11/pkcs11.h"
 #include "server/base/log.h"
 #include "server/config.h"
@@ -38,8 +39,9 @@ struct server {
 	struct kms kms;
 	struct local_actor locals[LOCAL_ACTORS_MAX];
 	char attestation_certificate[ATTESTATION_CERT_MAX];
+	struct issuer_config *issuers; /* owned; its members are the configuration's */
 	struct api *api;
-	struct http_server *http, *local, *ekm; /* ekm: NULL unless configured */
+	struct http_server *http, *local, *ekm, *identity; /* ekm, identity: NULL unless configured */
 	pthread_t monitor_thread;
 	pthread_mutex_t monitor_lock; /* guards monitor_stops */
 	pthread_cond_t monitor_wakes;
@@ -140,13 +142,24 @@ static kms_status listen_ekm(struct server *s, struct kms_err *err)
 	return http_start(&cfg, &app, &s->ekm, err);
 }
 
+/* Managed identities: the services of this machine, each with a request in an hour. */
+static kms_status listen_identity(struct server *s, struct kms_err *err)
+{
+	const struct config *c = s->config;
+	struct http_config cfg = { .name = "identity", .address = c->identity.address, .port = c->identity.port, .threads = 1,
+		                   .connections = LOCAL_CONNECTIONS, .headers_ms = 5000, .request_ms = 5000, .idle_s = 30, .work_ms = 30000 };
+	struct http_app app = api_app(s->api, API_IDENTITY);
+
+	return http_start(&cfg, &app, &s->identity, err);
+}
+
 static kms_status listen_all(struct server *s, struct kms_err *err)
 {
 	const struct config *c = s->config;
 	struct http_config main_cfg = { .name = "main", .address = c->listen.address, .port = c->listen.port, .threads = c->listen.threads,
 		                        .connections = c->listen.connections, .per_ip = c->listen.per_ip, .headers_ms = 5000,
 		                        .request_ms = 10000, .idle_s = 120, .work_ms = 60000, .cert_file = c->tls.certificate,
-		                        .key_file = c->tls.key };
+		                        .key_file = c->tls.key, .asks_client_certs = c->listen.client_certificates };
 	struct http_config local_cfg = { .name = "local", .unix_path = c->admin.socket, .unix_shared = c->admin.uids_count > 0,
 		                         .threads = 1, .connections = LOCAL_CONNECTIONS,
 		                         .headers_ms = 5000, .request_ms = 10000, .idle_s = 30, .work_ms = 120000 };
@@ -155,6 +168,8 @@ static kms_status listen_all(struct server *s, struct kms_err *err)
 	KMS_TRY(http_start(&local_cfg, &local_app, &s->local, err));
 	if (c->ekm.is_on)
 		KMS_TRY(listen_ekm(s, err));
+	if (c->identity.is_on)
+		KMS_TRY(listen_identity(s, err));
 	return http_start(&main_cfg, &main_app, &s->http, err);
 }
 
@@ -245,13 +260,42 @@ static void stop_monitor(struct server *s)
 	_exit(1);
 }
 
+static struct issuer_config issuer_of(const struct config_issuer *c)
+{
+	struct issuer_config i = { .name = c->name, .ids = (const char *const *)c->issuer, .id_count = c->issuer_count,
+		                   .audiences = (const char *const *)c->audience, .audience_count = c->audience_count, .tenant = c->tenant,
+		                   .authority = c->authority, .jwks_url = c->jwks_url, .jwks_file = c->jwks_file, .ca = c->ca,
+		                   .algs = c->algorithms_count == 0 ? JWT_RS256 : 0, .principal_claim = c->principal_claim, .group_claim = c->group_claim,
+		                   .role_claim = c->role_claim, .refresh_s = c->refresh_s, .stale_s = c->stale_s };
+
+	for (unsigned n = 0; n < c->algorithms_count; n++)
+		i.algs |= (unsigned)jwt_alg_parse(c->algorithms[n]);
+	return i;
+}
+
+static kms_status set_issuers(struct server *s, struct api_config *cfg, struct kms_err *err)
+{
+	s->issuers = calloc(s->config->issuers_count + 1, sizeof(*s->issuers));
+	if (s->issuers == NULL)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "issuers");
+	for (unsigned n = 0; n < s->config->issuers_count; n++)
+		s->issuers[n] = issuer_of(&s->config->issuers[n]);
+	cfg->issuers = s->issuers;
+	cfg->issuer_count = s->config->issuers_count;
+	return KMS_OK;
+}
+
 static kms_status start(struct server *s, struct kms_err *err)
 {
 	const struct config *c = s->config;
 	struct p11_config hsm_cfg;
 	struct hsm_key log_key = { .purpose = HSM_FOR_LOG, .kind = HSM_KIND_ED25519 };
 	struct api_config api_cfg = { .kms = &s->kms, .open_store = open_reader, .arg = s, .crypto_threads = c->hsm.workers,
-		                      .queue = c->limits.queue, .serves_ekm = c->ekm.is_on, .ekm_api_version = c->ekm.api_version };
+		                      .queue = c->limits.queue, .serves_ekm = c->ekm.is_on, .ekm_api_version = c->ekm.api_version,
+		                      .knows_services = c->listen.client_certificates,
+		                      .limits = { .vault = { [LIMIT_REQUESTS] = c->limits.vault_requests, [LIMIT_CREATES] = c->limits.vault_creates },
+		                                  .principal = { [LIMIT_REQUESTS] = c->limits.principal_requests,
+		                                                 [LIMIT_CREATES] = c->limits.principal_creates } } };
 
 	s->kms.clock = &CLOCK_SYSTEM;
 	(void)snprintf(s->kms.domain, sizeof(s->kms.domain), "%s", c->domain);
@@ -271,6 +315,7 @@ static kms_status start(struct server *s, struct kms_err *err)
 	s->kms.attestation_certificate = s->attestation_certificate;
 	KMS_TRY(open_locals(s, err));
 	KMS_TRY(open_log(s, err));
+	KMS_TRY(set_issuers(s, &api_cfg, err));
 	KMS_TRY(api_start(&api_cfg, &s->api, err));
 	KMS_TRY(start_monitor(s, err));
 	return listen_all(s, err);
@@ -286,6 +331,9 @@ static void stop(struct server *s)
 		http_quiesce(s->http);
 	if (s->ekm != NULL)
 		http_quiesce(s->ekm);
+	if (s->identity != NULL)
+		http_quiesce(s->identity);
+	http_stop(s->identity, DRAIN_MS);
 	http_stop(s->ekm, DRAIN_MS);
 	http_stop(s->http, DRAIN_MS);
 	http_stop(s->local, DRAIN_MS);
@@ -295,6 +343,7 @@ static void stop(struct server *s)
 		reserve_release(s->config->storage.database);
 	writer_stop(s->kms.writer);
 	api_free(s->api);
+	free(s->issuers);
 	installation_clear(&s->kms.inst);
 	store_close(s->writer_store);
 	hsm_close(s->kms.hsm);
@@ -317,6 +366,7 @@ static void reload(struct server *s)
 	reload_one(s->http, "main");
 	if (s->ekm != NULL)
 		reload_one(s->ekm, "ekm");
+	api_reload(s->api);
 	write_node_event(s, EVENT_NODE_CONFIG);
 	daemon_ready();
 }
@@ -327,7 +377,8 @@ static void serve(struct server *s)
 
 	kms_url(&s->kms, NULL, url);
 	log_event(LOG_INFO, "ready", LOG_S("url", url), LOG_S("socket", s->config->admin.socket), LOG_S("origin", s->kms.origin),
-	          LOG_I("ekm_port", s->ekm != NULL ? http_port(s->ekm) : 0));
+	          LOG_I("ekm_port", s->ekm != NULL ? http_port(s->ekm) : 0),
+	          LOG_I("identity_port", s->identity != NULL ? http_port(s->identity) : 0));
 	daemon_ready();
 	for (;;) {
 		switch (daemon_wait()) {

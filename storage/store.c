@@ -21,6 +21,24 @@ void store_pool_clear(struct store_pool *p)
 	*p = (struct store_pool){ 0 };
 }
 
+void store_credential_clear(struct store_credential *c)
+{
+	free(c->data);
+	*c = (struct store_credential){ 0 };
+}
+
+void store_role_clear(struct store_role *r)
+{
+	free(r->actions);
+	*r = (struct store_role){ 0 };
+}
+
+void store_approval_clear(struct store_approval *a)
+{
+	free(a->request);
+	*a = (struct store_approval){ 0 };
+}
+
 void store_event_clear(struct store_event *e)
 {
 	free(e->leaf);
@@ -83,6 +101,81 @@ kms_status store_roles(struct store *s, const uint8_t principal_id[STORE_ID_LEN]
 	if (cap == 0)
 		return bug(err, "page without room");
 	return s->ops->roles(s, principal_id, ret, cap, ret_count, err);
+}
+
+kms_status store_networks(struct store *s, const uint8_t vault_id[STORE_ID_LEN], char ret[STORE_NETWORK_MAX + 1], struct kms_err *err)
+{
+	return s->ops->networks(s, vault_id, ret, err);
+}
+
+kms_status store_credentials(struct store *s, const uint8_t principal_id[STORE_ID_LEN], struct store_credential *ret, size_t cap,
+                             size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->credentials(s, principal_id, ret, cap, ret_count, err);
+}
+
+kms_status store_credential(struct store *s, enum store_credential_kind kind, const uint8_t hash[STORE_HASH_LEN],
+                            struct store_credential *ret, struct kms_err *err)
+{
+	return s->ops->credential(s, kind, hash, ret, err);
+}
+
+kms_status store_custom_role(struct store *s, uint32_t number, struct store_role *ret, struct kms_err *err)
+{
+	return s->ops->custom_role(s, number, ret, err);
+}
+
+kms_status store_custom_roles(struct store *s, const uint8_t vault_id[STORE_ID_LEN], uint32_t after_number, struct store_role *ret,
+                              size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->custom_roles(s, vault_id, after_number, ret, page(cap), ret_count, err);
+}
+
+kms_status store_groups_of(struct store *s, const uint8_t member_id[STORE_ID_LEN], struct store_principal *ret, size_t cap,
+                           size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->groups_of(s, member_id, ret, cap, ret_count, err);
+}
+
+kms_status store_members(struct store *s, const uint8_t group_id[STORE_ID_LEN], const uint8_t *after_id, struct store_principal *ret,
+                         size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->members(s, group_id, after_id, ret, page(cap), ret_count, err);
+}
+
+kms_status store_approval(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_approval *ret, struct kms_err *err)
+{
+	return s->ops->approval(s, id, ret, err);
+}
+
+kms_status store_approval_open(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t requester[STORE_ID_LEN],
+                               const uint8_t digest[STORE_HASH_LEN], struct store_approval *ret, struct kms_err *err)
+{
+	return s->ops->approval_open(s, vault_id, requester, digest, ret, err);
+}
+
+kms_status store_approvals(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t *after_id, bool only_open,
+                           struct store_approval *ret, size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->approvals(s, vault_id, after_id, only_open, ret, page(cap), ret_count, err);
+}
+
+kms_status store_votes(struct store *s, const uint8_t approval_id[STORE_ID_LEN], struct store_vote *ret, size_t cap, size_t *ret_count,
+                       struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->votes(s, approval_id, ret, cap, ret_count, err);
 }
 
 kms_status store_key(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const char *name, struct store_key *ret, struct kms_err *err)
@@ -233,14 +326,83 @@ static bool is_whole(const struct store_pool *p)
 	return true;
 }
 
-/* What would be stored as something else than was meant. */
-static bool is_sound(const struct store_change *c)
+static bool is_zero(const uint8_t *bytes, size_t len)
 {
-	if (c->kind == STORE_POOL_ADD || c->kind == STORE_POOL_SET)
-		return is_whole(&c->pool);
-	if (c->kind == STORE_EXTERNAL_RETIRE)
-		return c->external.retired_s != STORE_NO_TIME; /* it would stay in use */
+	for (size_t i = 0; i < len; i++)
+		if (bytes[i] != 0)
+			return false;
 	return true;
+}
+
+/* One person who is counted twice would be two. */
+static bool are_distinct(const struct store_approval_use *u)
+{
+	if (u->count == 0 || u->count > STORE_APPROVERS_MAX)
+		return false;
+	for (size_t i = 0; i < u->count; i++)
+		for (size_t j = 0; j < i; j++)
+			if (memcmp(u->approvers[i].id, u->approvers[j].id, STORE_ID_LEN) == 0) /* allowed: ids are public */
+				return false;
+	return true;
+}
+
+static bool is_signed_whole(const struct store_vote *v)
+{
+	bool has_certificate = !is_zero(v->certificate, sizeof(v->certificate));
+
+	return v->signature_len <= STORE_SIGNATURE_MAX && has_certificate == (v->signature_len > 0);
+}
+
+/* What would be stored as something else than was meant; NULL = nothing. */
+static const char *unsound(const struct store_change *c)
+{
+	switch (c->kind) {
+	case STORE_POOL_ADD:
+	case STORE_POOL_SET: return is_whole(&c->pool) ? NULL : "a pool that is not whole";
+	case STORE_EXTERNAL_RETIRE: return c->external.retired_s != STORE_NO_TIME ? NULL : "an id retired at no time would stay in use";
+	case STORE_NETWORKS_SET: return c->networks.text != NULL ? NULL : "address ranges without text";
+	case STORE_PRINCIPAL_ADD:
+		return c->principal.kind != STORE_PRINCIPAL_GROUP || !is_zero(c->principal.vault_id, STORE_ID_LEN) ? NULL : "a group of no vault";
+	case STORE_CREDENTIAL_ADD:
+		return (c->credential.data != NULL) == (c->credential.data_len > 0) ? NULL : "a credential's data without its length";
+	case STORE_ROLE_ADD:
+		return c->assignment.key_name[0] == '\0' || !is_zero(c->assignment.vault_id, STORE_ID_LEN) ? NULL : "a role on a key of no vault";
+	case STORE_ROLE_DEFINE: return c->role.actions != NULL ? NULL : "a role without actions";
+	case STORE_APPROVAL_ADD: return c->approval.request != NULL ? NULL : "an approval of nothing";
+	case STORE_APPROVAL_VOTE: return is_signed_whole(&c->vote) ? NULL : "a signature without its certificate, or too long";
+	case STORE_APPROVAL_USE: return are_distinct(&c->approval_use) ? NULL : "nobody approves, or one person twice";
+	case STORE_APPROVAL_CLOSE:
+		return (c->approval.state == STORE_APPROVAL_DENIED || c->approval.state == STORE_APPROVAL_WITHDRAWN) &&
+		               c->approval.settled_s != STORE_NO_TIME
+		           ? NULL
+		           : "an approval closed to no end";
+	case STORE_VAULT_ADD:
+	case STORE_VAULT_SET_STATE:
+	case STORE_VAULT_SET:
+	case STORE_VAULT_ERASE:
+	case STORE_PRINCIPAL_SET:
+	case STORE_CREDENTIAL_REMOVE:
+	case STORE_ROLE_REMOVE:
+	case STORE_ROLE_DROP:
+	case STORE_MEMBER_ADD:
+	case STORE_MEMBER_REMOVE:
+	case STORE_KEY_ADD:
+	case STORE_VERSION_ADD:
+	case STORE_VERSION_ENCRYPTS:
+	case STORE_POLICY_SET:
+	case STORE_VERSION_SET:
+	case STORE_KEY_DELETE:
+	case STORE_KEY_RECOVER:
+	case STORE_KEY_SET_PURGING:
+	case STORE_KEY_REVOKE:
+	case STORE_KEY_PURGE:
+	case STORE_INTENT_OPEN:
+	case STORE_INTENT_CLOSE:
+	case STORE_META_PUT:
+	case STORE_EXTERNAL_ADD:
+	case STORE_EXTERNAL_USED: return NULL;
+	}
+	return "an unknown change";
 }
 
 kms_status store_apply(struct store *s, const struct store_change *changes, size_t count, uint64_t seq, struct kms_err *err)
@@ -250,9 +412,11 @@ kms_status store_apply(struct store *s, const struct store_change *changes, size
 		return KMS_OK;
 	if (seq > INT64_MAX)
 		return bug(err, "seq out of range");
-	for (size_t i = 0; i < count; i++)
-		if (!is_sound(&changes[i]))
-			return bug(err, "a pool that is not whole, or an id retired at no time");
+	for (size_t i = 0; i < count; i++) {
+		const char *reason = unsound(&changes[i]);
+		if (reason != NULL)
+			return bug(err, reason);
+	}
 	return s->ops->apply(s, changes, count, seq, err);
 }
 

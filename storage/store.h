@@ -29,6 +29,19 @@
 #define STORE_ROOTS_MAX 8
 #define STORE_ROOT_MAX 8192 /* bytes of a certificate, DER */
 #define STORE_PAGE_MAX 256
+#define STORE_NETWORK_MAX 4096 /* characters of a vault's address ranges */
+#define STORE_ISSUER_MAX 32    /* characters of the name of an issuer in the configuration */
+#define STORE_LABEL_MAX 128
+#define STORE_CREDENTIALS_MAX 16     /* of one principal */
+#define STORE_CREDENTIAL_DATA_MAX 8192 /* bytes of a certificate, DER */
+#define STORE_ROLE_NAME_MAX 64
+#define STORE_ACTIONS_MAX 4096 /* characters of a custom role's actions */
+#define STORE_CUSTOM_ROLE 1000 /* numbers of custom roles begin here */
+#define STORE_ACT_MAX 32       /* characters of the name of an act that needs approval */
+#define STORE_REQUEST_TEXT_MAX 2048 /* characters of a request that needs approval, canonical JSON */
+#define STORE_REASON_MAX 128
+#define STORE_APPROVERS_MAX 16
+#define STORE_SIGNATURE_MAX 512
 #define STORE_NO_TIME INT64_MIN
 /* kms_err.native of a KMS_E_STORE after a failed sync (SQLite: SQLITE_IOERR_FSYNC): what the page cache holds is unknown, the process must
  * exit (audit-log.md 6.1). */
@@ -51,34 +64,131 @@ struct store_vault {
 	uint8_t canary_wrapped[40]; /* AES-KW under the root of 32 random bytes, and their SHA-256 (audit-log.md 11.3 step 8) */
 	size_t canary_wrapped_len;
 	uint8_t canary_hash[STORE_HASH_LEN];
+	uint8_t quorum;          /* 1..STORE_APPROVERS_MAX: approvers besides the requester of what cannot be undone */
+	uint8_t purge_approvals; /* 0..STORE_APPROVERS_MAX: the same for a purge */
+	bool is_founded;         /* it has had as many approvers as its quorum asks for; never taken back */
+	bool counts_installation; /* of a founded vault: the installation's approvers count, since it was founded before; settled with is_founded */
+	bool has_networks;       /* only some addresses may call: store_networks() */
+	char issuer[STORE_ISSUER_MAX + 1]; /* whose tokens the challenge asks for; empty = the built-in issuer's */
 	int64_t created_s;
-	uint64_t epoch; /* raised by each change of state or policy; never 0 */
+	uint64_t epoch; /* raised by each change of state or policy, of a group and of a custom role; never 0 */
 };
+
+enum store_principal_kind { STORE_PRINCIPAL_CALLER = 1, STORE_PRINCIPAL_GROUP };
 
 struct store_principal {
 	uint8_t id[STORE_ID_LEN];       /* object id and client id */
-	uint8_t vault_id[STORE_ID_LEN]; /* whose directory it is in; all zero: the installation's */
+	uint8_t vault_id[STORE_ID_LEN]; /* whose directory it is in; all zero: the installation's, which has no groups */
 	char name[STORE_PRINCIPAL_NAME_MAX + 1];
 	uint8_t pid[16]; /* pseudonym, audit-log.md 12 */
-	uint8_t secret_hash[STORE_HASH_LEN];
-	int64_t secret_expires_s;
+	enum store_principal_kind kind;
 	bool is_enabled;
+	int64_t tokens_from_s; /* tokens issued before are refused; 0 = none is */
 	int64_t created_s;
-	uint64_t epoch; /* raised by each change of the principal or of its roles */
+	uint64_t epoch; /* raised by each change of the principal, of its credentials or of its roles */
 };
+
+enum store_credential_kind {
+	STORE_CREDENTIAL_SECRET = 1,  /* client secret: hash = SHA-256 of its text */
+	STORE_CREDENTIAL_HEADER,      /* header secret of the managed-identity endpoint: the same */
+	STORE_CREDENTIAL_CERTIFICATE, /* signs client assertions and approvals: data = DER, hash = its SHA-256, unique among the principal's only */
+	STORE_CREDENTIAL_IDENTITY,    /* who it is at an external issuer: hash as core makes it, unique in its vault */
+};
+
+/* How a principal is known. Zeroed = empty; release with store_credential_clear(). */
+struct store_credential {
+	uint8_t id[STORE_ID_LEN];
+	uint8_t principal_id[STORE_ID_LEN];
+	enum store_credential_kind kind;
+	uint8_t hash[STORE_HASH_LEN];
+	char label[STORE_LABEL_MAX + 1]; /* for people: nothing is decided by it */
+	int64_t created_s, expires_s;    /* STORE_NO_TIME = never */
+	uint8_t *data; /* owned; NULL = none */
+	size_t data_len;
+};
+void store_credential_clear(struct store_credential *c);
+#define STORE_CREDENTIAL_AUTO __attribute__((cleanup(store_credential_clear))) struct store_credential
 
 /* One role at one scope. vault_id all zero = the installation. */
 struct store_assignment {
-	uint8_t principal_id[STORE_ID_LEN];
+	uint8_t principal_id[STORE_ID_LEN]; /* a caller or a group */
 	uint8_t vault_id[STORE_ID_LEN];
-	uint32_t role; /* core's enum role */
+	char key_name[STORE_KEY_NAME_MAX + 1]; /* one key of the vault, compared without case; empty = all of it */
+	uint32_t role;     /* core's enum role, or the number of a custom role */
+	int64_t expires_s; /* STORE_NO_TIME = never */
 	int64_t created_s;
 };
 
-/* A Managed HSM pool (ekm-proxy.md): a principal of one vault that is known by its client certificate. Name, vault, state and epoch are its
- * principal's. Zeroed = empty; release with store_pool_clear(). */
+/* A role that a vault made for itself. Zeroed = empty; release with store_role_clear(). */
+struct store_role {
+	uint8_t id[STORE_ID_LEN];
+	uint8_t vault_id[STORE_ID_LEN];
+	uint32_t number; /* STORE_CUSTOM_ROLE.., unique in the database, never used again */
+	char name[STORE_ROLE_NAME_MAX + 1]; /* compared without case */
+	char *actions; /* core's names of data actions, one space between two; owned when read, borrowed in a change */
+	int64_t created_s;
+};
+void store_role_clear(struct store_role *r);
+#define STORE_ROLE_AUTO __attribute__((cleanup(store_role_clear))) struct store_role
+
+/* A caller or a group that belongs to a group of the same vault. */
+struct store_member {
+	uint8_t group_id[STORE_ID_LEN], member_id[STORE_ID_LEN];
+};
+
+/* The addresses that may call a vault. */
+struct store_networks {
+	uint8_t vault_id[STORE_ID_LEN];
+	const char *text; /* borrowed; CIDR, one space between two; "" = everybody */
+};
+
+enum store_approval_state { STORE_APPROVAL_OPEN = 1, STORE_APPROVAL_USED, STORE_APPROVAL_DENIED, STORE_APPROVAL_WITHDRAWN };
+
+/* A request for an act that needs several people; bound to exactly what was asked. Zeroed = empty; release with store_approval_clear(). */
+struct store_approval {
+	uint8_t id[STORE_ID_LEN];
+	uint8_t vault_id[STORE_ID_LEN];  /* all zero: the installation's */
+	uint8_t requester[STORE_ID_LEN]; /* a principal, or a local user: core's form */
+	char act[STORE_ACT_MAX + 1];     /* "vault.shred" */
+	uint8_t digest[STORE_HASH_LEN];  /* SHA-256 of request */
+	char *request; /* canonical JSON: act, vault, target, parameters, requester; owned when read, borrowed in a change */
+	char reason[STORE_REASON_MAX + 1];
+	uint8_t quorum; /* when it was opened; the vault's present one counts too, if it is higher */
+	enum store_approval_state state;
+	int64_t created_s, expires_s;
+	int64_t settled_s; /* STORE_NO_TIME = open */
+};
+void store_approval_clear(struct store_approval *a);
+#define STORE_APPROVAL_AUTO __attribute__((cleanup(store_approval_clear))) struct store_approval
+
+/* What one approver said. */
+struct store_vote {
+	uint8_t approval_id[STORE_ID_LEN];
+	uint8_t approver_id[STORE_ID_LEN]; /* a principal */
+	bool approves;
+	char reason[STORE_REASON_MAX + 1];
+	int64_t created_s;
+	uint8_t certificate[STORE_HASH_LEN]; /* of the approver's signature key; all zero = not signed */
+	uint8_t signature[STORE_SIGNATURE_MAX];
+	size_t signature_len;
+};
+
+/* An approval is used up by those who were counted for it. */
+struct store_approval_use {
+	uint8_t id[STORE_ID_LEN];
+	int64_t settled_s;
+	size_t count;
+	struct {
+		uint8_t id[STORE_ID_LEN];
+		uint64_t epoch;
+	} approvers[STORE_APPROVERS_MAX];
+};
+
+/* A Managed HSM pool (ekm-proxy.md), or another service: a principal of one vault that is known by its client certificate. Name, vault, state
+ * and epoch are its principal's. Zeroed = empty; release with store_pool_clear(). */
 struct store_pool {
 	uint8_t id[STORE_ID_LEN]; /* its principal's */
+	bool is_service; /* no pool but a service: known on the main listener, and not on that of pools */
 	char prefix[STORE_PREFIX_MAX + 1]; /* path prefix, without slashes at its ends; empty = none */
 	char subjects[STORE_SUBJECTS_MAX][STORE_SUBJECT_MAX + 1]; /* common names, lower case */
 	size_t subject_count;
@@ -160,11 +270,31 @@ struct store_fence {
 enum store_change_kind {
 	STORE_VAULT_ADD = 1,     /* vault (epoch is set to 1) */
 	STORE_VAULT_SET_STATE,   /* vault_id, state; raises its epoch */
+	STORE_VAULT_SET,         /* vault: id, retention_days, has_purge_protection, allows_rsa1_5, quorum, purge_approvals, issuer, and with the
+	                          * first is_founded, which is never taken back, counts_installation; raises its epoch */
+	STORE_NETWORKS_SET,      /* networks; raises the vault's epoch */
 	STORE_VAULT_ERASE,       /* vault_id: its canary, blobs, public halves, tags and policies erased; keys and versions kept as rows */
 	STORE_PRINCIPAL_ADD,     /* principal */
-	STORE_PRINCIPAL_SET,     /* principal: id, is_enabled, secret_hash, secret_expires_s; raises its epoch */
-	STORE_ROLE_ADD,          /* assignment; raises the principal's epoch; KMS_E_CONFLICT when it exists */
-	STORE_ROLE_REMOVE,       /* assignment; the same; KMS_E_NOTFOUND when there is none */
+	STORE_PRINCIPAL_SET,     /* principal: id, is_enabled, tokens_from_s; raises its epoch, and its vault's when it is a group; KMS_E_FENCED
+	                          * when its epoch is not principal.epoch any more, so that of two changes none undoes the other */
+	STORE_CREDENTIAL_ADD,    /* credential; raises the principal's epoch, or its vault's when it is a group, which has identities only (any
+	                          * other: KMS_E_FENCED); KMS_E_CONFLICT when one of its kind has the hash, or the principal has
+	                          * STORE_CREDENTIALS_MAX */
+	STORE_CREDENTIAL_REMOVE, /* credential: id, principal_id; the same; KMS_E_NOTFOUND when there is none */
+	STORE_ROLE_ADD,          /* assignment; raises the principal's epoch, or its vault's when it is a group; KMS_E_CONFLICT when it has the role
+	                          * at this scope, whatever its end; KMS_E_FENCED when the scope is not the group's vault, or not that of the
+	                          * custom role */
+	STORE_ROLE_REMOVE,       /* assignment: principal_id, vault_id, key_name, role; the same; KMS_E_NOTFOUND when there is none */
+	STORE_ROLE_DEFINE,       /* role: its number is the next; KMS_E_CONFLICT when the vault has the name */
+	STORE_ROLE_DROP,         /* role: id, vault_id; raises the vault's epoch; KMS_E_NOTFOUND, KMS_E_CONFLICT when somebody has it */
+	STORE_MEMBER_ADD,        /* member; raises the epoch of the group's vault; KMS_E_CONFLICT when it is one; KMS_E_FENCED when there is no
+	                          * such group, or the member is the group itself or of another vault */
+	STORE_MEMBER_REMOVE,     /* member; the same; KMS_E_NOTFOUND */
+	STORE_APPROVAL_ADD,      /* approval, open; KMS_E_CONFLICT when one of the same requester, vault and digest is open */
+	STORE_APPROVAL_VOTE,     /* vote; KMS_E_CONFLICT when this approver has voted, KMS_E_FENCED when the approval is not open */
+	STORE_APPROVAL_USE,      /* approval_use: state becomes USED; KMS_E_FENCED when it is not open, its end has passed, there are fewer than its
+	                          * quorum, or one of them is the requester, has not voted for it, or has another epoch */
+	STORE_APPROVAL_CLOSE,    /* approval: id, state (DENIED or WITHDRAWN), settled_s; KMS_E_FENCED when it is not open */
 	STORE_KEY_ADD,           /* key; KMS_E_FENCED when the name is taken, by a deleted key too */
 	STORE_VERSION_ADD,       /* version; its ordinal is set to the next; raises the key's epoch; KMS_E_FENCED when its id exists */
 	STORE_VERSION_ENCRYPTS,  /* encryption: counts one more; KMS_E_FENCED when `limit` is reached. No epoch is raised */
@@ -224,7 +354,14 @@ struct store_change {
 	union {
 		struct store_vault vault;
 		struct store_principal principal;
+		struct store_credential credential; /* borrowed: data */
 		struct store_assignment assignment;
+		struct store_role role;
+		struct store_member member;
+		struct store_networks networks;
+		struct store_approval approval;
+		struct store_vote vote;
+		struct store_approval_use approval_use;
 		struct store_key key;
 		struct store_version version;
 		struct store_revocation revocation;
@@ -265,6 +402,25 @@ struct store_ops {
 	                         struct store_principal *ret, size_t cap, size_t *ret_count, struct kms_err *err);
 	kms_status (*roles)(struct store *s, const uint8_t principal_id[STORE_ID_LEN], struct store_assignment *ret, size_t cap,
 	                    size_t *ret_count, struct kms_err *err);
+	kms_status (*networks)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], char ret[STORE_NETWORK_MAX + 1], struct kms_err *err);
+	kms_status (*credentials)(struct store *s, const uint8_t principal_id[STORE_ID_LEN], struct store_credential *ret, size_t cap,
+	                          size_t *ret_count, struct kms_err *err);
+	kms_status (*credential)(struct store *s, enum store_credential_kind kind, const uint8_t hash[STORE_HASH_LEN],
+	                         struct store_credential *ret, struct kms_err *err);
+	kms_status (*custom_role)(struct store *s, uint32_t number, struct store_role *ret, struct kms_err *err);
+	kms_status (*custom_roles)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], uint32_t after_number, struct store_role *ret, size_t cap,
+	                           size_t *ret_count, struct kms_err *err);
+	kms_status (*groups_of)(struct store *s, const uint8_t member_id[STORE_ID_LEN], struct store_principal *ret, size_t cap,
+	                        size_t *ret_count, struct kms_err *err);
+	kms_status (*members)(struct store *s, const uint8_t group_id[STORE_ID_LEN], const uint8_t after_id[STORE_ID_LEN],
+	                      struct store_principal *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+	kms_status (*approval)(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_approval *ret, struct kms_err *err);
+	kms_status (*approval_open)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t requester[STORE_ID_LEN],
+	                            const uint8_t digest[STORE_HASH_LEN], struct store_approval *ret, struct kms_err *err);
+	kms_status (*approvals)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after_id[STORE_ID_LEN], bool only_open,
+	                        struct store_approval *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+	kms_status (*votes)(struct store *s, const uint8_t approval_id[STORE_ID_LEN], struct store_vote *ret, size_t cap, size_t *ret_count,
+	                    struct kms_err *err);
 	kms_status (*key)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const char *name, struct store_key *ret,
 	                  struct kms_err *err);
 	kms_status (*keys)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], bool deleted, const char *after_name,
@@ -320,8 +476,37 @@ KMS_MUST_CHECK kms_status store_vaults(struct store *s, const char *after_name, 
 KMS_MUST_CHECK kms_status store_principal(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_principal *ret, struct kms_err *err);
 KMS_MUST_CHECK kms_status store_principals(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t *after_id,
                                            struct store_principal *ret, size_t cap, size_t *ret_count, struct kms_err *err);
-/** All assignments of one principal, at every scope. */
+/** All assignments of one principal, at every scope, those that have ended too. */
 KMS_MUST_CHECK kms_status store_roles(struct store *s, const uint8_t principal_id[STORE_ID_LEN], struct store_assignment *ret, size_t cap,
+                                      size_t *ret_count, struct kms_err *err);
+/** A vault's address ranges, as store_networks.text; "" when it has none. */
+KMS_MUST_CHECK kms_status store_networks(struct store *s, const uint8_t vault_id[STORE_ID_LEN], char ret[STORE_NETWORK_MAX + 1],
+                                         struct kms_err *err);
+/** A principal's credentials, the oldest first; cap STORE_CREDENTIALS_MAX holds all. The caller clears each. */
+KMS_MUST_CHECK kms_status store_credentials(struct store *s, const uint8_t principal_id[STORE_ID_LEN], struct store_credential *ret, size_t cap,
+                                            size_t *ret_count, struct kms_err *err);
+/** The one credential of a kind with this hash, whoever's it is; of certificates, of which several principals may have the same, some one. *ret is owned by the caller. */
+KMS_MUST_CHECK kms_status store_credential(struct store *s, enum store_credential_kind kind, const uint8_t hash[STORE_HASH_LEN],
+                                           struct store_credential *ret, struct kms_err *err);
+KMS_MUST_CHECK kms_status store_custom_role(struct store *s, uint32_t number, struct store_role *ret, struct kms_err *err);
+/** Custom roles of a vault ordered by number. */
+KMS_MUST_CHECK kms_status store_custom_roles(struct store *s, const uint8_t vault_id[STORE_ID_LEN], uint32_t after_number,
+                                             struct store_role *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+/** The groups that a caller or group is a direct member of, ordered by id. */
+KMS_MUST_CHECK kms_status store_groups_of(struct store *s, const uint8_t member_id[STORE_ID_LEN], struct store_principal *ret, size_t cap,
+                                          size_t *ret_count, struct kms_err *err);
+/** A group's direct members, ordered by id. */
+KMS_MUST_CHECK kms_status store_members(struct store *s, const uint8_t group_id[STORE_ID_LEN], const uint8_t *after_id,
+                                        struct store_principal *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+KMS_MUST_CHECK kms_status store_approval(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_approval *ret, struct kms_err *err);
+/** The open approval of exactly this request, if there is one; its end may have passed. */
+KMS_MUST_CHECK kms_status store_approval_open(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t requester[STORE_ID_LEN],
+                                              const uint8_t digest[STORE_HASH_LEN], struct store_approval *ret, struct kms_err *err);
+/** Approvals of a vault (all zero: of the installation), ordered by id. */
+KMS_MUST_CHECK kms_status store_approvals(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t *after_id, bool only_open,
+                                          struct store_approval *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+/** All votes on one approval, by approver id. */
+KMS_MUST_CHECK kms_status store_votes(struct store *s, const uint8_t approval_id[STORE_ID_LEN], struct store_vote *ret, size_t cap,
                                       size_t *ret_count, struct kms_err *err);
 /** A key by name, deleted or not. */
 KMS_MUST_CHECK kms_status store_key(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const char *name, struct store_key *ret,

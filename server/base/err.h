@@ -16,8 +16,11 @@
 	X(KMS_E_CRYPTO, "BadParameter", NULL, 400, "The operation failed: the value does not belong to this key and algorithm, or is damaged.") \
 	X(KMS_E_BACKUP, "Malformed backup blob", NULL, 400, "Backup blob contains invalid or corrupt version.")                             \
 	X(KMS_E_UNAUTHENTICATED, "Unauthorized", NULL, 401, "AKV10000: Request is missing a Bearer or PoP token.")                          \
+	X(KMS_E_CLAIMS, "Unauthorized", NULL, 401, "AKV10046: The token was revoked; a fresh one is needed.")                               \
 	X(KMS_E_FORBIDDEN, "Forbidden", "ForbiddenByRbac", 403, "Caller is not authorized to perform action on resource.")                  \
 	X(KMS_E_POLICY, "Forbidden", "ForbiddenByPolicy", 403, "A policy of the vault refuses this operation.")                             \
+	X(KMS_E_APPROVAL, "Forbidden", "ForbiddenByPolicy", 403, "The act needs the approval of other people.")                           \
+	X(KMS_E_FIREWALL, "Forbidden", "ForbiddenByFirewall", 403, "Client address is not authorized and caller is not a trusted service.") \
 	X(KMS_E_KEY_DISABLED, "Forbidden", "KeyDisabled", 403, "The operation is not allowed on a disabled key.")                           \
 	X(KMS_E_KEY_REVOKED, "Forbidden", "KeyRevoked", 403, "The key version is revoked; a security administrator decides over it.")       \
 	X(KMS_E_KEY_OP, "Forbidden", "KeyOperationForbidden", 403, "The operation is not permitted on this key.")                           \

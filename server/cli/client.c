@@ -1,4 +1,4 @@
-/* server/cli/client.c - libcurl behind three verbs. Buffers that may hold a fresh client secret are erased. */
+/* server/cli/client.c - libcurl behind a few verbs. Buffers that may hold a fresh client secret are erased. */
 #include "server/cli/client.h"
 
 #include <curl/curl.h>
@@ -12,8 +12,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "server/base/secret.h"
 
 #define ANSWER_MAX ((size_t)16 << 20) /* 1,000 leaves of 8 KiB, twice */
 #define ANSWER_FIRST 4096
@@ -152,7 +150,8 @@ static enum cli_exit check_endpoint(const struct client_config *cfg)
 		return CLI_USAGE;
 	}
 	if (cfg->token_file == NULL) {
-		cli_say("--url needs --token-file FILE");
+		cli_say(cfg->is_login ? "--token-file FILE: name the file that the token is to be written to"
+		                      : "--url needs --token-file FILE; `holdfast login` writes one");
 		return CLI_USAGE;
 	}
 	return CLI_OK;
@@ -176,7 +175,7 @@ enum cli_exit client_open(const struct client_config *cfg, struct client **ret_c
 		return CLI_FAILED;
 	c->cfg = cfg;
 	c->curl = curl_easy_init();
-	result = c->curl == NULL ? CLI_FAILED : cfg->socket == NULL ? read_token(c) : CLI_OK;
+	result = c->curl == NULL ? CLI_FAILED : cfg->socket == NULL && !cfg->is_login ? read_token(c) : CLI_OK;
 	if (result != CLI_OK) {
 		client_close(c);
 		return result;
@@ -204,12 +203,11 @@ static bool url_add(char url[PATH_MAX_LEN], const char *text)
 	return true;
 }
 
-char *client_path(struct client *c, const char *fmt, ...)
+char *client_vpath(struct client *c, const char *fmt, va_list args)
 {
 	char path[PATH_MAX_LEN] = "";
 	bool fits = true;
-	va_list args;
-	va_start(args, fmt);
+
 	for (; *fmt != '\0' && fits; fmt++) {
 		char one[32] = { *fmt };
 		if (strncmp(fmt, "%s", 2) == 0) {
@@ -225,8 +223,30 @@ char *client_path(struct client *c, const char *fmt, ...)
 		}
 		fits = url_add(path, one);
 	}
-	va_end(args);
 	return fits ? strdup(path) : NULL;
+}
+
+char *client_path(struct client *c, const char *fmt, ...)
+{
+	char *path = NULL;
+	va_list args;
+
+	va_start(args, fmt);
+	path = client_vpath(c, fmt, args);
+	va_end(args);
+	return path;
+}
+
+bool client_form_add(struct client *c, char *form, size_t cap, const char *name, const char *value)
+{
+	size_t used = strlen(form);
+	char *escaped = curl_easy_escape(c->curl, value, 0);
+	int len = escaped != NULL ? snprintf(form + used, cap - used, "%s%s=%s", used > 0 ? "&" : "", name, escaped) : -1;
+
+	if (escaped != NULL)
+		OPENSSL_cleanse(escaped, strlen(escaped));
+	curl_free(escaped);
+	return len > 0 && (size_t)len < cap - used;
 }
 
 /* curl_easy_setopt() fails only without memory or for options that this libcurl was built without; both must stop us. */
@@ -258,8 +278,10 @@ static bool set_up(struct client *c, const char *method, const char *url, const 
 	}
 	SET(CURLOPT_PROTOCOLS_STR, "https");
 	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-	SET(CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER);
-	SET(CURLOPT_XOAUTH2_BEARER, (const char *)secret_data(c->token));
+	if (c->token != NULL) {
+		SET(CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER);
+		SET(CURLOPT_XOAUTH2_BEARER, (const char *)secret_data(c->token));
+	}
 	if (c->cfg->ca != NULL)
 		SET(CURLOPT_CAINFO, c->cfg->ca);
 	return ok;
@@ -271,21 +293,45 @@ static const char *member_text(const json_t *object, const char *name, const cha
 	return text != NULL ? text : otherwise;
 }
 
+/* What is needed now, and from whom: the exact commands. */
+static enum cli_exit explain_approval(const struct client *c, const char *id, const char *vault)
+{
+	char clean_id[80] = "", clean_vault[80] = "";
+
+	if (!c->cfg->as_json) {
+		(void)cli_clean(id, clean_id, sizeof(clean_id));
+		(void)cli_clean(vault[0] != '\0' ? vault : CLI_INSTALLATION, clean_vault, sizeof(clean_vault));
+		cli_say("approval needed: %s", clean_id);
+		cli_say("to look at it:   holdfast approval show %s %s", clean_vault, clean_id);
+		cli_say("an approver:     holdfast --url %s --token-file FILE approval approve %s %s", c->cfg->url != NULL ? c->cfg->url : "URL",
+		        clean_vault, clean_id);
+		cli_say("then repeat this command");
+	}
+	return CLI_APPROVAL;
+}
+
 static enum cli_exit explain(const struct client *c, long http, const struct answer *answer)
 {
 	JSON_AUTO *root = json_loadb(answer->text != NULL ? answer->text : "", answer->len, JSON_REJECT_DUPLICATES, NULL);
 	const json_t *error = json_object_get(root, "error");
-	const char *inner = member_text(json_object_get(error, "innererror"), "code", NULL);
+	const json_t *details = json_object_get(error, "innererror");
+	const char *inner = member_text(details, "code", NULL), *approval = member_text(details, "approval", NULL);
 	char code[80] = "", inner_clean[80] = "", message[512] = "";
 
 	if (error != NULL && c->cfg->as_json) {
 		(void)json_dumpf(root, stderr, JSON_COMPACT);
 		(void)fputc('\n', stderr);
 	} else {
-		cli_say("%s: %s%s%s (HTTP %ld)", cli_clean(member_text(error, "code", "no explanation"), code, sizeof(code)),
+		/* The token endpoint's answers have the shape of RFC 6749 section 5.2. */
+		bool is_oauth = json_is_string(error);
+		cli_say("%s: %s%s%s (HTTP %ld)", cli_clean(is_oauth ? json_string_value(error) : member_text(error, "code", "no explanation"), code,
+		                                           sizeof(code)),
 		        inner != NULL ? cli_clean(inner, inner_clean, sizeof(inner_clean)) : "", inner != NULL ? ": " : "",
-		        cli_clean(member_text(error, "message", "is this the management API of Holdfast?"), message, sizeof(message)), http);
+		        cli_clean(is_oauth ? member_text(root, "error_description", "") :
+		                             member_text(error, "message", "is this the management API of Holdfast?"), message, sizeof(message)), http);
 	}
+	if (approval != NULL)
+		return explain_approval(c, approval, member_text(details, "vault", ""));
 	return http >= HTTP_REFUSED_FIRST && http < HTTP_FAILED_FIRST ? CLI_REFUSED : CLI_FAILED;
 }
 
@@ -304,7 +350,7 @@ static void say_unreachable(const struct client *c, CURLcode result, const char 
 		cli_say("%s: %s; is holdfastd running, and may you reach it?", c->cfg->url, reason);
 }
 
-static enum cli_exit perform(struct client *c, const char *method, const char *path, const char *body, struct answer *ret_answer)
+static enum cli_exit perform(struct client *c, const char *method, const char *path, const char *type, const char *body, struct answer *ret_answer)
 {
 	char url[2 * PATH_MAX_LEN] = "", why[CURL_ERROR_SIZE] = "";
 	const char *base = c->cfg->socket != NULL ? "http://localhost" : c->cfg->url;
@@ -321,7 +367,7 @@ static enum cli_exit perform(struct client *c, const char *method, const char *p
 	}
 	headers = curl_slist_append(NULL, "Accept: application/json, application/x-ndjson");
 	if (headers != NULL && body != NULL) {
-		struct curl_slist *longer = curl_slist_append(headers, "Content-Type: application/json");
+		struct curl_slist *longer = curl_slist_append(headers, type);
 		if (longer == NULL) {
 			curl_slist_free_all(headers);
 			headers = NULL;
@@ -338,10 +384,24 @@ static enum cli_exit perform(struct client *c, const char *method, const char *p
 	return http >= HTTP_OK_FIRST && http < HTTP_OK_FIRST + 100 ? CLI_OK : explain(c, http, ret_answer);
 }
 
-enum cli_exit client_json(struct client *c, const char *method, const char *path, const json_t *body, json_t **ret)
+static enum cli_exit ask(struct client *c, const char *method, const char *path, const char *type, const char *body, json_t **ret)
 {
 	__attribute__((cleanup(answer_clear))) struct answer answer = { 0 };
 	json_error_t error = { 0 };
+	enum cli_exit result = perform(c, method, path, type, body, &answer);
+
+	if (result != CLI_OK)
+		return result;
+	*ret = answer.len == 0 ? json_object() : json_loadb(answer.text, answer.len, JSON_REJECT_DUPLICATES, &error);
+	if (*ret == NULL) {
+		cli_say("the answer is not JSON: %s", error.text);
+		return CLI_FAILED;
+	}
+	return CLI_OK;
+}
+
+enum cli_exit client_json(struct client *c, const char *method, const char *path, const json_t *body, json_t **ret)
+{
 	enum cli_exit result = CLI_FAILED;
 	char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
 
@@ -350,16 +410,14 @@ enum cli_exit client_json(struct client *c, const char *method, const char *path
 		cli_say("not enough memory, or a name that is too long");
 		return CLI_FAILED;
 	}
-	result = perform(c, method, path, text, &answer);
+	result = ask(c, method, path, "Content-Type: application/json", text, ret);
 	json_erase(text);
-	if (result != CLI_OK)
-		return result;
-	*ret = json_loadb(answer.text != NULL ? answer.text : "", answer.len, JSON_REJECT_DUPLICATES, &error);
-	if (*ret == NULL) {
-		cli_say("the answer is not JSON: %s", error.text);
-		return CLI_FAILED;
-	}
-	return CLI_OK;
+	return result;
+}
+
+enum cli_exit client_form(struct client *c, const char *path, const struct secret *form, json_t **ret)
+{
+	return ask(c, "POST", path, "Content-Type: application/x-www-form-urlencoded", (const char *)secret_data(form), ret);
 }
 
 enum cli_exit client_lines(struct client *c, const char *path, client_line_fn each, void *arg, long long *ret_count)
@@ -372,7 +430,7 @@ enum cli_exit client_lines(struct client *c, const char *path, client_line_fn ea
 		cli_say("not enough memory");
 		return CLI_FAILED;
 	}
-	result = perform(c, "GET", path, NULL, &answer);
+	result = perform(c, "GET", path, NULL, NULL, &answer);
 	if (result != CLI_OK)
 		return result;
 	for (const char *at = answer.text; at != NULL && *at != '\0'; count++) {

@@ -3,16 +3,29 @@
 #define HOLDFAST_CLI_CLIENT_H
 
 #include <jansson.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "server/base/secret.h"
+
 /* The documented exit codes of `holdfast` (docs/admin-api.md). */
-enum cli_exit { CLI_OK = 0, CLI_USAGE = 1, CLI_REFUSED = 2, CLI_FAILED = 3 };
+enum cli_exit {
+	CLI_OK = 0,
+	CLI_USAGE = 1,
+	CLI_REFUSED = 2,
+	CLI_FAILED = 3,
+	CLI_APPROVAL = 5, /* nothing was done: the approval of others is needed first */
+};
+
+/* Stands for the installation where a vault is named; no vault can have this name. */
+#define CLI_INSTALLATION "@installation"
 
 struct client_config {
 	const char *socket;     /* UNIX socket of the daemon, or NULL */
 	const char *url;        /* https://{domain}[:port]; used when socket is NULL */
 	const char *token_file; /* bearer token; needed with url; closed to group and others */
+	bool is_login;          /* no token yet: token_file is where it will be */
 	const char *ca;         /* PEM file of trusted roots, NULL = the system's */
 	bool as_json;           /* errors of the server are passed on as JSON */
 };
@@ -36,15 +49,20 @@ void client_close(struct client *c);
  * One request for a JSON object. An answer other than 2xx is explained on stderr.
  * @param body  sent as JSON when not NULL; borrowed
  * @param path  starts with '/'; from client_path()
- * @return CLI_OK (*ret owned by the caller) | CLI_REFUSED (4xx) | CLI_FAILED
+ * @return CLI_OK (*ret owned by the caller; an answer without body is an empty object) | CLI_REFUSED (4xx) | CLI_APPROVAL | CLI_FAILED
  */
 enum cli_exit client_json(struct client *c, const char *method, const char *path, const json_t *body, json_t **ret);
+/** POST a form (application/x-www-form-urlencoded) that holds secrets, without a token. @param form  NUL-terminated; borrowed */
+enum cli_exit client_form(struct client *c, const char *path, const struct secret *form, json_t **ret);
 /** One line of newline-delimited JSON as it came, without its end. false: it cannot be used. */
 typedef bool (*client_line_fn)(void *arg, const char *line, size_t len);
 /** GET newline-delimited JSON; `each` sees every line. @param ret_count  lines seen */
 enum cli_exit client_lines(struct client *c, const char *path, client_line_fn each, void *arg, long long *ret_count);
 
-/** Build a path: each %s is percent-encoded as one segment, %% and %lld work as usual. Owned by the caller; NULL without memory. */
+/** Build a path: each %s is percent-encoded as one segment, %lld works as usual. Owned by the caller; NULL without memory. */
 char *client_path(struct client *c, const char *fmt, ...);
+char *client_vpath(struct client *c, const char *fmt, va_list args);
+/** Percent-encode bytes into a form under way. @param form  `cap` bytes, NUL-terminated @return false when there is no room */
+bool client_form_add(struct client *c, char *form, size_t cap, const char *name, const char *value);
 
 #endif

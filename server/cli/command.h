@@ -1,15 +1,16 @@
-/* server/cli/command.h - what commands are handed, and the pieces that they share. */
+/* server/cli/command.h - the table of commands and that of options, what commands are handed, and the pieces that they share. */
 #ifndef HOLDFAST_CLI_COMMAND_H
 #define HOLDFAST_CLI_COMMAND_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "server/cli/client.h"
 #include "server/cli/show.h"
 
 #define ARGS_MAX 4
-#define SUBJECTS_MAX 8 /* the server's limit */
+#define LIST_MAX 64 /* of an option that may be repeated; the server's limits are lower, or the same */
 
 enum option_id {
 	OPT_SOCKET = 256, /* above every character that getopt may return */
@@ -20,11 +21,27 @@ enum option_id {
 	OPT_HELP,
 	OPT_RETENTION_DAYS,
 	OPT_PURGE_PROTECTION,
+	OPT_NO_PURGE_PROTECTION,
 	OPT_ALLOW_RSA1_5,
+	OPT_NO_RSA1_5,
+	OPT_QUORUM,
+	OPT_PURGE_APPROVALS,
+	OPT_NETWORKS,
+	OPT_ISSUER,
 	OPT_REASON,
 	OPT_YES,
 	OPT_SECRET_DAYS,
+	OPT_DAYS,
+	OPT_LABEL,
 	OPT_INSTALLATION,
+	OPT_UNTIL,
+	OPT_ACTION,
+	OPT_PRINCIPAL,
+	OPT_ALL,
+	OPT_SIGNING_KEY,
+	OPT_CERTIFICATE,
+	OPT_CLIENT_ID,
+	OPT_SECRET_FILE,
 	OPT_VERSION,
 	OPT_LINES,
 	OPT_FOLLOW,
@@ -36,17 +53,50 @@ enum option_id {
 	OPT_KEY,
 	OPT_END,
 };
-#define BIT(option) (1U << ((option)-OPT_SOCKET))
+#define BIT(option) (UINT64_C(1) << ((option)-OPT_SOCKET))
+_Static_assert(OPT_END - OPT_SOCKET <= 64, "options are one bit each");
 
 struct call {
 	struct client *client;
+	const struct client_config *cfg;
 	bool as_json;
-	unsigned given;                       /* BIT() of each option on the command line */
-	const char *value[OPT_END - OPT_SOCKET]; /* of options that take one */
-	const char *subject[SUBJECTS_MAX];    /* of --subject, which may be repeated */
-	size_t subject_count;
-	const char *arg[ARGS_MAX];            /* after the words of the command */
+	uint64_t given;                          /* BIT() of each option on the command line */
+	const char *value[OPT_END - OPT_SOCKET]; /* of options that take one; the last */
+	const char *list[LIST_MAX];              /* of the one option that may be repeated: --subject or --action */
+	size_t list_count;
+	const char *arg[ARGS_MAX];               /* after the words of the command */
 };
+
+struct command {
+	const char *name; /* its words */
+	const char *usage;
+	int args;
+	uint64_t options; /* those that it takes besides the global ones */
+	uint64_t needs;   /* those that must be given */
+	enum cli_exit (*run)(struct call *call);
+};
+extern const struct command CLI_COMMANDS[];
+extern const size_t CLI_COMMAND_COUNT;
+
+/* What the value of an option is, for messages and completion. */
+enum value_kind { VALUE_NONE, VALUE_TEXT, VALUE_FILE, VALUE_REASON };
+struct cli_option {
+	enum option_id id;
+	const char *name;
+	enum value_kind kind;
+	const char *expected; /* "a number of days" */
+	bool may_repeat;
+};
+extern const struct cli_option CLI_OPTIONS[];
+extern const size_t CLI_OPTION_COUNT;
+#define GLOBAL_OPTIONS (BIT(OPT_SOCKET) | BIT(OPT_URL) | BIT(OPT_TOKEN_FILE) | BIT(OPT_CA) | BIT(OPT_JSON) | BIT(OPT_HELP))
+/** Its description; NULL when there is none. */
+const struct cli_option *cli_option(enum option_id id);
+/** Short names, one space between two. */
+#define CLI_ROLES                                                                                                                             \
+	"administrator approver auditor crypto-officer crypto-service-encryption-user crypto-service-release-user crypto-user "               \
+	"data-access-administrator operator reader"
+#define CLI_REASONS "keyCompromise affiliationChanged superseded cessationOfOperation unspecified"
 
 bool call_has(const struct call *call, enum option_id id);
 const char *call_value(const struct call *call, enum option_id id);
@@ -55,14 +105,89 @@ enum cli_exit cli_no_memory(void);
 /** Set a member; true when the text is NULL, and nothing is set. */
 bool cli_add_text(json_t *body, const char *name, const char *text);
 bool cli_parse_number(const char *text, long long least, long long most, long long *ret);
-/** Add the number of days that an option gives, if it was given. */
-enum cli_exit cli_add_days(const struct call *call, enum option_id id, const char *name, json_t *body);
+/** Add the whole number that an option gives, if it was given; the server decides over its range. */
+enum cli_exit cli_add_number(const struct call *call, enum option_id id, const char *name, json_t *body);
+/** The same for a time: as 2026-12-31 or 2026-12-31T18:00:00Z (UTC), seconds since 1970, or from now on as +30m, +8h, +7d. */
+enum cli_exit cli_add_time(const struct call *call, enum option_id id, const char *name, json_t *body);
+/** What --subject or --action were given, as an array; nothing when there were none. */
+enum cli_exit cli_add_list(const struct call *call, const char *name, json_t *body);
+/** A whole file of text that is not secret, at most `max` bytes; says what is wrong. Owned by the caller; NULL = failed. */
+char *cli_read_file(const char *name, size_t max, size_t *ret_len);
+
+/** Does the first word name the installation rather than a vault? */
+bool cli_is_installation(const struct call *call);
+/** A path of the vault, or of the installation, that the first word names; `fmt` as client_path(), from behind it. */
+char *cli_scope_path(struct call *call, const char *fmt, ...);
 /** Send and show. @param path  taken; NULL without memory */
 enum cli_exit cli_ask(struct call *call, const char *method, char *path, const json_t *body);
-/** All pages of a list, as one. @param first  its path, borrowed; further pages are asked with ?after= */
-enum cli_exit cli_list(struct call *call, const char *first, const struct show_column *columns);
+/** An action without parameters; the empty object states the length of the body. */
+enum cli_exit cli_post(struct call *call, char *path);
+/** All pages of a list, as one array. @param first  taken: its path; further pages are asked with after= */
+enum cli_exit cli_fetch_list(struct call *call, char *first, json_t **ret_rows);
+/** The same, shown. @param first  taken */
+enum cli_exit cli_list(struct call *call, char *first, const struct show_column *columns);
+/**
+ * The id of a principal or group of the vault (or installation) that the first word names.
+ * @param text  its id, or its name when one alone has it  @param ret_id  borrowed from `text` or from *ret_owner  @param ret_owner  owned by the caller
+ */
+enum cli_exit cli_resolve(struct call *call, const char *text, const char **ret_id, json_t **ret_owner);
+
+/* vault.c */
+enum cli_exit vault_create(struct call *call);
+enum cli_exit vault_list(struct call *call);
+enum cli_exit vault_show(struct call *call);
+enum cli_exit vault_set(struct call *call);
+enum cli_exit vault_shred(struct call *call);
+enum cli_exit key_revoke(struct call *call);
+enum cli_exit key_reinstate(struct call *call);
+enum cli_exit status(struct call *call);
+enum cli_exit hsm_info(struct call *call);
+
+/* principal.c */
+enum cli_exit principal_create(struct call *call);
+enum cli_exit principal_list(struct call *call);
+enum cli_exit principal_show(struct call *call);
+enum cli_exit principal_enable(struct call *call);
+enum cli_exit principal_disable(struct call *call);
+enum cli_exit principal_revoke_tokens(struct call *call);
+enum cli_exit credential_list(struct call *call);
+enum cli_exit credential_add_secret(struct call *call);
+enum cli_exit credential_add_header(struct call *call);
+enum cli_exit credential_add_certificate(struct call *call);
+enum cli_exit credential_add_identity(struct call *call);
+enum cli_exit credential_remove(struct call *call);
+enum cli_exit group_create(struct call *call);
+enum cli_exit group_list(struct call *call);
+enum cli_exit group_add(struct call *call);
+enum cli_exit group_remove(struct call *call);
+enum cli_exit group_members(struct call *call);
+
+/* access.c */
+enum cli_exit role_grant(struct call *call);
+enum cli_exit role_remove(struct call *call);
+enum cli_exit role_define(struct call *call);
+enum cli_exit role_list(struct call *call);
+enum cli_exit role_drop(struct call *call);
+enum cli_exit access_explain(struct call *call);
+
+/* approval.c */
+enum cli_exit approval_list(struct call *call);
+enum cli_exit approval_show(struct call *call);
+enum cli_exit approval_approve(struct call *call);
+enum cli_exit approval_deny(struct call *call);
+enum cli_exit approval_withdraw(struct call *call);
+
+/* login.c: a token for the other commands */
+enum cli_exit login(struct call *call);
+
+/* log.c */
+enum cli_exit log_tail(struct call *call);
+enum cli_exit log_show(struct call *call);
 
 /* ekm.c, ekm_check.c */
+enum cli_exit service_add(struct call *call);
+enum cli_exit service_list(struct call *call);
+enum cli_exit service_rotate(struct call *call);
 enum cli_exit ekm_pool_add(struct call *call);
 enum cli_exit ekm_pool_list(struct call *call);
 enum cli_exit ekm_pool_rotate_roots(struct call *call);
@@ -71,5 +196,8 @@ enum cli_exit ekm_key_retire(struct call *call);
 enum cli_exit ekm_key_list(struct call *call);
 /** Needs no server of ours to be named but the URL it checks: call->client is NULL. */
 enum cli_exit ekm_check(struct call *call);
+
+/* complete.c: for the shell; call->client is NULL */
+enum cli_exit completion_bash(struct call *call);
 
 #endif

@@ -1,5 +1,5 @@
-/* server/cli/ekm.c - pools of Azure Managed HSM and the keys that are published to them (docs/ekm.md). */
-#include <errno.h>
+/* server/cli/ekm.c - who is known by client certificates: pools of Azure Managed HSM and the keys that are published to them (docs/ekm.md), and services
+ * (docs/access.md). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,26 +12,6 @@
 #define DER_SEQUENCE 0x30                   /* how a certificate in DER begins; no text does */
 
 /* ---- the file of roots ---- */
-
-static char *read_file(const char *name, size_t *ret_len)
-{
-	FILE *f = fopen(name, "re");
-	char *text = f != NULL ? calloc(1, FILE_BYTES_MAX + 1) : NULL;
-	size_t len = text != NULL ? fread(text, 1, FILE_BYTES_MAX + 1, f) : 0;
-	int why = errno;
-
-	if (f != NULL && ferror(f) == 0 && len > 0 && len <= FILE_BYTES_MAX) {
-		(void)fclose(f);
-		text[len] = '\0';
-		*ret_len = len;
-		return text;
-	}
-	cli_say("--roots %s: %s", name, f == NULL || ferror(f) != 0 ? strerror(why) : "must be a file of certificates, at most 120 KiB");
-	if (f != NULL)
-		(void)fclose(f);
-	free(text);
-	return NULL;
-}
 
 /* Azure's document, by the names of its command line or of its REST interface; ours are `subjects` and `roots`. */
 static enum cli_exit take_document(const char *name, const char *text, size_t len, json_t *body)
@@ -72,7 +52,7 @@ static enum cli_exit take_der(const char *der, size_t len, json_t *body)
 static enum cli_exit take_roots(const char *name, json_t *body)
 {
 	size_t len = 0;
-	char *text = read_file(name, &len);
+	char *text = cli_read_file(name, FILE_BYTES_MAX, &len);
 	enum cli_exit code = CLI_USAGE;
 
 	if (text == NULL)
@@ -90,19 +70,14 @@ static enum cli_exit take_roots(const char *name, json_t *body)
 /* --subject, --roots; what stands in Azure's document need not be said again. */
 static enum cli_exit take_certificates(const struct call *call, json_t *body)
 {
-	JSON_AUTO *subjects = json_array();
+	enum cli_exit code = cli_add_list(call, "subjects", body);
 
-	for (size_t i = 0; i < call->subject_count; i++)
-		if (json_array_append_new(subjects, json_string(call->subject[i])) != 0)
-			return cli_no_memory();
-	if (call->subject_count > 0 && json_object_set(body, "subjects", subjects) != 0)
-		return cli_no_memory();
-	return take_roots(call_value(call, OPT_ROOTS), body);
+	return code == CLI_OK && call_has(call, OPT_ROOTS) ? take_roots(call_value(call, OPT_ROOTS), body) : code;
 }
 
 /* ---- pools ---- */
 
-enum cli_exit ekm_pool_add(struct call *call)
+static enum cli_exit add(struct call *call, const char *what, const char *collection)
 {
 	JSON_AUTO *body = json_pack("{s:s}", "name", call->arg[1]);
 	enum cli_exit code = CLI_OK;
@@ -113,11 +88,14 @@ enum cli_exit ekm_pool_add(struct call *call)
 	if (code != CLI_OK)
 		return code;
 	if (json_object_get(body, "subjects") == NULL) {
-		cli_say("--subject: the pool's common name is missing");
+		cli_say("--subject: expected the %s's common name", what);
 		return CLI_USAGE;
 	}
-	return cli_ask(call, "POST", client_path(call->client, "/admin/v1/vaults/%s/ekm/pools", call->arg[0]), body);
+	return cli_ask(call, "POST", cli_scope_path(call, collection), body);
 }
+
+enum cli_exit ekm_pool_add(struct call *call) { return add(call, "pool", "/ekm/pools"); }
+enum cli_exit service_add(struct call *call) { return add(call, "service", "/services"); }
 
 enum cli_exit ekm_pool_list(struct call *call)
 {
@@ -126,25 +104,32 @@ enum cli_exit ekm_pool_list(struct call *call)
 		{ "PREFIX", "prefix" },     { "SUBJECTS", "subjects" }, { "ROOTS", "roots" },
 		{ "UPDATED", "updated" },   { NULL, NULL },
 	};
-	char *path = client_path(call->client, "/admin/v1/vaults/%s/ekm/pools", call->arg[0]);
-	enum cli_exit code = cli_list(call, path, COLUMNS);
-
-	free(path);
-	return code;
+	return cli_list(call, cli_scope_path(call, "/ekm/pools"), COLUMNS);
 }
 
-enum cli_exit ekm_pool_rotate_roots(struct call *call)
+enum cli_exit service_list(struct call *call)
+{
+	static const struct show_column COLUMNS[] = {
+		{ "NAME", "name" }, { "ID", "id" }, { "ENABLED", "enabled" }, { "SUBJECTS", "subjects" }, { "ROOTS", "roots" },
+		{ "UPDATED", "updated" }, { NULL, NULL },
+	};
+	return cli_list(call, cli_scope_path(call, "/services"), COLUMNS);
+}
+
+static enum cli_exit rotate(struct call *call, const char *collection)
 {
 	JSON_AUTO *body = json_object();
-	enum cli_exit code = CLI_OK;
+	enum cli_exit code = body != NULL ? take_certificates(call, body) : cli_no_memory();
 
-	if (body == NULL)
-		return cli_no_memory();
-	code = take_certificates(call, body);
-	if (code != CLI_OK)
-		return code;
-	return cli_ask(call, "POST", client_path(call->client, "/admin/v1/vaults/%s/ekm/pools/%s/certificates", call->arg[0], call->arg[1]), body);
+	if (code == CLI_OK && json_object_size(body) == 0) {
+		cli_say("nothing to replace; expected --roots or --subject");
+		return CLI_USAGE;
+	}
+	return code == CLI_OK ? cli_ask(call, "POST", cli_scope_path(call, collection, call->arg[1]), body) : code;
 }
+
+enum cli_exit ekm_pool_rotate_roots(struct call *call) { return rotate(call, "/ekm/pools/%s/certificates"); }
+enum cli_exit service_rotate(struct call *call) { return rotate(call, "/services/%s/certificates"); }
 
 /* ---- published keys ---- */
 
@@ -173,9 +158,5 @@ enum cli_exit ekm_key_list(struct call *call)
 		{ "EXTERNAL ID", "external_id" }, { "KEY", "key" },         { "VERSION", "version" }, { "STATE", "state" },
 		{ "LAST USED", "last_used" },     { "USES", "uses" },       { "CREATED", "created" }, { NULL, NULL },
 	};
-	char *path = client_path(call->client, "/admin/v1/vaults/%s/ekm/pools/%s/keys", call->arg[0], call->arg[1]);
-	enum cli_exit code = cli_list(call, path, COLUMNS);
-
-	free(path);
-	return code;
+	return cli_list(call, cli_scope_path(call, "/ekm/pools/%s/keys", call->arg[1]), COLUMNS);
 }

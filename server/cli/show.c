@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -28,7 +29,7 @@ static const json_t *find(const json_t *object, const char *member)
 /* Members that hold seconds since 1970. */
 static bool is_time(const char *member)
 {
-	static const char *const TIMES[] = { "created", "updated", "secret_expires", "retired", "last_used", "expires" };
+	static const char *const TIMES[] = { "created", "updated", "secret_expires", "retired", "last_used", "expires", "until", "tokens_from", "settled" };
 	for (size_t i = 0; i < KMS_ARRAY_LEN(TIMES); i++)
 		if (strcmp(member, TIMES[i]) == 0)
 			return true;
@@ -37,27 +38,81 @@ static bool is_time(const char *member)
 
 static void render(const char *member, const json_t *value, char ret[CELL_MAX]);
 
-/* One of a list: a role with its scope, a pool's root, or a plain value. */
+static const char *member_of(const json_t *object, const char *name, char ret[CELL_MAX])
+{
+	ret[0] = '\0';
+	if (json_object_get(object, name) != NULL)
+		render(name, json_object_get(object, name), ret);
+	return ret;
+}
+
+/* Append as much as fits. */
+static void append(char text[CELL_MAX], const char *more)
+{
+	size_t used = strlen(text), room = CELL_MAX - 1 - used, len = strnlen(more, room);
+
+	memcpy(text + used, more, len);
+	text[used + len] = '\0';
+}
+
+/* "crypto-user (key k1, until 2026-12-31T00:00:00Z)" */
+static void render_role(const json_t *role, char ret[CELL_MAX])
+{
+	char scope[CELL_MAX], key[CELL_MAX], until[CELL_MAX];
+	bool is_whole = strcmp(member_of(role, "scope", scope), "vault") == 0, ends = member_of(role, "until", until)[0] != '\0';
+
+	(void)member_of(role, "role", ret);
+	if (is_whole && !ends)
+		return;
+	append(ret, " (");
+	if (!is_whole) {
+		append(ret, scope);
+		append(ret, member_of(role, "key", key)[0] != '\0' ? " " : "");
+		append(ret, key);
+	}
+	if (ends) {
+		append(ret, is_whole ? "" : ", ");
+		append(ret, json_is_true(json_object_get(role, "ended")) ? "ended " : "until ");
+		append(ret, until);
+	}
+	append(ret, ")");
+}
+
+/* "secret b2a7… until 2026-12-31T00:00:00Z label" */
+static void render_credential(const json_t *credential, char ret[CELL_MAX])
+{
+	char one[CELL_MAX];
+
+	(void)member_of(credential, "kind", ret);
+	append(ret, " ");
+	append(ret, member_of(credential, "id", one));
+	if (member_of(credential, "expires", one)[0] != '\0') {
+		append(ret, " until ");
+		append(ret, one);
+	}
+	append(ret, " ");
+	append(ret, member_of(credential, "label", one));
+}
+
 static void render_item(const json_t *item, char ret[CELL_MAX])
 {
-	const char *subject = json_string_value(json_object_get(item, "subject")); /* of a pool's root */
-	const char *role = json_string_value(json_object_get(item, "role"));
-	const char *scope = json_string_value(json_object_get(item, "scope"));
-
-	if (subject != NULL)
-		(void)cli_clean(subject, ret, CELL_MAX);
-	else if (role == NULL)
-		render("", item, ret);
-	else if (scope == NULL || strcmp(scope, "vault") == 0)
-		(void)cli_clean(role, ret, CELL_MAX);
+	if (json_object_get(item, "role") != NULL)
+		render_role(item, ret);
+	else if (json_object_get(item, "kind") != NULL)
+		render_credential(item, ret);
+	else if (json_object_get(item, "subject") != NULL) /* of a root */
+		(void)member_of(item, "subject", ret);
+	else if (json_object_get(item, "name") != NULL)
+		(void)member_of(item, "name", ret);
 	else
-		(void)snprintf(ret, CELL_MAX, "%.60s (%.60s)", role, scope);
+		render("", item, ret);
 }
 
 static void render_list(const json_t *list, char ret[CELL_MAX])
 {
 	size_t used = 0, i = 0;
 	json_t *item = NULL;
+
 	ret[0] = '\0';
 	json_array_foreach(list, i, item) {
 		char one[CELL_MAX] = "";
@@ -70,6 +125,16 @@ static void render_list(const json_t *list, char ret[CELL_MAX])
 		(void)snprintf(ret, CELL_MAX, "-");
 }
 
+const char *show_time(const json_t *value, char ret_text[SHOW_TIME_MAX])
+{
+	time_t at = (time_t)json_integer_value(value);
+	struct tm tm = { 0 };
+
+	if (!json_is_integer(value) || gmtime_r(&at, &tm) == NULL || strftime(ret_text, SHOW_TIME_MAX, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+		(void)snprintf(ret_text, SHOW_TIME_MAX, "-");
+	return ret_text;
+}
+
 static void render(const char *member, const json_t *value, char ret[CELL_MAX])
 {
 	(void)snprintf(ret, CELL_MAX, "-");
@@ -78,15 +143,12 @@ static void render(const char *member, const json_t *value, char ret[CELL_MAX])
 		if (json_string_length(value) > 0)
 			(void)cli_clean(json_string_value(value), ret, CELL_MAX);
 		break;
-	case JSON_INTEGER: {
-		time_t at = (time_t)json_integer_value(value);
-		struct tm tm = { 0 };
-		if (is_time(member) && gmtime_r(&at, &tm) != NULL)
-			(void)strftime(ret, CELL_MAX, "%Y-%m-%dT%H:%M:%SZ", &tm);
+	case JSON_INTEGER:
+		if (is_time(member))
+			(void)show_time(value, ret);
 		else
 			(void)snprintf(ret, CELL_MAX, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
 		break;
-	}
 	case JSON_REAL: (void)snprintf(ret, CELL_MAX, "%g", json_real_value(value)); break;
 	case JSON_TRUE: (void)snprintf(ret, CELL_MAX, "yes"); break;
 	case JSON_FALSE: (void)snprintf(ret, CELL_MAX, "no"); break;
@@ -209,6 +271,15 @@ void show_leaf(const json_t *leaf)
 	               strcmp(version, "-") == 0 ? "" : version);
 	(void)printf("%8lld  %-27s  %-20s  %-8s  %-24s  %-32s  %s%s\n", seq, text_of(leaf, "ts", time), kind_of_event,
 	             text_of(leaf, "result", result), actor, key, text_of(leaf, "err", err), details_of(leaf, details));
+}
+
+void show_line(const char *text)
+{
+	size_t cap = strlen(text) + 1;
+	char *clean = malloc(cap);
+
+	(void)puts(clean != NULL ? cli_clean(text, clean, cap) : "(not enough memory)");
+	free(clean);
 }
 
 void show_json(const json_t *value)

@@ -14,6 +14,11 @@ void show_facts(const json_t *object);
 /** One leaf of the event log in one line. */
 void show_leaf(const json_t *leaf);
 void show_leaf_titles(void);
+/** Seconds since 1970 as UTC; "-" when it is none. Returns ret_text. */
+#define SHOW_TIME_MAX 32
+const char *show_time(const json_t *value, char ret_text[SHOW_TIME_MAX]);
+/** One line of text, as long as it is, but for what could steer a terminal. */
+void show_line(const char *text);
 /** As JSON: compact in one line. */
 void show_json(const json_t *value);
 

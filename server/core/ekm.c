@@ -77,7 +77,7 @@ static kms_status open_binding(struct op *op, const uint8_t pool_id[STORE_ID_LEN
 	STORE_POOL_AUTO pool = { 0 };
 	struct store_principal principal = { 0 };
 
-	KMS_TRY(ekm_pool_get(op, pool_id, &pool, &principal, err));
+	KMS_TRY(ekm_pool_get(op, false, pool_id, &pool, &principal, err));
 	op_det_text(op, "pool", principal.name);
 	op_det_text(op, "external_id", external_id);
 	return KMS_OK;

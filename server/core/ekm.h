@@ -14,6 +14,7 @@
 
 /* What is asked for when a pool is made, or its certificates are replaced. All borrowed. */
 struct ekm_pool_spec {
+	bool is_service;                    /* no pool but a service with client certificates on the main listener: it has no prefix, and no role of itself */
 	const char *name;                   /* of the pool: as any principal's; unique, without case, among the vault's principals */
 	const char *prefix;                 /* "" = none; slashes at the ends are dropped; [A-Za-z0-9/-]{0,64} */
 	/* Common names, 1..STORE_SUBJECTS_MAX: 1..64 printable ASCII characters, no wildcard; compared without case; each belongs to one pool only. */
@@ -38,7 +39,7 @@ struct ekm_metadata {
 
 /**
  * Make a pool: principal (it has no secret that could be used to log in), the role Crypto Service Encryption User at the vault, subjects and
- * roots; one unit.
+ * roots; one unit. A service gets no role: what it may do is granted to it.
  * @param ret_pool  its id is that of its principal; owned by the caller: store_pool_clear()
  * @return KMS_OK | KMS_E_INVALID (the message names the member) | KMS_E_CONFLICT (name, subject) | KMS_E_VAULT_SHREDDED | KMS_E_DEVICE
  */
@@ -47,12 +48,12 @@ KMS_MUST_CHECK kms_status ekm_pool_add(struct op *op, const struct ekm_pool_spec
  *  @param pool_id  of a pool of this vault */
 KMS_MUST_CHECK kms_status ekm_pool_set(struct op *op, const uint8_t pool_id[STORE_ID_LEN], const struct ekm_pool_spec *spec,
                                        struct store_pool *ret_pool, struct kms_err *err);
-/** A pool of this vault by its id. @param ret_pool  owned by the caller @return KMS_OK | KMS_E_NOTFOUND */
-KMS_MUST_CHECK kms_status ekm_pool_get(struct op *op, const uint8_t pool_id[STORE_ID_LEN], struct store_pool *ret_pool,
+/** A pool (or service) of this vault by its id; the other kind is not there. @param ret_pool  owned by the caller @return KMS_OK | KMS_E_NOTFOUND */
+KMS_MUST_CHECK kms_status ekm_pool_get(struct op *op, bool is_service, const uint8_t pool_id[STORE_ID_LEN], struct store_pool *ret_pool,
                                        struct store_principal *ret_principal, struct kms_err *err);
 /** The same by its name or id text. */
-KMS_MUST_CHECK kms_status ekm_pool_find(struct op *op, const char *name_or_id, struct store_pool *ret_pool, struct store_principal *ret_principal,
-                                        struct kms_err *err);
+KMS_MUST_CHECK kms_status ekm_pool_find(struct op *op, bool is_service, const char *name_or_id, struct store_pool *ret_pool,
+                                        struct store_principal *ret_principal, struct kms_err *err);
 /**
  * Bind an external id to a version that EKM can serve: oct or oct-HSM 256, RSA or RSA-HSM, key_ops with wrapKey and unwrapKey.
  * A retired id is in use again when it is published for its own version; for that, key and version must never have been purged.

@@ -32,7 +32,7 @@
 	X(EVENT_KEY_EXPORT, "key.export") X(EVENT_KEY_ENCRYPT, "key.encrypt") X(EVENT_KEY_DECRYPT, "key.decrypt")                    \
 	X(EVENT_KEY_SIGN, "key.sign") X(EVENT_KEY_VERIFY, "key.verify") X(EVENT_KEY_RANDOM, "key.random")                            \
 	X(EVENT_EKM_POOL, "ekm.pool") X(EVENT_EKM_PUBLISH, "ekm.publish") X(EVENT_EKM_RETIRE, "ekm.retire")                          \
-	X(EVENT_EKM_INFO, "ekm.info") X(EVENT_EKM_METADATA, "ekm.metadata")
+	X(EVENT_EKM_INFO, "ekm.info") X(EVENT_EKM_METADATA, "ekm.metadata") X(EVENT_APPROVAL, "authz.approval")
 
 enum event_type {
 	EVENT_NONE = 0, /* a route that writes no leaf (health) */

@@ -74,7 +74,7 @@ KMS_MUST_CHECK kms_status keyring_delete(struct op *op, const char *name, struct
 KMS_MUST_CHECK kms_status keyring_get_deleted(struct op *op, const char *name, struct kms_err *err);
 KMS_MUST_CHECK kms_status keyring_recover(struct op *op, const char *name, struct kms_err *err);
 /** Destroys the key's objects.
- *  @return KMS_OK | KMS_E_PURGE_PROTECTED | KMS_E_POLICY (an external id of it is in use: ekm.h) | KMS_E_DEVICE (repeat it: it goes on where it stopped) */
+ *  @return KMS_OK | KMS_E_PURGE_PROTECTED | KMS_E_POLICY (an external id of it is in use: ekm.h) | KMS_E_APPROVAL (approval.h) | KMS_E_DEVICE (repeat it: it goes on where it stopped) */
 KMS_MUST_CHECK kms_status keyring_purge(struct op *op, const char *name, struct kms_err *err);
 /** Revoke one version or, with NULL, all; reason REVOKE_NONE = reinstate, which is refused (KMS_E_KEY_REVOKED) after a compromise. */
 KMS_MUST_CHECK kms_status keyring_revoke(struct op *op, const char *name, const uint8_t *version, enum revoke_reason reason,

@@ -10,12 +10,30 @@
 
 #define OP_CHANGES_FEW 3 /* enough for all but a restore */
 
+#define CALLER_GROUPS_MAX 32 /* group and role claims of one token */
+#define CALLER_SUBJECT_MAX 128
+#define CALLER_PEER_MAX 46
+
 /* Who was authenticated, before anything was looked up. */
 struct caller {
 	enum event_auth auth;
-	uint8_t principal_id[STORE_ID_LEN]; /* JWT; MTLS: the pool that the client certificate belongs to */
-	uint8_t directory[STORE_ID_LEN];    /* JWT: the token's tid; MTLS: that of the pool's vault */
+	uint8_t principal_id[STORE_ID_LEN]; /* JWT of ours; MTLS: the pool or service that the client certificate belongs to */
+	uint8_t directory[STORE_ID_LEN];    /* JWT of ours: the token's tid; MTLS: that of the vault */
+	bool is_pool;                       /* MTLS: a Managed HSM pool, on the listener of its own */
 	uid_t uid;                          /* local socket */
+	int64_t issued_s;                   /* JWT: when it was issued; 0 = no token */
+	/* JWT of an external issuer: who that is in a vault is looked up in the operation (access.h). NULL issuer: not one. */
+	const char *issuer; /* its name in the configuration; lives as long as the server */
+	char subject[CALLER_SUBJECT_MAX + 1];
+	size_t group_count;
+	uint8_t groups[CALLER_GROUPS_MAX][STORE_ID_LEN]; /* access_claim() of each group and role */
+	char peer[CALLER_PEER_MAX];         /* numeric address; empty = the local socket */
+};
+
+/* What one role lets a caller do with one key, beyond what it may in the whole vault. */
+struct op_key_grant {
+	char key_name[STORE_KEY_NAME_MAX + 1];
+	uint64_t permissions;
 };
 
 struct op {
@@ -30,7 +48,13 @@ struct op {
 	struct store_principal principal;
 	uint64_t permissions;              /* in this vault, whichever scope they come from */
 	uint64_t installation_permissions; /* at the installation's scope */
+	struct op_key_grant *key_grants;   /* owned; NULL = none */
+	size_t key_grant_count, key_grant_cap;
 	const char *actor_name;            /* for messages: the principal's name or "local" */
+
+	/* Left by approval_require() with KMS_E_APPROVAL: the request that waits for approvals; all zero = none. */
+	uint8_t approval_id[STORE_ID_LEN];
+	bool approval_is_installations;
 
 	/* What will be written. */
 	struct write write;
@@ -39,6 +63,7 @@ struct op {
 	size_t many_cap;
 	uint8_t *kept;             /* owned: what the changes of a restore point into; NULL = nothing */
 	struct event_det *det; /* owned; EVENT_DET_MAX of them, made when the first is added: most operations have none */
+	struct store_change *with_intent; /* owned; NULL = nothing */
 	bool has_intent; /* the intent leaf is durable: an outcome must follow */
 	bool is_irreversible; /* a destruction has begun: if it cannot be finished now its intent stays open, and it is finished later */
 	bool is_sync;    /* the worker waits for the commit (two-phase, or something to do after it) */
@@ -58,13 +83,16 @@ void op_clear(struct op *op);
 /**
  * Look up vault and principal and collect the permissions. Everything found goes into the fence and the event.
  * @param vault_name  NULL = an operation of the installation
- * @return KMS_OK | KMS_E_UNAUTHENTICATED (unknown or disabled principal, or another directory's) | KMS_E_NOTFOUND (no such vault)
+ * @return KMS_OK | KMS_E_UNAUTHENTICATED (unknown or disabled principal, or another directory's) | KMS_E_CLAIMS (its tokens were revoked after this one
+ *         was issued) | KMS_E_FIREWALL (an address that the vault does not let in) | KMS_E_FORBIDDEN (holds what nobody may hold together) |
+ *         KMS_E_NOTFOUND (no such vault)
  */
 KMS_MUST_CHECK kms_status op_open(struct op *op, const char *vault_name, struct kms_err *err);
 /** The same for an act of the server itself, in a vault that lives: no caller, so nothing to authorise. */
 KMS_MUST_CHECK kms_status op_open_system(struct op *op, const uint8_t vault_id[STORE_ID_LEN], enum event_type type, struct kms_err *err);
-/** @return KMS_OK | KMS_E_FORBIDDEN (names caller, action, resource) */
-KMS_MUST_CHECK kms_status op_authorise(struct op *op, enum permission perm, struct kms_err *err);
+/** @param key_name  the one key that it is about; NULL or "" = the vault, where roles for one key do not count
+ *  @return KMS_OK | KMS_E_FORBIDDEN (names caller, action, resource) */
+KMS_MUST_CHECK kms_status op_authorise(struct op *op, enum permission perm, const char *key_name, struct kms_err *err);
 /** The vault's keys exist. @return KMS_OK | KMS_E_VAULT_SHREDDED (its root is destroyed, or is being destroyed) */
 KMS_MUST_CHECK kms_status op_need_living_vault(const struct op *op, struct kms_err *err);
 /** Make room for `count` changes and the one that closes an intent; before the first of them. Only for more than OP_CHANGES_FEW.
@@ -77,6 +105,9 @@ void op_det_text(struct op *op, const char *name, const char *text);
 void op_det_number(struct op *op, const char *name, int64_t number);
 void op_det_guid(struct op *op, const char *name, const uint8_t id[STORE_ID_LEN]);
 
+/** What takes effect with the intent of this op, besides what op_intend() is given: an approval is used up (approval.h). Once at most; before op_intend().
+ *  Zeroed; NULL without memory for it: the act must then be refused. */
+struct store_change *op_with_intent(struct op *op);
 /**
  * Write the intent of a two-phase act with its own change, if any, and wait until it is durable. Afterwards op->write is the outcome: it
  * closes the intent and refers to it. @param also  one state change that takes effect with the intent, or NULL

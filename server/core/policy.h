@@ -38,6 +38,11 @@
 	X(PERM_ROLE_WRITE, "Holdfast/vaults/roleAssignments/write")                  \
 	X(PERM_INSTALLATION_ROLE_WRITE, "Holdfast/roleAssignments/write")            \
 	X(PERM_INSTALLATION_READ, "Holdfast/read")                                   \
+	X(PERM_VAULT_WRITE, "Holdfast/vaults/write")                                 \
+	X(PERM_ADMIN_WRITE, "Holdfast/vaults/administrators/write")                  \
+	X(PERM_APPROVAL_READ, "Holdfast/vaults/approvals/read")                      \
+	X(PERM_APPROVAL_WRITE, "Holdfast/vaults/approvals/write")                    \
+	X(PERM_INSTALLATION_WRITE, "Holdfast/write")                                 \
 	X(PERM_EKM_READ, "Holdfast/vaults/ekm/read")                                 \
 	X(PERM_EKM_WRITE, "Holdfast/vaults/ekm/write")                               \
 	X(PERM_AUDIT_READ, "Holdfast/vaults/audit/read")                             \
@@ -59,6 +64,10 @@ enum role {
 	ROLE_CRYPTO_SERVICE = 4,  /* Crypto Service Encryption User */
 	ROLE_READER = 5,
 	ROLE_AUDITOR = 6,
+	ROLE_OPERATOR = 7,        /* installs, backs up, restores: nothing of any key; at the installation's scope only */
+	ROLE_APPROVER = 8,        /* approves what cannot be undone, and asks for nothing itself */
+	ROLE_RELEASE = 9,         /* Crypto Service Release User */
+	ROLE_ACCESS_ADMIN = 10,   /* Data Access Administrator: grants roles, but none that manages the vault */
 	ROLE_COUNT
 };
 
@@ -75,6 +84,11 @@ const struct role_info *role_info(enum role role);
 /** By slug, display name or id, without case; 0 when unknown. */
 enum role role_parse(const char *text);
 const char *permission_action(enum permission perm);
+/** The permission with this data action, without case; PERM_PUBLIC when there is none. */
+enum permission permission_parse(const char *action);
+/** Duties that nobody may hold together (auditor and whoever is audited, operator and user of keys): which two, for people, or NULL when all is well.
+ *  What the local socket holds is not asked. */
+const char *permissions_conflict(uint64_t permissions);
 
 #define PERM_BIT(perm) ((uint64_t)1 << (perm))
 /** Everything; what the local socket's callers hold. */

@@ -1,21 +1,22 @@
-/* server/core/tenancy.c - vaults, principals and roles: all two-phase, all through the fence. */
+/* server/core/tenancy.c - vaults: made, their policy changed, shredded: all two-phase, all through the fence. */
 #include "server/core/tenancy.h"
 
-#include <openssl/crypto.h>
 #include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "server/base/encode.h"
+#include "server/core/approval.h"
+#include "server/core/canon.h"
+#include "server/core/network.h"
 
-#define SECONDS_A_DAY 86400
 #define CANARY_LEN 32
 #define DRAIN_MS 5000
 #define OBJECTS_PAGE 256
-#define ROLES_MAX 32
+#define PARAMETERS_MAX 256 /* characters of what lowers protection, canonical JSON */
 
-/* ---- vaults ---- */
+/* ---- made ---- */
 
 static kms_status check_vault_name(const char *name, struct kms_err *err)
 {
@@ -68,15 +69,38 @@ static kms_status make_vault_keys(struct hsm *hsm, struct store_vault *v, struct
 	return make_canary(hsm, v, err);
 }
 
+static kms_status check_retention(unsigned days, struct kms_err *err)
+{
+	if (days >= RETENTION_DAYS_MIN && days <= RETENTION_DAYS_MAX)
+		return KMS_OK;
+	return kms_refuse(err, KMS_E_INVALID, "retention_days: must be %d to %d.", RETENTION_DAYS_MIN, RETENTION_DAYS_MAX);
+}
+
+static kms_status check_quorum(unsigned quorum, struct kms_err *err)
+{
+	if (quorum >= 1 && quorum <= STORE_APPROVERS_MAX)
+		return KMS_OK;
+	return kms_refuse(err, KMS_E_INVALID, "quorum: must be 1 to %d.", STORE_APPROVERS_MAX);
+}
+
+static kms_status check_purge_approvals(unsigned approvals, struct kms_err *err)
+{
+	if (approvals <= STORE_APPROVERS_MAX)
+		return KMS_OK;
+	return kms_refuse(err, KMS_E_INVALID, "purge_approvals: must be 0 to %d.", STORE_APPROVERS_MAX);
+}
+
 kms_status vault_create(struct op *op, const struct vault_create *req, struct kms_err *err)
 {
+	uint8_t quorum = req->quorum != 0 ? req->quorum : 1;
 	struct store_vault *v = &op->vault;
 	struct store_intent intent = { 0 };
 	kms_status status = KMS_OK;
 
 	KMS_TRY(check_vault_name(req->name, err));
-	if (req->retention_days < RETENTION_DAYS_MIN || req->retention_days > RETENTION_DAYS_MAX)
-		return kms_refuse(err, KMS_E_INVALID, "retention_days: must be %d to %d.", RETENTION_DAYS_MIN, RETENTION_DAYS_MAX);
+	KMS_TRY(check_retention(req->retention_days, err));
+	KMS_TRY(check_quorum(quorum, err));
+	KMS_TRY(check_purge_approvals(req->purge_approvals, err));
 	status = store_vault_by_name(op->store, req->name, v, NULL);
 	if (status == KMS_OK)
 		return kms_refuse(err, KMS_E_CONFLICT, "A vault named %s exists, or existed; vault names are never used again.", req->name);
@@ -91,6 +115,8 @@ kms_status vault_create(struct op *op, const struct vault_create *req, struct km
 	v->retention_days = req->retention_days;
 	v->has_purge_protection = req->has_purge_protection;
 	v->allows_rsa1_5 = req->allows_rsa1_5;
+	v->quorum = quorum;
+	v->purge_approvals = req->purge_approvals;
 	v->created_s = clock_wall_s(op->kms->clock);
 
 	op->write.event.has_tenant = true;
@@ -107,6 +133,213 @@ kms_status vault_create(struct op *op, const struct vault_create *req, struct km
 	op_change(op, STORE_VAULT_ADD)->vault = *v;
 	return KMS_OK;
 }
+
+/* ---- their policy ---- */
+
+/* What an update comes to. */
+struct update {
+	struct store_vault to;
+	bool changes_vault, changes_networks;
+	char networks[STORE_NETWORK_MAX + 1];
+	char lowered[PARAMETERS_MAX + 1]; /* canonical JSON; "{}" = nothing is */
+};
+
+static kms_status check_issuer(const char *issuer, struct kms_err *err)
+{
+	if (strlen(issuer) <= STORE_ISSUER_MAX)
+		return KMS_OK;
+	return kms_refuse(err, KMS_E_INVALID, "issuer: at most %d characters.", STORE_ISSUER_MAX);
+}
+
+static kms_status check_update(const struct vault_update *u, struct kms_err *err)
+{
+	if (u->has_retention)
+		KMS_TRY(check_retention(u->retention_days, err));
+	if (u->has_quorum)
+		KMS_TRY(check_quorum(u->quorum, err));
+	if (u->has_purge_approvals)
+		KMS_TRY(check_purge_approvals(u->purge_approvals, err));
+	if (u->has_issuer)
+		KMS_TRY(check_issuer(u->issuer, err));
+	return KMS_OK;
+}
+
+static void plan_vault(const struct store_vault *from, const struct vault_update *u, struct update *ret)
+{
+	struct store_vault *to = &ret->to;
+
+	*to = *from;
+	if (u->has_retention)
+		to->retention_days = u->retention_days;
+	if (u->has_purge_protection)
+		to->has_purge_protection = u->purge_protection;
+	if (u->has_rsa1_5)
+		to->allows_rsa1_5 = u->allows_rsa1_5;
+	if (u->has_quorum)
+		to->quorum = u->quorum;
+	if (u->has_purge_approvals)
+		to->purge_approvals = u->purge_approvals;
+	if (u->has_issuer)
+		(void)snprintf(to->issuer, sizeof(to->issuer), "%s", u->issuer);
+	ret->changes_vault = to->retention_days != from->retention_days || to->has_purge_protection != from->has_purge_protection ||
+	                     to->allows_rsa1_5 != from->allows_rsa1_5 || to->quorum != from->quorum ||
+	                     to->purge_approvals != from->purge_approvals || strcmp(to->issuer, from->issuer) != 0;
+}
+
+/* What becomes weaker, with the values that it would have: an approval holds for exactly these. */
+static kms_status describe_lowered(const struct store_vault *from, struct update *u, struct kms_err *err)
+{
+	struct canon c = { .buf = u->lowered, .cap = PARAMETERS_MAX };
+	const struct store_vault *to = &u->to;
+
+	canon_open(&c, NULL);
+	if (to->allows_rsa1_5 && !from->allows_rsa1_5)
+		canon_bool(&c, "allow_rsa1_5", true);
+	if (to->purge_approvals < from->purge_approvals)
+		canon_int(&c, "purge_approvals", to->purge_approvals);
+	if (!to->has_purge_protection && from->has_purge_protection)
+		canon_bool(&c, "purge_protection", false);
+	if (to->quorum < from->quorum)
+		canon_int(&c, "quorum", to->quorum);
+	if (to->retention_days < from->retention_days)
+		canon_int(&c, "retention_days", to->retention_days);
+	canon_close(&c);
+	if (c.is_over)
+		return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_SELF, 0, "what an update lowers");
+	u->lowered[c.len] = '\0';
+	return KMS_OK;
+}
+
+static kms_status plan_networks(struct op *op, const struct vault_update *u, struct update *ret, struct kms_err *err)
+{
+	char present[STORE_NETWORK_MAX + 1];
+
+	if (!u->has_networks)
+		return KMS_OK;
+	KMS_TRY(network_check(u->networks, ret->networks, err));
+	KMS_TRY(store_networks(op->store, op->vault.id, present, err));
+	ret->changes_networks = strcmp(ret->networks, present) != 0;
+	return KMS_OK;
+}
+
+/* A quorum that nobody could reach would lock everybody out, for good: it takes approvals to lower it again. Before the founding it
+ * does not, since a vault is not founded until there are as many. */
+static kms_status check_reachable(struct op *op, const struct update *u, struct kms_err *err)
+{
+	bool raises_quorum = u->to.quorum > op->vault.quorum;
+	bool raises_purge = u->to.purge_approvals > op->vault.purge_approvals && (!raises_quorum || u->to.purge_approvals > u->to.quorum);
+	unsigned enough = raises_purge ? u->to.purge_approvals : u->to.quorum;
+	bool has_approvers = true;
+
+	if (op->vault.is_founded && (raises_quorum || raises_purge))
+		KMS_TRY(approval_has_approvers(op, &op->vault, enough, &has_approvers, err));
+	if (has_approvers)
+		return KMS_OK;
+	return kms_refuse(err, KMS_E_INVALID, "%s: fewer than %u people may approve in vault %s; grant the role approver to more of them first.",
+	                  raises_purge ? "purge_approvals" : "quorum", enough, op->vault.name);
+}
+
+static kms_status plan_update(struct op *op, const struct vault_update *u, struct update *ret, struct kms_err *err)
+{
+	KMS_TRY(check_update(u, err));
+	plan_vault(&op->vault, u, ret);
+	KMS_TRY(plan_networks(op, u, ret, err));
+	KMS_TRY(check_reachable(op, ret, err));
+	return describe_lowered(&op->vault, ret, err);
+}
+
+static kms_status require_for_lowering(struct op *op, const struct update *u, const char *reason, struct kms_err *err)
+{
+	char id[GUID_TEXT_LEN + 1];
+	struct approval_need need = { .act = ACT_VAULT_LOWER, .target = id, .parameters = u->lowered, .reason = reason, .quorum = op->vault.quorum };
+
+	/* What takes so many is not made to take fewer by fewer. */
+	if (u->to.purge_approvals < op->vault.purge_approvals && op->vault.purge_approvals > need.quorum)
+		need.quorum = op->vault.purge_approvals;
+	if (strcmp(u->lowered, "{}") == 0)
+		return KMS_OK;
+	guid_format(op->vault.id, id);
+	return approval_require(op, &need, err);
+}
+
+static size_t count_ranges(const char *networks)
+{
+	size_t count = networks[0] != '\0';
+
+	for (const char *at = networks; *at != '\0'; at++)
+		count += *at == ' ';
+	return count;
+}
+
+/* Addresses may be people's: the leaf tells how many ranges there are, and proves which. */
+static void note_networks(struct op *op, const struct update *u)
+{
+	uint8_t hash[STORE_HASH_LEN];
+	char text[2 * STORE_HASH_LEN + 1];
+
+	op_det_number(op, "networks", (int64_t)count_ranges(u->networks));
+	SHA256((const uint8_t *)u->networks, strlen(u->networks), hash);
+	hex_encode(hash, sizeof(hash), text);
+	op_det_text(op, "networks_sha256", text);
+}
+
+static void note_update(struct op *op, const struct update *u)
+{
+	const struct store_vault *from = &op->vault, *to = &u->to;
+
+	op_det_text(op, "vault", from->name);
+	if (to->retention_days != from->retention_days)
+		op_det_number(op, "retention_days", to->retention_days);
+	if (to->has_purge_protection != from->has_purge_protection)
+		op_det_number(op, "purge_protection", to->has_purge_protection);
+	if (to->allows_rsa1_5 != from->allows_rsa1_5)
+		op_det_number(op, "allow_rsa1_5", to->allows_rsa1_5);
+	if (to->quorum != from->quorum)
+		op_det_number(op, "quorum", to->quorum);
+	if (to->purge_approvals != from->purge_approvals)
+		op_det_number(op, "purge_approvals", to->purge_approvals);
+	if (strcmp(to->issuer, from->issuer) != 0)
+		op_det_text(op, "issuer", to->issuer);
+	if (u->changes_networks)
+		note_networks(op, u);
+}
+
+/* The networks' text must live until the unit has been written. */
+static kms_status keep_networks(struct op *op, const struct update *u, struct kms_err *err)
+{
+	if (!u->changes_networks)
+		return KMS_OK;
+	op->kept = (uint8_t *)strdup(u->networks);
+	return op->kept != NULL ? KMS_OK : kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "networks");
+}
+
+kms_status vault_update(struct op *op, const struct vault_update *u, struct kms_err *err)
+{
+	struct update plan = { 0 };
+	struct store_intent intent = { 0 };
+
+	KMS_TRY(op_need_living_vault(op, err));
+	KMS_TRY(plan_update(op, u, &plan, err));
+	if (!plan.changes_vault && !plan.changes_networks)
+		return KMS_OK;
+	note_update(op, &plan);
+	KMS_TRY(require_for_lowering(op, &plan, u->reason, err));
+	KMS_TRY(keep_networks(op, &plan, err));
+	memcpy(intent.vault_id, op->vault.id, STORE_ID_LEN);
+	KMS_TRY(op_intend(op, NULL, &intent, err));
+	if (plan.changes_vault)
+		op_change(op, STORE_VAULT_SET)->vault = plan.to;
+	if (plan.changes_networks) {
+		struct store_change *c = op_change(op, STORE_NETWORKS_SET);
+		memcpy(c->networks.vault_id, op->vault.id, STORE_ID_LEN);
+		c->networks.text = (const char *)op->kept;
+	}
+	op->vault = plan.to;
+	op->vault.has_networks = plan.changes_networks ? plan.networks[0] != '\0' : op->vault.has_networks;
+	return KMS_OK;
+}
+
+/* ---- shredded ---- */
 
 /* The canary must have become unreadable through the device. */
 static kms_status check_canary(struct hsm *hsm, const struct store_vault *v, struct kms_err *err)
@@ -219,6 +452,18 @@ static void truncate_after(struct op *op)
 	kms_ignore(writer_truncate(op->kms->writer, NULL)); /* hygiene: what the log file keeps is wrapped under a key that is gone */
 }
 
+/* What has begun needs no second approval: the vault is refused, and only its end is missing. */
+static kms_status require_for_shred(struct op *op, const char *reason, struct kms_err *err)
+{
+	char id[GUID_TEXT_LEN + 1];
+	const struct approval_need need = { .act = ACT_VAULT_SHRED, .target = id, .reason = reason, .quorum = op->vault.quorum };
+
+	if (op->vault.state == STORE_VAULT_SHREDDING)
+		return KMS_OK;
+	guid_format(op->vault.id, id);
+	return approval_require(op, &need, err);
+}
+
 kms_status vault_shred(struct op *op, const char *reason, size_t *ret_objects, struct kms_err *err)
 {
 	struct store_change shredding = { .kind = STORE_VAULT_SET_STATE };
@@ -229,6 +474,7 @@ kms_status vault_shred(struct op *op, const char *reason, size_t *ret_objects, s
 		return kms_refuse(err, KMS_E_CONFLICT, "The vault %s has been shredded already.", op->vault.name);
 	op_det_text(op, "vault", op->vault.name);
 	op_det_text(op, "reason", reason);
+	KMS_TRY(require_for_shred(op, reason, err));
 	shredding.vault = op->vault;
 	shredding.vault.state = STORE_VAULT_SHREDDING;
 	memcpy(intent.vault_id, op->vault.id, STORE_ID_LEN);
@@ -246,173 +492,5 @@ kms_status vault_shred(struct op *op, const char *reason, size_t *ret_objects, s
 	c->vault.state = STORE_VAULT_SHREDDED;
 	op->vault.state = STORE_VAULT_SHREDDED;
 	op->after = truncate_after;
-	return KMS_OK;
-}
-
-/* ---- principals ---- */
-
-static void hash_secret(const void *secret, size_t len, uint8_t ret_hash[STORE_HASH_LEN])
-{
-	/* 256 random bits need no slow hash: guessing is hopeless at any speed. */
-	SHA256(secret, len, ret_hash);
-}
-
-bool principal_secret_matches(const struct store_principal *p, const char *secret, size_t secret_len, int64_t now_s)
-{
-	uint8_t hash[STORE_HASH_LEN];
-	bool same = false;
-
-	hash_secret(secret, secret_len, hash);
-	same = CRYPTO_memcmp(hash, p != NULL ? p->secret_hash : (const uint8_t[STORE_HASH_LEN]){ 0 }, sizeof(hash)) == 0;
-	OPENSSL_cleanse(hash, sizeof(hash));
-	return p != NULL && same && p->is_enabled && now_s < p->secret_expires_s;
-}
-
-static kms_status check_principal_name(const char *name, struct kms_err *err)
-{
-	size_t len = strlen(name);
-
-	if (len >= 1 && len <= STORE_PRINCIPAL_NAME_MAX &&
-	    strspn(name, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.@") == len)
-		return KMS_OK;
-	return kms_refuse(err, KMS_E_INVALID, "name: a principal's name has 1 to %d characters of [0-9a-zA-Z-_.@].", STORE_PRINCIPAL_NAME_MAX);
-}
-
-static kms_status new_secret(struct store_principal *p, struct secret **ret_text, struct kms_err *err)
-{
-	SECRET_AUTO *raw = secret_new(CLIENT_SECRET_BYTES);
-	SECRET_AUTO *text = secret_new(CLIENT_SECRET_TEXT + 1);
-
-	if (raw == NULL || text == NULL)
-		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "client secret");
-	if (!random_bytes(secret_bytes(raw), CLIENT_SECRET_BYTES))
-		return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_OPENSSL, 0, "random generator");
-	b64url_encode(secret_data(raw), CLIENT_SECRET_BYTES, (char *)secret_bytes(text));
-	hash_secret(secret_data(text), CLIENT_SECRET_TEXT, p->secret_hash);
-	*ret_text = KMS_TAKE(text);
-	return KMS_OK;
-}
-
-kms_status principal_prepare(struct op *op, const char *name, struct store_principal *ret, struct kms_err *err)
-{
-	struct store_principal p = { .is_enabled = true, .created_s = clock_wall_s(op->kms->clock) };
-	const uint8_t *pseudonym_key = op->has_vault ? op->vault.pseudonym_id : op->kms->inst.pseudonym_key;
-	char issuer[KMS_URL_MAX], subject[GUID_TEXT_LEN + 1];
-
-	KMS_TRY(check_principal_name(name, err));
-	if (op->has_vault)
-		KMS_TRY(op_need_living_vault(op, err));
-	/* The hash is of nothing that anyone knows, and it has expired. */
-	if (!guid_random(p.id) || !random_bytes(p.secret_hash, sizeof(p.secret_hash)))
-		return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_OPENSSL, 0, "random generator");
-	p.secret_expires_s = p.created_s;
-	if (op->has_vault)
-		memcpy(p.vault_id, op->vault.id, STORE_ID_LEN);
-	(void)snprintf(p.name, sizeof(p.name), "%s", name);
-	kms_url(op->kms, NULL, issuer);
-	guid_format(p.id, subject);
-	KMS_TRY(pseudonym(op->kms->hsm, pseudonym_key, issuer, subject, p.pid, err));
-	*ret = p;
-	return KMS_OK;
-}
-
-kms_status principal_create(struct op *op, const char *name, unsigned days, struct store_principal *ret_principal,
-                            struct secret **ret_secret, struct kms_err *err)
-{
-	struct store_principal p = { 0 };
-	SECRET_AUTO *secret = NULL;
-	struct store_intent intent = { 0 };
-
-	if (days < 1 || days > SECRET_DAYS_MAX)
-		return kms_refuse(err, KMS_E_INVALID, "secret_days: must be 1 to %d.", SECRET_DAYS_MAX);
-	KMS_TRY(principal_prepare(op, name, &p, err));
-	p.secret_expires_s = p.created_s + (int64_t)days * SECONDS_A_DAY;
-	KMS_TRY(new_secret(&p, &secret, err));
-	op_det_text(op, "act", "principal_create");
-	op_det_guid(op, "principal", p.id);
-	KMS_TRY(op_intend(op, NULL, &intent, err));
-	op_change(op, STORE_PRINCIPAL_ADD)->principal = p;
-	*ret_principal = p;
-	*ret_secret = KMS_TAKE(secret);
-	return KMS_OK;
-}
-
-kms_status principal_find(struct op *op, const uint8_t id[STORE_ID_LEN], struct store_principal *ret, struct kms_err *err)
-{
-	static const uint8_t NO_VAULT[STORE_ID_LEN];
-	const uint8_t *directory = op->has_vault ? op->vault.id : NO_VAULT;
-	struct store_principal p = { 0 };
-	kms_status status = store_principal(op->store, id, &p, NULL);
-
-	if (status == KMS_OK && memcmp(p.vault_id, directory, STORE_ID_LEN) != 0) /* allowed: ids are public */
-		status = KMS_E_NOTFOUND;
-	if (status == KMS_E_NOTFOUND)
-		return kms_refuse(err, status, "There is no such principal in this directory.");
-	if (status != KMS_OK)
-		return kms_fail(err, status, KMS_SRC_SELF, 0, "principal lookup");
-	*ret = p;
-	return KMS_OK;
-}
-
-/* One who holds a role in the whole installation, an auditor say, is not a vault administrator's to switch on and off. */
-static kms_status check_may_manage(struct op *op, const struct store_principal *p, struct kms_err *err)
-{
-	static const uint8_t INSTALLATION[STORE_ID_LEN];
-	struct store_assignment roles[ROLES_MAX];
-	size_t count = 0;
-
-	if ((op->installation_permissions & PERM_BIT(PERM_INSTALLATION_ROLE_WRITE)) != 0)
-		return KMS_OK;
-	KMS_TRY(store_roles(op->store, p->id, roles, ROLES_MAX, &count, err));
-	for (size_t i = 0; i < count; i++)
-		if (memcmp(roles[i].vault_id, INSTALLATION, STORE_ID_LEN) == 0) /* allowed: ids are public */
-			return kms_refuse(err, KMS_E_FORBIDDEN, "The principal holds a role in the whole installation; only its administrators manage it.");
-	return KMS_OK;
-}
-
-/* A change of a principal depends on the principal's own state, besides the caller's. The fence has one place for a principal: the caller's;
- * the target's epoch is checked by the change itself (the row must be there). */
-kms_status principal_enable(struct op *op, const uint8_t id[STORE_ID_LEN], bool enable, struct store_principal *ret_principal,
-                            struct kms_err *err)
-{
-	struct store_principal p = { 0 };
-	struct store_intent intent = { 0 };
-
-	KMS_TRY(principal_find(op, id, &p, err));
-	KMS_TRY(check_may_manage(op, &p, err));
-	p.is_enabled = enable;
-	op_det_text(op, "act", enable ? "principal_enable" : "principal_disable");
-	op_det_guid(op, "principal", p.id);
-	KMS_TRY(op_intend(op, NULL, &intent, err));
-	op_change(op, STORE_PRINCIPAL_SET)->principal = p;
-	*ret_principal = p;
-	return KMS_OK;
-}
-
-kms_status role_change(struct op *op, const uint8_t principal_id[STORE_ID_LEN], enum role role, bool at_installation, bool grant,
-                       struct kms_err *err)
-{
-	const struct role_info *info = role_info(role);
-	struct store_principal p = { 0 };
-	struct store_assignment a = { .role = (uint32_t)role, .created_s = clock_wall_s(op->kms->clock) };
-	struct store_intent intent = { 0 };
-
-	if (info == NULL)
-		return kms_refuse(err, KMS_E_INVALID, "role: unknown role.");
-	if (at_installation && info->installation_permissions == 0)
-		return kms_refuse(err, KMS_E_INVALID, "role: %s cannot be granted for the whole installation.", info->slug);
-	if (at_installation && (op->installation_permissions & PERM_BIT(PERM_INSTALLATION_ROLE_WRITE)) == 0)
-		return kms_refuse(err, KMS_E_FORBIDDEN, "Only the installation's administrators may grant a role for the whole installation.");
-	if (grant)
-		KMS_TRY(op_need_living_vault(op, err)); /* what was granted can be taken away from a dead vault's principals too */
-	KMS_TRY(principal_find(op, principal_id, &p, err));
-	memcpy(a.principal_id, p.id, STORE_ID_LEN);
-	if (!at_installation)
-		memcpy(a.vault_id, op->vault.id, STORE_ID_LEN);
-	op_det_guid(op, "principal", p.id);
-	op_det_text(op, "role", info->slug);
-	op_det_text(op, "scope", at_installation ? "installation" : "vault");
-	KMS_TRY(op_intend(op, NULL, &intent, err));
-	op_change(op, grant ? STORE_ROLE_ADD : STORE_ROLE_REMOVE)->assignment = a;
 	return KMS_OK;
 }

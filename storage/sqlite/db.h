@@ -10,15 +10,20 @@
 #include "storage/store.h"
 
 enum sq_id {
-	SQ_VAULT_BY_NAME, SQ_VAULT_BY_ID, SQ_VAULTS, SQ_PRINCIPAL, SQ_PRINCIPALS, SQ_ROLES, SQ_KEY, SQ_KEYS, SQ_KEYS_DELETED, SQ_KEYS_DUE,
+	SQ_VAULT_BY_NAME, SQ_VAULT_BY_ID, SQ_VAULTS, SQ_NETWORKS,
+	SQ_PRINCIPAL, SQ_PRINCIPALS, SQ_CREDENTIALS, SQ_CREDENTIAL, SQ_ROLES, SQ_CUSTOM_ROLE, SQ_CUSTOM_ROLES, SQ_GROUPS_OF, SQ_MEMBERS,
+	SQ_APPROVAL, SQ_APPROVAL_OPEN, SQ_APPROVALS, SQ_APPROVALS_OPEN, SQ_VOTES, SQ_KEY, SQ_KEYS, SQ_KEYS_DELETED, SQ_KEYS_DUE,
 	SQ_VERSION, SQ_VERSION_TAGS, SQ_VERSION_LATEST, SQ_VERSION_LATEST_TAGS, SQ_VERSIONS, SQ_VERSIONS_TAGS, SQ_POLICY,
 	SQ_POOLS, SQ_POOL, SQ_POOL_SUBJECTS, SQ_POOL_ROOTS, SQ_EXTERNAL, SQ_EXTERNALS, SQ_EXTERNAL_OF_KEY,
 	SQ_OBJECTS, SQ_OBJECT_COUNT, SQ_OBJECT_KNOWN, SQ_INTENTS, SQ_META, SQ_EVENT_COUNT, SQ_EVENT, SQ_NODE, SQ_NODE_LEAF,
 	/* From here on: prepared on the writer's connection only. */
 	SQ_BEGIN, SQ_COMMIT, SQ_SAVEPOINT, SQ_RELEASE, SQ_UNDO, SQ_FENCE, SQ_MATERIAL_ADD,
-	SQ_VAULT_ADD, SQ_VAULT_SET_STATE, SQ_VAULT_ERASE_MATERIAL, SQ_VAULT_ERASE_TAGS, SQ_VAULT_ERASE_VERSIONS,
+	SQ_VAULT_ADD, SQ_VAULT_SET_STATE, SQ_VAULT_SET, SQ_VAULT_TOUCH, SQ_NETWORKS_SET, SQ_NETWORKS_DROP,
+	SQ_VAULT_ERASE_MATERIAL, SQ_VAULT_ERASE_TAGS, SQ_VAULT_ERASE_VERSIONS,
 	SQ_VAULT_ERASE_POLICIES, SQ_VAULT_ERASE_CANARY,
-	SQ_PRINCIPAL_ADD, SQ_PRINCIPAL_SET, SQ_PRINCIPAL_TOUCH, SQ_ROLE_ADD, SQ_ROLE_REMOVE,
+	SQ_PRINCIPAL_ADD, SQ_PRINCIPAL_SET, SQ_CALLER_TOUCH, SQ_GROUP_TOUCH, SQ_CREDENTIAL_ADD, SQ_CREDENTIAL_REMOVE,
+	SQ_ROLE_ADD, SQ_ROLE_REMOVE, SQ_ROLE_DEFINE, SQ_ROLE_TOUCH, SQ_ROLE_DROP, SQ_MEMBER_ADD, SQ_MEMBER_REMOVE,
+	SQ_APPROVAL_ADD, SQ_APPROVAL_VOTE, SQ_APPROVAL_COUNTS, SQ_APPROVAL_USE, SQ_APPROVAL_CLOSE,
 	SQ_KEY_ADD, SQ_KEY_TOUCH, SQ_KEY_DELETE, SQ_KEY_RECOVER, SQ_KEY_SET_PURGING,
 	SQ_KEY_REVOKE, SQ_KEY_TOUCH_ANY, SQ_KEY_TOUCH_VERSIONS,
 	SQ_KEY_PURGE_MATERIAL, SQ_KEY_PURGE_TAGS, SQ_KEY_PURGE_VERSIONS, SQ_KEY_PURGE_POLICY, SQ_KEY_PURGE,
@@ -135,6 +140,25 @@ kms_status sq_principals(struct store *s, const uint8_t vault_id[STORE_ID_LEN], 
                          struct store_principal *ret, size_t cap, size_t *ret_count, struct kms_err *err);
 kms_status sq_roles(struct store *s, const uint8_t principal_id[STORE_ID_LEN], struct store_assignment *ret, size_t cap, size_t *ret_count,
                     struct kms_err *err);
+kms_status sq_networks(struct store *s, const uint8_t vault_id[STORE_ID_LEN], char ret[STORE_NETWORK_MAX + 1], struct kms_err *err);
+kms_status sq_credentials(struct store *s, const uint8_t principal_id[STORE_ID_LEN], struct store_credential *ret, size_t cap,
+                          size_t *ret_count, struct kms_err *err);
+kms_status sq_credential(struct store *s, enum store_credential_kind kind, const uint8_t hash[STORE_HASH_LEN], struct store_credential *ret,
+                         struct kms_err *err);
+kms_status sq_custom_role(struct store *s, uint32_t number, struct store_role *ret, struct kms_err *err);
+kms_status sq_custom_roles(struct store *s, const uint8_t vault_id[STORE_ID_LEN], uint32_t after_number, struct store_role *ret, size_t cap,
+                           size_t *ret_count, struct kms_err *err);
+kms_status sq_groups_of(struct store *s, const uint8_t member_id[STORE_ID_LEN], struct store_principal *ret, size_t cap, size_t *ret_count,
+                        struct kms_err *err);
+kms_status sq_members(struct store *s, const uint8_t group_id[STORE_ID_LEN], const uint8_t after_id[STORE_ID_LEN],
+                      struct store_principal *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+kms_status sq_approval(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_approval *ret, struct kms_err *err);
+kms_status sq_approval_open(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t requester[STORE_ID_LEN],
+                            const uint8_t digest[STORE_HASH_LEN], struct store_approval *ret, struct kms_err *err);
+kms_status sq_approvals(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after_id[STORE_ID_LEN], bool only_open,
+                        struct store_approval *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+kms_status sq_votes(struct store *s, const uint8_t approval_id[STORE_ID_LEN], struct store_vote *ret, size_t cap, size_t *ret_count,
+                    struct kms_err *err);
 kms_status sq_key(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const char *name, struct store_key *ret, struct kms_err *err);
 kms_status sq_keys(struct store *s, const uint8_t vault_id[STORE_ID_LEN], bool deleted, const char *after_name, struct store_key *ret,
                    size_t cap, size_t *ret_count, struct kms_err *err);
@@ -170,6 +194,25 @@ kms_status sq_put_node(struct store *s, unsigned level, uint64_t position, const
 kms_status sq_commit(struct store *s, struct kms_err *err);
 void sq_rollback(struct store *s);
 kms_status sq_checkpoint(struct store *s, bool truncate, struct kms_err *err);
+
+/* Changes of who may call, and of what they may do (access.c). */
+kms_status sq_networks_set(struct sqlite_store *db, const struct store_networks *n, struct kms_err *err);
+kms_status sq_principal_add(struct sqlite_store *db, const struct store_principal *p, struct kms_err *err);
+kms_status sq_principal_set(struct sqlite_store *db, const struct store_principal *p, struct kms_err *err);
+kms_status sq_credential_add(struct sqlite_store *db, const struct store_credential *c, struct kms_err *err);
+kms_status sq_credential_remove(struct sqlite_store *db, const struct store_credential *c, struct kms_err *err);
+kms_status sq_role_add(struct sqlite_store *db, const struct store_assignment *a, struct kms_err *err);
+kms_status sq_role_remove(struct sqlite_store *db, const struct store_assignment *a, struct kms_err *err);
+kms_status sq_role_define(struct sqlite_store *db, const struct store_role *r, struct kms_err *err);
+kms_status sq_role_drop(struct sqlite_store *db, const struct store_role *r, struct kms_err *err);
+kms_status sq_member_add(struct sqlite_store *db, const struct store_member *m, struct kms_err *err);
+kms_status sq_member_remove(struct sqlite_store *db, const struct store_member *m, struct kms_err *err);
+
+/* Changes of approvals (approval.c). */
+kms_status sq_approval_add(struct sqlite_store *db, const struct store_approval *a, struct kms_err *err);
+kms_status sq_approval_vote(struct sqlite_store *db, const struct store_vote *v, struct kms_err *err);
+kms_status sq_approval_use(struct sqlite_store *db, const struct store_approval_use *u, struct kms_err *err);
+kms_status sq_approval_close(struct sqlite_store *db, const struct store_approval *a, struct kms_err *err);
 
 /* Changes of pools and external ids (pool.c). */
 kms_status sq_pool_add(struct sqlite_store *db, const struct store_pool *p, struct kms_err *err);

@@ -48,6 +48,7 @@ static kms_status take_pool(struct sqlite_store *db, struct sq_query *q, struct 
 	STORE_POOL_AUTO p = { 0 };
 
 	sq_take_bytes(q, p.id, sizeof(p.id));
+	p.is_service = sq_take_uint(q, 1) != 0;
 	sq_take_text(q, p.prefix, sizeof(p.prefix));
 	p.created_s = sq_take_int(q);
 	p.updated_s = sq_take_int(q);
@@ -189,6 +190,7 @@ kms_status sq_pool_add(struct sqlite_store *db, const struct store_pool *p, stru
 	SQ_QUERY_AUTO q = sq_start(db, SQ_POOL_ADD);
 
 	sq_put_id(&q, p->id);
+	sq_put_int(&q, p->is_service);
 	sq_put_text(&q, p->prefix);
 	sq_put_int(&q, p->created_s);
 	sq_put_int(&q, p->updated_s);
@@ -206,7 +208,7 @@ kms_status sq_pool_set(struct sqlite_store *db, const struct store_pool *p, stru
 	KMS_TRY(sq_change_of(db, SQ_POOL_SUBJECTS_DROP, p->id, err));
 	KMS_TRY(sq_change_of(db, SQ_POOL_ROOTS_DROP, p->id, err));
 	KMS_TRY(certificates_add(db, p, err));
-	return sq_change_one(db, SQ_PRINCIPAL_TOUCH, p->id, err);
+	return sq_change_one(db, SQ_CALLER_TOUCH, p->id, err);
 }
 
 kms_status sq_external_add(struct sqlite_store *db, const struct store_external *e, struct kms_err *err)
@@ -235,7 +237,7 @@ kms_status sq_external_retire(struct sqlite_store *db, const struct store_extern
 
 	put_external(&q, e, e->retired_s);
 	KMS_TRY(sq_change_row(db, &q, KMS_E_NOTFOUND, err));
-	return sq_change_one(db, SQ_PRINCIPAL_TOUCH, e->pool_id, err);
+	return sq_change_one(db, SQ_CALLER_TOUCH, e->pool_id, err);
 }
 
 kms_status sq_external_used(struct sqlite_store *db, const struct store_external *e, struct kms_err *err)

@@ -16,30 +16,18 @@ static kms_status take_vault(struct sq_query *q, struct store_vault *ret, struct
 	v.allows_rsa1_5 = sq_take_uint(q, 1) != 0;
 	sq_take_some(q, v.canary_wrapped, sizeof(v.canary_wrapped), &v.canary_wrapped_len);
 	sq_take_bytes(q, v.canary_hash, sizeof(v.canary_hash));
+	v.quorum = (uint8_t)sq_take_uint(q, STORE_APPROVERS_MAX);
+	v.purge_approvals = (uint8_t)sq_take_uint(q, STORE_APPROVERS_MAX);
+	v.is_founded = sq_take_uint(q, 1) != 0;
+	v.counts_installation = sq_take_uint(q, 1) != 0;
+	v.has_networks = sq_take_uint(q, 1) != 0;
+	sq_take_text(q, v.issuer, sizeof(v.issuer));
 	v.created_s = sq_take_int(q);
 	v.epoch = sq_take_uint(q, INT64_MAX);
-	if (v.state < STORE_VAULT_ACTIVE)
+	if (v.state < STORE_VAULT_ACTIVE || v.quorum == 0)
 		q->is_damaged = true;
 	KMS_TRY(sq_taken(q, err));
 	*ret = v;
-	return KMS_OK;
-}
-
-static kms_status take_principal(struct sq_query *q, struct store_principal *ret, struct kms_err *err)
-{
-	struct store_principal p = { 0 };
-
-	sq_take_bytes(q, p.id, sizeof(p.id));
-	sq_take_bytes(q, p.vault_id, sizeof(p.vault_id));
-	sq_take_text(q, p.name, sizeof(p.name));
-	sq_take_bytes(q, p.pid, sizeof(p.pid));
-	sq_take_bytes(q, p.secret_hash, sizeof(p.secret_hash));
-	p.secret_expires_s = sq_take_time(q);
-	p.is_enabled = sq_take_uint(q, 1) != 0;
-	p.created_s = sq_take_int(q);
-	p.epoch = sq_take_uint(q, INT64_MAX);
-	KMS_TRY(sq_taken(q, err));
-	*ret = p;
 	return KMS_OK;
 }
 
@@ -121,58 +109,6 @@ kms_status sq_vaults(struct store *s, const char *after_name, struct store_vault
 		if (!has_row)
 			break;
 		KMS_TRY(take_vault(&q, &ret[count], err));
-	}
-	*ret_count = count;
-	return KMS_OK;
-}
-
-kms_status sq_principal(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_principal *ret, struct kms_err *err)
-{
-	SQ_QUERY_AUTO q = sq_start(sq_of(s), SQ_PRINCIPAL);
-
-	sq_put_id(&q, id);
-	KMS_TRY(sq_step_one(&q, err));
-	return take_principal(&q, ret, err);
-}
-
-kms_status sq_principals(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after_id[STORE_ID_LEN],
-                         struct store_principal *ret, size_t cap, size_t *ret_count, struct kms_err *err)
-{
-	SQ_QUERY_AUTO q = sq_start(sq_of(s), SQ_PRINCIPALS);
-	size_t count = 0;
-
-	sq_put_id(&q, vault_id);
-	sq_put_blob(&q, after_id, after_id != NULL ? STORE_ID_LEN : 0);
-	sq_put_u64(&q, cap);
-	for (bool has_row = true;; count++) {
-		KMS_TRY(sq_step(&q, &has_row, err));
-		if (!has_row)
-			break;
-		KMS_TRY(take_principal(&q, &ret[count], err));
-	}
-	*ret_count = count;
-	return KMS_OK;
-}
-
-kms_status sq_roles(struct store *s, const uint8_t principal_id[STORE_ID_LEN], struct store_assignment *ret, size_t cap, size_t *ret_count,
-                    struct kms_err *err)
-{
-	SQ_QUERY_AUTO q = sq_start(sq_of(s), SQ_ROLES);
-	size_t count = 0;
-
-	sq_put_id(&q, principal_id);
-	sq_put_u64(&q, cap);
-	for (bool has_row = true;; count++) {
-		struct store_assignment a = { 0 };
-		KMS_TRY(sq_step(&q, &has_row, err));
-		if (!has_row)
-			break;
-		sq_take_bytes(&q, a.principal_id, sizeof(a.principal_id));
-		sq_take_bytes(&q, a.vault_id, sizeof(a.vault_id));
-		a.role = (uint32_t)sq_take_uint(&q, UINT32_MAX);
-		a.created_s = sq_take_int(&q);
-		KMS_TRY(sq_taken(&q, err));
-		ret[count] = a;
 	}
 	*ret_count = count;
 	return KMS_OK;

@@ -4,10 +4,19 @@
 
 #define VAULT_SELECT                                                                                                          \
 	"SELECT v.id, v.name, v.directory, v.state, v.root_id, v.pseudonym_id, v.retention_days, v.has_purge_protection, "    \
-	"v.allows_rsa1_5, m.wrapped, v.canary_hash, v.created_s, v.epoch FROM vault v LEFT JOIN material m ON m.id = v.canary "
-#define PRINCIPAL_SELECT "SELECT id, vault_id, name, pid, secret_hash, secret_expires_s, is_enabled, created_s, epoch FROM principal "
+	"v.allows_rsa1_5, m.wrapped, v.canary_hash, v.quorum, v.purge_approvals, v.is_founded, v.counts_installation, "       \
+	"EXISTS (SELECT 1 FROM network n WHERE n.vault_id = v.id), v.issuer, v.created_s, v.epoch "                           \
+	"FROM vault v LEFT JOIN material m ON m.id = v.canary "
+#define PRINCIPAL_COLUMNS "SELECT p.id, p.vault_id, p.name, p.pid, p.kind, p.is_enabled, p.tokens_from_s, p.created_s, p.epoch "
+#define PRINCIPAL_SELECT PRINCIPAL_COLUMNS "FROM principal p "
+#define MEMBER_SELECT PRINCIPAL_COLUMNS "FROM member m CROSS JOIN principal p "
+#define CREDENTIAL_SELECT "SELECT id, principal_id, kind, hash, label, created_s, expires_s, data FROM credential "
+#define CUSTOM_ROLE_SELECT "SELECT id, vault_id, number, name, actions, created_s FROM custom_role "
+#define APPROVAL_SELECT                                                                                                       \
+	"SELECT id, vault_id, requester, act, digest, request, reason, quorum, state, created_s, expires_s, settled_s FROM approval "
 #define KEY_SELECT "SELECT id, vault_id, name, created_s, deleted_s, purge_s, is_purging, epoch FROM key "
-#define POOL_SELECT "SELECT id, prefix, created_s, updated_s, (SELECT epoch FROM principal p WHERE p.id = pool.id) FROM pool "
+#define POOL_SELECT                                                                                                           \
+	"SELECT id, is_service, prefix, created_s, updated_s, (SELECT epoch FROM principal p WHERE p.id = pool.id) FROM pool "
 #define EXTERNAL_SELECT "SELECT pool_id, id, key_id, version_id, key_name, created_s, retired_s, last_used_s, uses FROM external "
 #define VERSION_COLUMNS                                                                                                            \
 	"SELECT v.id, v.key_id, v.obj, v.ordinal, v.kty, v.crv, v.bits, v.ops, v.is_enabled, v.revoked, v.nbf_s, v.exp_s, "        \
@@ -27,9 +36,24 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	[SQ_VAULT_BY_NAME] = VAULT_SELECT "WHERE v.name = ?1",
 	[SQ_VAULT_BY_ID] = VAULT_SELECT "WHERE v.id = ?1",
 	[SQ_VAULTS] = VAULT_SELECT "WHERE v.name > ?1 ORDER BY v.name LIMIT ?2",
-	[SQ_PRINCIPAL] = PRINCIPAL_SELECT "WHERE id = ?1",
-	[SQ_PRINCIPALS] = PRINCIPAL_SELECT "WHERE vault_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
-	[SQ_ROLES] = "SELECT principal_id, vault_id, role, created_s FROM assignment WHERE principal_id = ?1 ORDER BY vault_id, role LIMIT ?2",
+	[SQ_NETWORKS] = "SELECT ranges FROM network WHERE vault_id = ?1",
+	[SQ_PRINCIPAL] = PRINCIPAL_SELECT "WHERE p.id = ?1",
+	[SQ_PRINCIPALS] = PRINCIPAL_SELECT "WHERE p.vault_id = ?1 AND p.id > ?2 ORDER BY p.id LIMIT ?3",
+	[SQ_CREDENTIALS] = CREDENTIAL_SELECT "WHERE principal_id = ?1 ORDER BY rowid LIMIT ?2",
+	[SQ_CREDENTIAL] = CREDENTIAL_SELECT "WHERE kind = ?1 AND hash = ?2",
+	[SQ_ROLES] = "SELECT principal_id, vault_id, key_name, role, expires_s, created_s FROM assignment WHERE principal_id = ?1 "
+	             "ORDER BY vault_id, role, key_name LIMIT ?2",
+	[SQ_CUSTOM_ROLE] = CUSTOM_ROLE_SELECT "WHERE number = ?1",
+	[SQ_CUSTOM_ROLES] = CUSTOM_ROLE_SELECT "WHERE vault_id = ?1 AND number > ?2 ORDER BY number LIMIT ?3",
+	/* CROSS: from the memberships of the one, not from all groups. */
+	[SQ_GROUPS_OF] = MEMBER_SELECT "ON p.id = m.group_id WHERE m.member_id = ?1 ORDER BY m.group_id LIMIT ?2",
+	[SQ_MEMBERS] = MEMBER_SELECT "ON p.id = m.member_id WHERE m.group_id = ?1 AND m.member_id > ?2 ORDER BY m.member_id LIMIT ?3",
+	[SQ_APPROVAL] = APPROVAL_SELECT "WHERE id = ?1",
+	[SQ_APPROVAL_OPEN] = APPROVAL_SELECT "INDEXED BY approval_open WHERE vault_id = ?1 AND requester = ?2 AND digest = ?3 AND state = 1",
+	[SQ_APPROVALS] = APPROVAL_SELECT "INDEXED BY approval_vault WHERE vault_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+	[SQ_APPROVALS_OPEN] = APPROVAL_SELECT "INDEXED BY approval_pending WHERE vault_id = ?1 AND id > ?2 AND state = 1 ORDER BY id LIMIT ?3",
+	[SQ_VOTES] = "SELECT approval_id, approver_id, approves, reason, created_s, certificate, signature FROM vote WHERE approval_id = ?1 "
+	             "ORDER BY approver_id LIMIT ?2",
 	[SQ_KEY] = KEY_SELECT "WHERE vault_id = ?1 AND name = ?2",
 	[SQ_KEYS] = KEY_SELECT "INDEXED BY key_living WHERE vault_id = ?1 AND name > ?2 AND deleted_s IS NULL ORDER BY name LIMIT ?3",
 	[SQ_KEYS_DELETED] = KEY_SELECT "INDEXED BY key_deleted WHERE vault_id = ?1 AND name > ?2 AND deleted_s IS NOT NULL ORDER BY name LIMIT ?3",
@@ -75,8 +99,15 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	             UNCHANGED("key", "?5", "?6") " AND " UNCHANGED("version", "?7", "?8"),
 	[SQ_MATERIAL_ADD] = "INSERT INTO material (n, wrapped) VALUES (?1, ?2)",
 	[SQ_VAULT_ADD] = "INSERT INTO vault (id, name, directory, state, root_id, pseudonym_id, retention_days, has_purge_protection, "
-	                 "allows_rsa1_5, canary, canary_hash, created_s, epoch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 1)",
+	                 "allows_rsa1_5, canary, canary_hash, quorum, purge_approvals, is_founded, counts_installation, issuer, created_s, epoch) "
+	                 "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, 1)",
 	[SQ_VAULT_SET_STATE] = "UPDATE vault SET state = ?2, epoch = epoch + 1 WHERE id = ?1",
+	[SQ_VAULT_SET] = "UPDATE vault SET retention_days = ?2, has_purge_protection = ?3, allows_rsa1_5 = ?4, quorum = ?5, "
+	                 "purge_approvals = ?6, counts_installation = CASE WHEN is_founded THEN counts_installation ELSE ?7 AND ?9 END, "
+	                 "is_founded = max(is_founded, ?7), issuer = ?8, epoch = epoch + 1 WHERE id = ?1",
+	[SQ_VAULT_TOUCH] = "UPDATE vault SET epoch = epoch + 1 WHERE id = ?1",
+	[SQ_NETWORKS_SET] = "INSERT INTO network (vault_id, ranges) VALUES (?1, ?2) ON CONFLICT (vault_id) DO UPDATE SET ranges = excluded.ranges",
+	[SQ_NETWORKS_DROP] = "DELETE FROM network WHERE vault_id = ?1",
 	[SQ_VAULT_ERASE_MATERIAL] = ZEROED "(SELECT v.material FROM key k JOIN version v ON v.key_id = k.id WHERE k.vault_id = ?1 "
 	                            "UNION ALL SELECT canary FROM vault WHERE id = ?1)",
 	[SQ_VAULT_ERASE_TAGS] = "DELETE FROM version_tags WHERE version_id IN "
@@ -85,12 +116,35 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	                            "WHERE key_id IN (SELECT id FROM key WHERE vault_id = ?1)",
 	[SQ_VAULT_ERASE_POLICIES] = "DELETE FROM policy WHERE key_id IN (SELECT id FROM key WHERE vault_id = ?1)",
 	[SQ_VAULT_ERASE_CANARY] = "UPDATE vault SET canary = NULL, canary_hash = zeroblob(32) WHERE id = ?1",
-	[SQ_PRINCIPAL_ADD] = "INSERT INTO principal (id, vault_id, name, pid, secret_hash, secret_expires_s, is_enabled, created_s, epoch) "
+	[SQ_PRINCIPAL_ADD] = "INSERT INTO principal (id, vault_id, name, pid, kind, is_enabled, tokens_from_s, created_s, epoch) "
 	                     "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1)",
-	[SQ_PRINCIPAL_SET] = "UPDATE principal SET is_enabled = ?2, secret_hash = ?3, secret_expires_s = ?4, epoch = epoch + 1 WHERE id = ?1",
-	[SQ_PRINCIPAL_TOUCH] = "UPDATE principal SET epoch = epoch + 1 WHERE id = ?1",
-	[SQ_ROLE_ADD] = "INSERT INTO assignment (principal_id, vault_id, role, created_s) VALUES (?1, ?2, ?3, ?4)",
-	[SQ_ROLE_REMOVE] = "DELETE FROM assignment WHERE principal_id = ?1 AND vault_id = ?2 AND role = ?3",
+	[SQ_PRINCIPAL_SET] = "UPDATE principal SET is_enabled = ?2, tokens_from_s = ?3, epoch = epoch + 1 WHERE id = ?1 AND epoch = ?4",
+	[SQ_CALLER_TOUCH] = "UPDATE principal SET epoch = epoch + 1 WHERE id = ?1 AND kind = 1",
+	[SQ_GROUP_TOUCH] = "UPDATE vault SET epoch = epoch + 1 WHERE id = (SELECT vault_id FROM principal WHERE id = ?1 AND kind = 2)",
+	[SQ_CREDENTIAL_ADD] = "INSERT INTO credential (id, principal_id, kind, hash, label, created_s, expires_s, data) "
+	                      "SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE (SELECT count(*) FROM credential WHERE principal_id = ?2) < ?9",
+	[SQ_CREDENTIAL_REMOVE] = "DELETE FROM credential WHERE id = ?1 AND principal_id = ?2",
+	/* A group holds nothing outside its vault, whose epoch tells of it; a custom role nothing outside the vault that made it. */
+	[SQ_ROLE_ADD] = "INSERT INTO assignment (principal_id, vault_id, key_name, role, expires_s, created_s) SELECT p.id, ?2, ?3, ?4, ?5, ?6 "
+	                "FROM principal p WHERE p.id = ?1 AND (p.kind = 1 OR p.vault_id = ?2) "
+	                "AND (?4 < 1000 OR EXISTS (SELECT 1 FROM custom_role c WHERE c.number = ?4 AND c.vault_id = ?2))",
+	[SQ_ROLE_REMOVE] = "DELETE FROM assignment WHERE principal_id = ?1 AND vault_id = ?2 AND key_name = ?3 AND role = ?4",
+	[SQ_ROLE_DEFINE] = "INSERT INTO custom_role (id, vault_id, name, actions, created_s) VALUES (?1, ?2, ?3, ?4, ?5)",
+	[SQ_ROLE_TOUCH] = "UPDATE vault SET epoch = epoch + 1 WHERE id = (SELECT vault_id FROM custom_role WHERE id = ?1 AND vault_id = ?2)",
+	[SQ_ROLE_DROP] = "DELETE FROM custom_role WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM assignment a INDEXED BY assignment_custom "
+	                 "WHERE a.role = custom_role.number AND a.role >= 1000)",
+	[SQ_MEMBER_ADD] = "INSERT INTO member (group_id, member_id) SELECT g.id, m.id FROM principal g JOIN principal m ON m.id = ?2 "
+	                  "WHERE g.id = ?1 AND g.kind = 2 AND m.vault_id = g.vault_id AND m.id <> g.id",
+	[SQ_MEMBER_REMOVE] = "DELETE FROM member WHERE group_id = ?1 AND member_id = ?2",
+	[SQ_APPROVAL_ADD] = "INSERT INTO approval (id, vault_id, requester, act, digest, request, reason, quorum, state, created_s, expires_s) "
+	                    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, ?9, ?10)",
+	[SQ_APPROVAL_VOTE] = "INSERT INTO vote (approval_id, approver_id, approves, reason, created_s, certificate, signature) "
+	                     "SELECT id, ?2, ?3, ?4, ?5, ?6, ?7 FROM approval WHERE id = ?1 AND state = 1",
+	/* Whoever is counted has said yes, is not who asked, and has not changed since. */
+	[SQ_APPROVAL_COUNTS] = "SELECT EXISTS (SELECT 1 FROM approval a JOIN vote v ON v.approval_id = a.id JOIN principal p ON p.id = v.approver_id "
+	                       "WHERE a.id = ?1 AND v.approver_id = ?2 AND v.approves AND a.requester <> p.id AND p.epoch = ?3)",
+	[SQ_APPROVAL_USE] = "UPDATE approval SET state = 2, settled_s = ?2 WHERE id = ?1 AND state = 1 AND expires_s >= ?2 AND quorum <= ?3",
+	[SQ_APPROVAL_CLOSE] = "UPDATE approval SET state = ?2, settled_s = ?3 WHERE id = ?1 AND state = 1",
 	[SQ_KEY_ADD] = "INSERT INTO key (id, vault_id, name, created_s, deleted_s, purge_s, is_purging, epoch) "
 	               "VALUES (?1, ?2, ?3, ?4, NULL, NULL, 0, 1)",
 	[SQ_KEY_TOUCH] = "UPDATE key SET epoch = epoch + 1 WHERE id = ?1 AND deleted_s IS NULL",
@@ -120,7 +174,7 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	                  "rotate_after_create = excluded.rotate_after_create, rotate_before_expiry = excluded.rotate_before_expiry, "
 	                  "notify_before_expiry = excluded.notify_before_expiry, expiry_time = excluded.expiry_time, "
 	                  "updated_s = excluded.updated_s",
-	[SQ_POOL_ADD] = "INSERT INTO pool (id, prefix, created_s, updated_s) VALUES (?1, ?2, ?3, ?4)",
+	[SQ_POOL_ADD] = "INSERT INTO pool (id, is_service, prefix, created_s, updated_s) VALUES (?1, ?2, ?3, ?4, ?5)",
 	[SQ_POOL_SET] = "UPDATE pool SET updated_s = ?2 WHERE id = ?1",
 	[SQ_POOL_SUBJECTS_DROP] = "DELETE FROM pool_subject WHERE pool_id = ?1",
 	[SQ_POOL_SUBJECT_FREE] = "DELETE FROM pool_subject WHERE name = ?1 "

@@ -108,6 +108,11 @@ static kms_status vault_add(struct sqlite_store *db, const struct store_vault *v
 	sq_put_int(&q, v->allows_rsa1_5);
 	put_material(&q, canary);
 	sq_put_blob(&q, v->canary_hash, sizeof(v->canary_hash));
+	sq_put_int(&q, v->quorum);
+	sq_put_int(&q, v->purge_approvals);
+	sq_put_int(&q, v->is_founded);
+	sq_put_int(&q, v->counts_installation);
+	sq_put_text(&q, v->issuer);
 	sq_put_int(&q, v->created_s);
 	return sq_change(&q, KMS_E_FENCED, err);
 }
@@ -121,6 +126,22 @@ static kms_status vault_set_state(struct sqlite_store *db, const struct store_va
 	return sq_change_row(db, &q, KMS_E_FENCED, err);
 }
 
+static kms_status vault_set(struct sqlite_store *db, const struct store_vault *v, struct kms_err *err)
+{
+	SQ_QUERY_AUTO q = sq_start(db, SQ_VAULT_SET);
+
+	sq_put_id(&q, v->id);
+	sq_put_int(&q, v->retention_days);
+	sq_put_int(&q, v->has_purge_protection);
+	sq_put_int(&q, v->allows_rsa1_5);
+	sq_put_int(&q, v->quorum);
+	sq_put_int(&q, v->purge_approvals);
+	sq_put_int(&q, v->is_founded);
+	sq_put_text(&q, v->issuer);
+	sq_put_int(&q, v->counts_installation);
+	return sq_change_row(db, &q, KMS_E_FENCED, err);
+}
+
 static kms_status vault_erase(struct sqlite_store *db, const struct store_vault *v, struct kms_err *err)
 {
 	KMS_TRY(sq_change_of(db, SQ_VAULT_ERASE_MATERIAL, v->id, err));
@@ -128,55 +149,6 @@ static kms_status vault_erase(struct sqlite_store *db, const struct store_vault 
 	KMS_TRY(sq_change_of(db, SQ_VAULT_ERASE_VERSIONS, v->id, err));
 	KMS_TRY(sq_change_of(db, SQ_VAULT_ERASE_POLICIES, v->id, err));
 	return sq_change_one(db, SQ_VAULT_ERASE_CANARY, v->id, err);
-}
-
-static kms_status principal_add(struct sqlite_store *db, const struct store_principal *p, struct kms_err *err)
-{
-	SQ_QUERY_AUTO q = sq_start(db, SQ_PRINCIPAL_ADD);
-
-	sq_put_id(&q, p->id);
-	sq_put_id(&q, p->vault_id);
-	sq_put_text(&q, p->name);
-	sq_put_blob(&q, p->pid, sizeof(p->pid));
-	sq_put_blob(&q, p->secret_hash, sizeof(p->secret_hash));
-	sq_put_time(&q, p->secret_expires_s);
-	sq_put_int(&q, p->is_enabled);
-	sq_put_int(&q, p->created_s);
-	return sq_change(&q, KMS_E_CONFLICT, err);
-}
-
-static kms_status principal_set(struct sqlite_store *db, const struct store_principal *p, struct kms_err *err)
-{
-	SQ_QUERY_AUTO q = sq_start(db, SQ_PRINCIPAL_SET);
-
-	sq_put_id(&q, p->id);
-	sq_put_int(&q, p->is_enabled);
-	sq_put_blob(&q, p->secret_hash, sizeof(p->secret_hash));
-	sq_put_time(&q, p->secret_expires_s);
-	return sq_change_row(db, &q, KMS_E_FENCED, err);
-}
-
-static kms_status role_add(struct sqlite_store *db, const struct store_assignment *a, struct kms_err *err)
-{
-	SQ_QUERY_AUTO q = sq_start(db, SQ_ROLE_ADD);
-
-	sq_put_id(&q, a->principal_id);
-	sq_put_id(&q, a->vault_id);
-	sq_put_int(&q, a->role);
-	sq_put_int(&q, a->created_s);
-	KMS_TRY(sq_change(&q, KMS_E_CONFLICT, err));
-	return sq_change_one(db, SQ_PRINCIPAL_TOUCH, a->principal_id, err);
-}
-
-static kms_status role_remove(struct sqlite_store *db, const struct store_assignment *a, struct kms_err *err)
-{
-	SQ_QUERY_AUTO q = sq_start(db, SQ_ROLE_REMOVE);
-
-	sq_put_id(&q, a->principal_id);
-	sq_put_id(&q, a->vault_id);
-	sq_put_int(&q, a->role);
-	KMS_TRY(sq_change_row(db, &q, KMS_E_NOTFOUND, err));
-	return sq_change_one(db, SQ_PRINCIPAL_TOUCH, a->principal_id, err);
 }
 
 static kms_status key_add(struct sqlite_store *db, const struct store_key *k, struct kms_err *err)
@@ -336,11 +308,23 @@ static kms_status apply_one(struct sqlite_store *db, const struct store_change *
 	switch (c->kind) {
 	case STORE_VAULT_ADD: return vault_add(db, &c->vault, err);
 	case STORE_VAULT_SET_STATE: return vault_set_state(db, &c->vault, err);
+	case STORE_VAULT_SET: return vault_set(db, &c->vault, err);
+	case STORE_NETWORKS_SET: return sq_networks_set(db, &c->networks, err);
 	case STORE_VAULT_ERASE: return vault_erase(db, &c->vault, err);
-	case STORE_PRINCIPAL_ADD: return principal_add(db, &c->principal, err);
-	case STORE_PRINCIPAL_SET: return principal_set(db, &c->principal, err);
-	case STORE_ROLE_ADD: return role_add(db, &c->assignment, err);
-	case STORE_ROLE_REMOVE: return role_remove(db, &c->assignment, err);
+	case STORE_PRINCIPAL_ADD: return sq_principal_add(db, &c->principal, err);
+	case STORE_PRINCIPAL_SET: return sq_principal_set(db, &c->principal, err);
+	case STORE_CREDENTIAL_ADD: return sq_credential_add(db, &c->credential, err);
+	case STORE_CREDENTIAL_REMOVE: return sq_credential_remove(db, &c->credential, err);
+	case STORE_ROLE_ADD: return sq_role_add(db, &c->assignment, err);
+	case STORE_ROLE_REMOVE: return sq_role_remove(db, &c->assignment, err);
+	case STORE_ROLE_DEFINE: return sq_role_define(db, &c->role, err);
+	case STORE_ROLE_DROP: return sq_role_drop(db, &c->role, err);
+	case STORE_MEMBER_ADD: return sq_member_add(db, &c->member, err);
+	case STORE_MEMBER_REMOVE: return sq_member_remove(db, &c->member, err);
+	case STORE_APPROVAL_ADD: return sq_approval_add(db, &c->approval, err);
+	case STORE_APPROVAL_VOTE: return sq_approval_vote(db, &c->vote, err);
+	case STORE_APPROVAL_USE: return sq_approval_use(db, &c->approval_use, err);
+	case STORE_APPROVAL_CLOSE: return sq_approval_close(db, &c->approval, err);
 	case STORE_KEY_ADD: return key_add(db, &c->key, err);
 	case STORE_VERSION_ADD: return version_add(db, &c->version, err);
 	case STORE_VERSION_ENCRYPTS: return version_encrypts(db, &c->encryption, err);

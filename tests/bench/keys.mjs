@@ -6,7 +6,7 @@
 //	BENCH_SECONDS   duration of each point (default 3)
 //	BENCH_OUT       result file (default build/bench-keys.json)
 import { randomBytes } from "node:crypto";
-import { Daemon } from "../support/daemon.mjs";
+import { Daemon, UNLIMITED } from "../support/daemon.mjs";
 import { buildPrograms, load, note, printHead, requestFile, writeResults } from "./rig.mjs";
 
 const KEYS = Number(process.env.BENCH_KEYS ?? 100_000);
@@ -65,7 +65,7 @@ async function measureCold(d, { vault, officer }) {
 
 async function main() {
 	buildPrograms();
-	const d = await Daemon.start({ limits: { queue: 4096, token_life_s: 86400 }, log: { level: "warn" } });
+	const d = await Daemon.start({ limits: { ...UNLIMITED, queue: 4096, token_life_s: 86400 }, log: { level: "warn" } });
 	try {
 		const vaults = { few: await makeVault(d, "few", FEW, FEW), many: await makeVault(d, "many", KEYS, WORKING_SET) };
 		printHead();

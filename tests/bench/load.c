@@ -2,10 +2,12 @@
  * tests/bench/load.c - load generator: N keep-alive HTTPS connections on one thread and one epoll, each with one request under way, for a
  * fixed time; rate and latencies of what was answered in it.
  *
- *	load PORT SERVER-NAME CONNECTIONS SECONDS CA-FILE REQUEST-FILE...
+ *	load [--rate N] PORT SERVER-NAME CONNECTIONS SECONDS CA-FILE REQUEST-FILE...
  *
- * A request file holds the bytes of one request; the files are sent in turn, over all connections. Anything but 200 is an error and ends the
- * run. Prints {"rps":n,"p50_us":n,"p99_us":n,"requests":n}. Handshakes and a warm-up are over before the clock starts.
+ * A request file holds the bytes of one request; the files are sent in turn, over all connections. With --rate so many are sent in a second, as far as connections are
+ * free, and 429 is an answer too; without it each connection sends the next when it has an answer, and anything but 200 is an error and ends the run.
+ * Prints {"rps":n,"p50_us":n,"p99_us":n,"requests":n,"refused":n}: what was answered with 200, and how often with 429. Handshakes and a warm-up are over before the clock
+ * starts.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -34,6 +36,7 @@
 #define SILENCE_MS 15000
 #define NEEDED_ARGS 7
 #define STATUS_AT 9 /* after "HTTP/1.1 " */
+#define PACE_MS 1   /* how long nothing is sent at most, with --rate */
 
 struct text {
 	char *bytes;
@@ -58,7 +61,10 @@ struct load {
 	const struct text *requests;
 	size_t request_count, next_request;
 	uint32_t *latencies_us;
-	size_t done, cap;
+	size_t done, cap, refused;
+	double rate;          /* 0 = as fast as answers come */
+	struct conn **idle;   /* that wait for their turn, first in first out: the server closes what is never used */
+	size_t idle_first, idle_count;
 };
 
 __attribute__((noreturn, format(printf, 1, 2))) static void die(const char *fmt, ...)
@@ -130,8 +136,13 @@ static void conn_next(struct load *l, struct conn *c)
 	conn_send(c);
 }
 
-/* Is the answer complete? Dies when it is not a 200 with a Content-Length. */
-static bool conn_is_answered(struct conn *c)
+static bool conn_has_status(const struct conn *c, const char *status)
+{
+	return c->got >= STATUS_AT + 3 && memcmp(c->answer + STATUS_AT, status, 3) == 0;
+}
+
+/* Is the answer complete? Dies when it is not a 200 (or 429, if that may be) with a Content-Length. */
+static bool conn_is_answered(const struct load *l, struct conn *c)
 {
 	const char *head_end, *length;
 
@@ -139,7 +150,7 @@ static bool conn_is_answered(struct conn *c)
 	head_end = strstr(c->answer, "\r\n\r\n");
 	if (head_end == NULL)
 		return false;
-	if (c->got < STATUS_AT + 3 || memcmp(c->answer + STATUS_AT, "200", 3) != 0)
+	if (!conn_has_status(c, "200") && (l->rate == 0 || !conn_has_status(c, "429")))
 		die("the answer is not 200:\n%s", c->answer);
 	length = strcasestr(c->answer, "\r\ncontent-length:");
 	if (length == NULL || length > head_end)
@@ -151,6 +162,10 @@ static void load_note(struct load *l, const struct conn *c, int64_t now_us)
 {
 	if (c->begun_us < l->measure_from_us || now_us > l->end_us)
 		return;
+	if (!conn_has_status(c, "200")) {
+		l->refused++;
+		return;
+	}
 	if (l->done == l->cap) {
 		l->cap = l->cap == 0 ? 1U << 16 : l->cap * 2;
 		l->latencies_us = realloc(l->latencies_us, l->cap * sizeof(*l->latencies_us));
@@ -160,9 +175,12 @@ static void load_note(struct load *l, const struct conn *c, int64_t now_us)
 	l->latencies_us[l->done++] = (uint32_t)(now_us - c->begun_us);
 }
 
+static void load_wait(struct load *l, struct conn *c) { l->idle[(l->idle_first + l->idle_count++) % l->count] = c; }
+
 static void conn_event(struct load *l, struct conn *c)
 {
-	if (c->sent < c->request->len)
+	/* Session tickets come before the first request. */
+	if (c->request != NULL && c->sent < c->request->len)
 		conn_send(c);
 	for (;;) {
 		if (c->got == ANSWER_MAX)
@@ -175,9 +193,14 @@ static void conn_event(struct load *l, struct conn *c)
 			die("the connection was closed (%d) after %zu bytes", why, c->got);
 		}
 		c->got += (size_t)n;
-		if (conn_is_answered(c)) {
+		if (conn_is_answered(l, c)) {
 			load_note(l, c, now_us());
-			conn_next(l, c);
+			if (l->rate == 0) {
+				conn_next(l, c);
+				continue;
+			}
+			load_wait(l, c);
+			return;
 		}
 	}
 }
@@ -189,6 +212,28 @@ static int compare_u32(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/* What is due by now; what no connection was free for stays due. */
+static void load_pace(struct load *l, int64_t begun_us)
+{
+	size_t due = (size_t)((double)(now_us() - begun_us) / (double)US_PER_S * l->rate);
+
+	while (l->idle_count > 0 && l->next_request < due) {
+		struct conn *c = l->idle[l->idle_first];
+		l->idle_first = (l->idle_first + 1) % l->count;
+		l->idle_count--;
+		conn_next(l, c);
+	}
+}
+
+static void load_begin(struct load *l)
+{
+	for (size_t i = 0; i < l->count; i++)
+		if (l->rate == 0)
+			conn_next(l, &l->conns[i]);
+		else
+			load_wait(l, &l->conns[i]);
+}
+
 static void load_run(struct load *l, double seconds)
 {
 	struct epoll_event events[EVENTS];
@@ -196,11 +241,12 @@ static void load_run(struct load *l, double seconds)
 
 	l->measure_from_us = begun_us + WARM_UP_US;
 	l->end_us = l->measure_from_us + (int64_t)(seconds * US_PER_S);
-	for (size_t i = 0; i < l->count; i++)
-		conn_next(l, &l->conns[i]);
+	load_begin(l);
 	while (now_us() < l->end_us) {
-		int n = epoll_wait(l->epoll_fd, events, EVENTS, SILENCE_MS);
-		if (n == 0 || (n < 0 && errno != EINTR))
+		if (l->rate != 0)
+			load_pace(l, begun_us);
+		int n = epoll_wait(l->epoll_fd, events, EVENTS, l->rate != 0 ? PACE_MS : SILENCE_MS);
+		if ((n == 0 && l->rate == 0) || (n < 0 && errno != EINTR))
 			die("no answer within %d ms", SILENCE_MS);
 		for (int i = 0; i < n; i++)
 			conn_event(l, events[i].data.ptr);
@@ -208,16 +254,21 @@ static void load_run(struct load *l, double seconds)
 	if (l->done == 0)
 		die("nothing was answered");
 	qsort(l->latencies_us, l->done, sizeof(*l->latencies_us), compare_u32);
-	printf("{\"rps\":%.1f,\"p50_us\":%u,\"p99_us\":%u,\"requests\":%zu}\n", (double)l->done / seconds, l->latencies_us[l->done / 2],
-	       l->latencies_us[l->done - 1 - l->done / 100], l->done);
+	printf("{\"rps\":%.1f,\"p50_us\":%u,\"p99_us\":%u,\"requests\":%zu,\"refused\":%zu}\n", (double)l->done / seconds, l->latencies_us[l->done / 2],
+	       l->latencies_us[l->done - 1 - l->done / 100], l->done, l->refused);
 }
 
 int main(int argc, char **argv)
 {
 	struct load l = { 0 };
 
+	if (argc > 2 && strcmp(argv[1], "--rate") == 0) {
+		l.rate = strtod(argv[2], NULL);
+		argc -= 2;
+		argv += 2;
+	}
 	if (argc < NEEDED_ARGS) {
-		fprintf(stderr, "usage: load PORT SERVER-NAME CONNECTIONS SECONDS CA-FILE REQUEST-FILE...\n");
+		fprintf(stderr, "usage: load [--rate N] PORT SERVER-NAME CONNECTIONS SECONDS CA-FILE REQUEST-FILE...\n");
 		return EXIT_FAILURE;
 	}
 	size_t files = (size_t)(argc - NEEDED_ARGS + 1);
@@ -225,8 +276,9 @@ int main(int argc, char **argv)
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 	l.count = strtoul(argv[3], NULL, 10);
 	l.conns = calloc(l.count, sizeof(*l.conns));
+	l.idle = calloc(l.count, sizeof(struct conn *));
 	l.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (requests == NULL || ctx == NULL || l.count == 0 || l.conns == NULL || l.epoll_fd < 0)
+	if (requests == NULL || ctx == NULL || l.count == 0 || l.conns == NULL || l.idle == NULL || l.epoll_fd < 0)
 		die("cannot begin");
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE);
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);

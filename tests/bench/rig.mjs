@@ -50,6 +50,8 @@ export function requestFile(d, host, token, method, target, body) {
 	return file;
 }
 
-export async function load(d, port, serverName, connections, files, seconds = SECONDS) {
-	return JSON.parse(await run("load", [port, serverName, connections, seconds, d.ca.cert, ...files]));
+/** @param rate  requests a second; without it as many as are answered. What is refused with 429 then counts as `refused`. */
+export async function load(d, port, serverName, connections, files, { seconds = SECONDS, rate } = {}) {
+	const pace = rate === undefined ? [] : ["--rate", rate];
+	return JSON.parse(await run("load", [...pace, port, serverName, connections, seconds, d.ca.cert, ...files]));
 }

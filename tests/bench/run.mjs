@@ -13,7 +13,7 @@ import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import os from "node:os";
 import path from "node:path";
-import { DOMAIN, Daemon, freePort } from "../support/daemon.mjs";
+import { DOMAIN, Daemon, UNLIMITED, freePort } from "../support/daemon.mjs";
 import { softhsm } from "../support/paths.mjs";
 import { SECONDS, buildPrograms, load, note, printHead, programs, requestFile, results, run, writeResults } from "./rig.mjs";
 
@@ -70,7 +70,7 @@ async function makeKeys(d, vault, officer) {
 
 async function main() {
 	buildPrograms();
-	const d = await Daemon.start({ limits: { queue: 4096 }, log: { level: "warn" } });
+	const d = await Daemon.start({ limits: { ...UNLIMITED, queue: 4096 }, log: { level: "warn" } });
 	try {
 		const vault = await d.makeVault("bench");
 		const officer = await d.makePrincipal(vault, "officer", ["crypto-officer"]);

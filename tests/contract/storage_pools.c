@@ -69,6 +69,7 @@ static struct store_pool another_pool(struct store_fixture *f, const struct scen
 static void assert_same_pool(const struct store_pool *got, const struct store_pool *want)
 {
 	assert_memory_equal(got->id, want->id, STORE_ID_LEN);
+	assert_int_equal(got->is_service, want->is_service);
 	assert_string_equal(got->prefix, want->prefix);
 	assert_int_equal(got->subject_count, want->subject_count);
 	for (size_t i = 0; i < want->subject_count; i++)
@@ -117,6 +118,7 @@ static void a_pool_comes_back_whole_with_its_lists_in_order(void **state)
 
 	assert_pool(f, &s.pool);
 	assert_int_equal(epoch_of(f, &s.principal), 1);
+	full.is_service = true;
 	full.prefix[0] = '\0';
 	memset(longest, 'L', sizeof(longest));
 	full.subject_count = STORE_SUBJECTS_MAX;
@@ -145,6 +147,7 @@ static void a_set_pool_keeps_its_prefix_and_creation_and_raises_its_principals_e
 	set.roots[0] = s.pool.roots[1];
 	set.root_count = 1;
 	(void)snprintf(set.prefix, sizeof(set.prefix), "not/read");
+	set.is_service = true; /* not read either: what is a pool stays one */
 	set.created_s = 5;
 	set.updated_s = 6;
 	assert_int_equal(change_pool(f, STORE_POOL_SET, &set), KMS_OK);

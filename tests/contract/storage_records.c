@@ -54,7 +54,7 @@ static void assert_version(const struct store_version *got, const struct store_v
 static void an_empty_database_answers_not_found_and_empty_pages(void **state)
 {
 	struct store_fixture *f = *state;
-	uint8_t id[STORE_ID_LEN] = { 1 }, hash[STORE_HASH_LEN], objects[1][STORE_ID_LEN];
+	uint8_t id[STORE_ID_LEN] = { 1 }, hash[STORE_HASH_LEN] = { 1 }, objects[1][STORE_ID_LEN];
 	struct store_vault v;
 	struct store_principal p;
 	struct store_assignment a;
@@ -63,6 +63,11 @@ static void an_empty_database_answers_not_found_and_empty_pages(void **state)
 	struct store_policy policy;
 	struct store_pool pool;
 	struct store_external external;
+	struct store_credential credential;
+	struct store_role role;
+	struct store_approval approval;
+	struct store_vote vote;
+	char networks[STORE_NETWORK_MAX + 1] = "x";
 	struct store_intent i;
 	struct store_meta m;
 	struct store_event e;
@@ -88,6 +93,32 @@ static void an_empty_database_answers_not_found_and_empty_pages(void **state)
 		assert_int_equal(count, 0);
 		count = 99;
 		assert_int_equal(store_externals(s, id, NULL, &external, 1, &count, NULL), KMS_OK);
+		assert_int_equal(count, 0);
+		count = 99;
+		assert_int_equal(store_networks(s, id, networks, NULL), KMS_OK);
+		assert_string_equal(networks, "");
+		assert_int_equal(store_credential(s, STORE_CREDENTIAL_SECRET, hash, &credential, NULL), KMS_E_NOTFOUND);
+		assert_int_equal(store_credentials(s, id, &credential, 1, &count, NULL), KMS_OK);
+		assert_int_equal(count, 0);
+		count = 99;
+		assert_int_equal(store_custom_role(s, STORE_CUSTOM_ROLE, &role, NULL), KMS_E_NOTFOUND);
+		assert_int_equal(store_custom_roles(s, id, 0, &role, 1, &count, NULL), KMS_OK);
+		assert_int_equal(count, 0);
+		count = 99;
+		assert_int_equal(store_groups_of(s, id, &p, 1, &count, NULL), KMS_OK);
+		assert_int_equal(count, 0);
+		count = 99;
+		assert_int_equal(store_members(s, id, NULL, &p, 1, &count, NULL), KMS_OK);
+		assert_int_equal(count, 0);
+		assert_int_equal(store_approval(s, id, &approval, NULL), KMS_E_NOTFOUND);
+		assert_int_equal(store_approval_open(s, id, id, hash, &approval, NULL), KMS_E_NOTFOUND);
+		for (int only_open = 0; only_open < 2; only_open++) {
+			count = 99;
+			assert_int_equal(store_approvals(s, id, NULL, only_open != 0, &approval, 1, &count, NULL), KMS_OK);
+			assert_int_equal(count, 0);
+		}
+		count = 99;
+		assert_int_equal(store_votes(s, id, &vote, 1, &count, NULL), KMS_OK);
 		assert_int_equal(count, 0);
 		count = 99;
 		assert_int_equal(store_meta(s, "none", &m, NULL), KMS_E_NOTFOUND);
@@ -182,14 +213,12 @@ static void a_principal_comes_back_whole_and_is_set_in_part(void **state)
 
 	memset(set.name, 'X', 5);
 	set.is_enabled = false;
-	set.secret_expires_s = STORE_NO_TIME;
-	memset(set.secret_hash, 'S', sizeof(set.secret_hash));
+	set.tokens_from_s = 1800000000;
 	assert_int_equal(store_fixture_one(f, (struct store_change){ .kind = STORE_PRINCIPAL_SET, .principal = set }), KMS_OK);
 	assert_int_equal(store_principal(f->r, p.id, &got, NULL), KMS_OK);
 	assert_string_equal(got.name, p.name);
 	assert_false(got.is_enabled);
-	assert_true(got.secret_expires_s == STORE_NO_TIME);
-	assert_memory_equal(got.secret_hash, set.secret_hash, sizeof(set.secret_hash));
+	assert_true(got.tokens_from_s == 1800000000);
 	assert_int_equal(got.epoch, 2);
 	assert_int_equal(store_fixture_one(f, (struct store_change){ .kind = STORE_PRINCIPAL_ADD, .principal = p }), KMS_E_CONFLICT);
 	set = store_fixture_principal(2, &v);
@@ -230,7 +259,8 @@ static void roles_come_and_go_and_raise_the_principals_epoch(void **state)
 	struct store_fixture *f = *state;
 	struct store_vault v = store_fixture_vault(1, "payroll");
 	struct store_principal p = store_fixture_principal(1, &v), got;
-	struct store_assignment a = { .role = 7, .created_s = 5 }, central = { .role = UINT32_MAX, .created_s = 6 }, list[4], nobody = a;
+	struct store_assignment a = { .role = 7, .created_s = 5, .expires_s = 1900000000 };
+	struct store_assignment central = { .role = STORE_CUSTOM_ROLE - 1, .created_s = 6, .expires_s = STORE_NO_TIME }, list[4], nobody = a;
 	size_t count;
 
 	memcpy(a.principal_id, p.id, STORE_ID_LEN);

@@ -73,7 +73,6 @@ const customer = (id, changes = {}) =>
 const without = (document) => Object.fromEntries(Object.entries(document).filter(([name]) => !name.startsWith("_")));
 const revoke = (s) => d.cli("key", "revoke", s.vault.name, KEY, "--reason", "superseded");
 const reinstate = (s) => d.cli("key", "reinstate", s.vault.name, KEY);
-const shred = (s) => d.cli("vault", "shred", s.vault.name, "--reason", "test", "--yes");
 const setEnabled = (s, version, enabled) => d.ok(s.vault, s.officer, "PATCH", `/keys/${KEY}/${version}`, { attributes: { enabled } });
 
 test("the sample, run as its user would: set up, use, rotate, revoke, reinstate, shred", async (t) => {
@@ -98,7 +97,7 @@ test("the sample, run as its user would: set up, use, rotate, revoke, reinstate,
 	assert.equal(await versions(), 2);
 	await reinstate(s);
 	assert.match((await node(s.app, "run")).stdout, expected);
-	await shred(s);
+	await d.shred(s.vault);
 	await fails(s.app, "run");
 });
 
@@ -207,7 +206,7 @@ describe("the client's cache of unwrapped keys", () => {
 
 	test("shred: the same, for ever", async (t) => {
 		const s = await cached(t, "c-shred");
-		await shred(s);
+		await d.shred(s.vault);
 		await s.works();
 		s.expire();
 		await s.fails();
@@ -309,7 +308,8 @@ test("rotation, revocation and shredding in the middle of traffic", async (t) =>
 		const on = await act(() => reinstate(s));
 		await load.answers(ANSWERS);
 		periods.push({ off, on });
-		periods.push({ off: await act(() => shred(s)) });
+		const shred = await d.agreeToShred(s.vault);
+		periods.push({ off: await act(shred) });
 		await load.answers(ANSWERS);
 	} finally {
 		await load.stop();

@@ -36,12 +36,34 @@ static const struct fault_case CASES[] = {
 	{ "lock fails", FAULT_LOCK, SQLITE_IOERR_LOCK, false },
 };
 
-/* One unit: two keys, a version that encrypts once, a policy, a pool that uses the version once from outside, a leaf, a node. */
+/* Who may do what, and one act that somebody approved: the approval is used up in the unit itself. */
+static void access_changes(const struct store_vault *v, const struct store_principal *p, unsigned n, struct store_change c[9])
+{
+	struct store_principal group = store_fixture_group(n, v);
+	struct store_approval a = store_fixture_approval(n, v, &group);
+	struct store_change use = { .kind = STORE_APPROVAL_USE, .approval_use = { .settled_s = a.created_s, .count = 1 } };
+
+	c[0] = (struct store_change){ .kind = STORE_PRINCIPAL_ADD, .principal = group };
+	c[1] = (struct store_change){ .kind = STORE_MEMBER_ADD, .member = store_fixture_member(&group, p) };
+	c[2] = (struct store_change){ .kind = STORE_CREDENTIAL_ADD, .credential = store_fixture_credential(n, p) };
+	c[3] = (struct store_change){ .kind = STORE_ROLE_DEFINE, .role = store_fixture_role(n, v) };
+	c[4] = (struct store_change){ .kind = STORE_ROLE_ADD, .assignment = store_fixture_assignment(p, v, n % STORE_CUSTOM_ROLE) };
+	c[5] = (struct store_change){ .kind = STORE_NETWORKS_SET, .networks = { .text = "192.0.2.0/24" } };
+	memcpy(c[5].networks.vault_id, v->id, STORE_ID_LEN);
+	c[6] = (struct store_change){ .kind = STORE_APPROVAL_ADD, .approval = a };
+	c[7] = (struct store_change){ .kind = STORE_APPROVAL_VOTE, .vote = store_fixture_vote(&a, p) };
+	memcpy(use.approval_use.id, a.id, STORE_ID_LEN);
+	memcpy(use.approval_use.approvers[0].id, p->id, STORE_ID_LEN);
+	use.approval_use.approvers[0].epoch = 3; /* it has a credential and a role now */
+	c[8] = use;
+}
+
+/* One unit: two keys, a version that encrypts once, a policy, a pool that uses the version once from outside, a right, a leaf, a node. */
 static kms_status write_unit(struct store_fixture *f, const struct store_vault *v, unsigned n, struct kms_err *err)
 {
 	char names[2][16];
 	struct store_principal pool = store_fixture_principal(n, v);
-	struct store_change c[9];
+	struct store_change c[18];
 	struct store_event e = store_fixture_event(n);
 	uint8_t hash[STORE_HASH_LEN] = { 7 };
 	kms_status status;
@@ -59,6 +81,7 @@ static kms_status write_unit(struct store_fixture *f, const struct store_vault *
 	c[7] = (struct store_change){ .kind = STORE_EXTERNAL_ADD,
 		                      .external = store_fixture_external(n, &c[6].pool, &c[0].key, &c[2].version) };
 	c[8] = (struct store_change){ .kind = STORE_EXTERNAL_USED, .external = c[7].external };
+	access_changes(v, &pool, n, &c[9]);
 	status = store_begin(f->w, err);
 	if (status == KMS_OK)
 		status = store_apply(f->w, c, KMS_ARRAY_LEN(c), n, err);
@@ -70,6 +93,31 @@ static kms_status write_unit(struct store_fixture *f, const struct store_vault *
 		status = store_commit(f->w, err);
 	store_rollback(f->w);
 	return status;
+}
+
+/* What access_changes() made is all there, or nothing of it. */
+static void assert_access(struct store *s, const struct store_vault *v, const struct store_principal *p, unsigned n, bool is_there)
+{
+	struct store_principal group = store_fixture_group(n, v), got;
+	struct store_credential secret = store_fixture_credential(n, p);
+	struct store_approval a = store_fixture_approval(n, v, &group);
+	struct store_assignment role;
+	struct store_vote vote;
+	STORE_CREDENTIAL_AUTO got_secret = { 0 };
+	STORE_APPROVAL_AUTO got_a = { 0 };
+	kms_status found = is_there ? KMS_OK : KMS_E_NOTFOUND;
+	size_t count = 99;
+
+	assert_int_equal(store_principal(s, group.id, &got, NULL), found);
+	assert_int_equal(store_groups_of(s, p->id, &got, 1, &count, NULL), KMS_OK);
+	assert_int_equal(count, is_there);
+	assert_int_equal(store_credential(s, secret.kind, secret.hash, &got_secret, NULL), found);
+	assert_int_equal(store_roles(s, p->id, &role, 1, &count, NULL), KMS_OK);
+	assert_int_equal(count, is_there);
+	assert_int_equal(store_votes(s, a.id, &vote, 1, &count, NULL), KMS_OK);
+	assert_int_equal(count, is_there);
+	assert_int_equal(store_approval(s, a.id, &got_a, NULL), found);
+	assert_true(!is_there || got_a.state == STORE_APPROVAL_USED);
 }
 
 /* Whole or absent, never in part; the answer of both connections. */
@@ -103,6 +151,7 @@ static bool unit_is_there(struct store_fixture *f, const struct store_vault *v, 
 		assert_int_equal(store_pool(both[i], p.id, &pool, NULL), first);
 		assert_int_equal(store_external_of_key(both[i], k.id, &used, NULL), first);
 		assert_int_equal(used.uses, first == KMS_OK);
+		assert_access(both[i], v, &p, n, first == KMS_OK);
 		assert_int_equal(store_node(both[i], 0, n, hash, NULL), first);
 		assert_int_equal(store_node(both[i], 1, n, hash, NULL), first);
 		if (i > 0)
@@ -261,11 +310,14 @@ static void a_migration_that_fails_anywhere_is_finished_by_the_next_start(void *
 	struct store_vault v = store_fixture_vault(1, "payroll");
 	struct store_key k = store_fixture_key(1, &v, "master");
 	struct store_version first = store_fixture_version(1, &k);
+	struct store_principal p = store_fixture_principal(1, &v);
+	static const uint8_t OLD_HASH[STORE_HASH_LEN];
 
 	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
 		bool has_failed = true;
 		for (int nth = 0; has_failed; nth++) {
 			STORE_VERSION_AUTO got = { 0 };
+			STORE_CREDENTIAL_AUTO secret = { 0 };
 			struct store *s = NULL;
 			kms_status status;
 			assert_true(nth < TOO_MANY);
@@ -279,6 +331,8 @@ static void a_migration_that_fails_anywhere_is_finished_by_the_next_start(void *
 			assert_int_equal(store_version(f->r, k.id, first.id, true, &got, NULL), KMS_OK);
 			assert_string_equal(got.tags, first.tags);
 			assert_int_equal(got.wrapped_len, 2);
+			assert_int_equal(store_credential(f->r, STORE_CREDENTIAL_SECRET, OLD_HASH, &secret, NULL), KMS_OK);
+			assert_memory_equal(secret.principal_id, p.id, STORE_ID_LEN);
 			assert_int_equal(access(store_fixture_beside(f, ".before-migration"), F_OK), -1);
 			assert_int_equal(access(store_fixture_beside(f, ".before-migration.part"), F_OK), -1);
 			assert_sound(f);
@@ -286,29 +340,95 @@ static void a_migration_that_fails_anywhere_is_finished_by_the_next_start(void *
 	}
 }
 
+/* Reads of unit 0; KMS_OK only when what it wrote is read. An absence would be a right: "no ranges", "nobody said no". */
+static kms_status read_vault(struct store_fixture *f, const struct store_vault *v)
+{
+	struct store_vault got;
+
+	KMS_TRY(store_vault_by_name(f->r, v->name, &got, NULL));
+	assert_true(got.has_networks);
+	return KMS_OK;
+}
+
+static kms_status read_networks(struct store_fixture *f, const struct store_vault *v)
+{
+	char text[STORE_NETWORK_MAX + 1];
+
+	KMS_TRY(store_networks(f->r, v->id, text, NULL));
+	assert_string_equal(text, "192.0.2.0/24");
+	return KMS_OK;
+}
+
+static kms_status read_credential(struct store_fixture *f, const struct store_vault *v)
+{
+	struct store_principal p = store_fixture_principal(0, v);
+	struct store_credential secret = store_fixture_credential(0, &p);
+	STORE_CREDENTIAL_AUTO got = { 0 };
+
+	return store_credential(f->r, secret.kind, secret.hash, &got, NULL);
+}
+
+static kms_status read_roles(struct store_fixture *f, const struct store_vault *v)
+{
+	struct store_principal p = store_fixture_principal(0, v);
+	struct store_assignment list[2];
+	size_t count;
+
+	KMS_TRY(store_roles(f->r, p.id, list, KMS_ARRAY_LEN(list), &count, NULL));
+	assert_int_equal(count, 1);
+	return KMS_OK;
+}
+
+static kms_status read_groups(struct store_fixture *f, const struct store_vault *v)
+{
+	struct store_principal p = store_fixture_principal(0, v), list[2];
+	size_t count;
+
+	KMS_TRY(store_groups_of(f->r, p.id, list, KMS_ARRAY_LEN(list), &count, NULL));
+	assert_int_equal(count, 1);
+	return KMS_OK;
+}
+
+static kms_status read_votes(struct store_fixture *f, const struct store_vault *v)
+{
+	struct store_principal p = store_fixture_principal(0, v);
+	struct store_approval a = store_fixture_approval(0, v, &p);
+	struct store_vote list[2];
+	size_t count;
+
+	KMS_TRY(store_votes(f->r, a.id, list, KMS_ARRAY_LEN(list), &count, NULL));
+	assert_int_equal(count, 1);
+	return KMS_OK;
+}
+
 static void reads_fail_as_errors_and_never_as_an_absence(void **state)
 {
 	struct store_fixture *f = *state;
-	struct store_vault v = add_vault(f), got;
+	struct store_vault v = add_vault(f);
 	static const unsigned OPS[] = { FAULT_READ, FAULT_SHM, FAULT_LOCK };
-	int refused = 0;
+	static kms_status (*const READS[])(struct store_fixture *, const struct store_vault *) = { read_vault, read_networks, read_credential,
+		                                                                               read_roles, read_groups, read_votes };
 
+	assert_int_equal(write_unit(f, &v, 0, NULL), KMS_OK);
 	assert_int_equal(store_checkpoint(f->w, true, NULL), KMS_OK);
-	for (size_t i = 0; i < KMS_ARRAY_LEN(OPS); i++) {
-		bool has_failed = true;
-		for (int nth = 0; has_failed; nth++) {
-			kms_status status;
-			assert_true(nth < TOO_MANY);
-			store_fixture_reopen(f); /* an empty cache */
-			fault_vfs_arm(OPS[i], nth, SQLITE_IOERR_READ, false);
-			status = store_vault_by_name(f->r, v.name, &got, NULL);
-			has_failed = fault_vfs_disarm();
-			assert_true(status == KMS_OK || (status == KMS_E_STORE && has_failed));
-			refused += status != KMS_OK;
-			assert_int_equal(store_vault_by_name(f->r, v.name, &got, NULL), KMS_OK);
+	for (size_t r = 0; r < KMS_ARRAY_LEN(READS); r++) {
+		int refused = 0;
+		for (size_t i = 0; i < KMS_ARRAY_LEN(OPS); i++) {
+			bool has_failed = true;
+			for (int nth = 0; has_failed; nth++) {
+				kms_status status;
+				assert_true(nth < TOO_MANY);
+				store_fixture_reopen(f); /* an empty cache */
+				fault_vfs_arm(OPS[i], nth, SQLITE_IOERR_READ, false);
+				status = READS[r](f, &v);
+				has_failed = fault_vfs_disarm();
+				assert_true(status == KMS_OK || (status == KMS_E_STORE && has_failed));
+				refused += status != KMS_OK;
+				assert_int_equal(READS[r](f, &v), KMS_OK);
+			}
 		}
+		assert_true(refused > 0);
 	}
-	assert_true(refused > 0);
 }
 
 static void a_database_at_its_limit_fails_closed_and_recovers_alone(void **state)

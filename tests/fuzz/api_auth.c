@@ -6,11 +6,13 @@
 #include <openssl/evp.h>
 
 #include "api/api.h"
+#include "api/issuers.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct kms kms;
+static struct issuers *issuers;
 static struct tokens *tokens;
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -26,7 +28,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	memcpy(kms.domain, "vault.test", sizeof("vault.test"));
 	if (key == NULL || EVP_PKEY_get_octet_string_param(key, "encoded-pub-key", kms.inst.token_public.point,
 	                                                   sizeof(kms.inst.token_public.point), &kms.inst.token_public.point_len) != 1 ||
-	    tokens_new(&kms, &tokens, &err) != KMS_OK)
+	    issuers_new(&CLOCK_SYSTEM, NULL, 0, &issuers, &err) != KMS_OK || tokens_new(&kms, issuers, &tokens, &err) != KMS_OK)
 		abort();
 	EVP_PKEY_free(key);
 	return 0;

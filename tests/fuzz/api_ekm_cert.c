@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/ekm_cert.h"
-#include "api/ekm_roots.h"
-#include "api/ekm_trust.h"
+#include "api/client_cert.h"
+#include "api/client_roots.h"
+#include "api/client_trust.h"
 
 #define NOW_S 1800000000
 
@@ -20,22 +20,22 @@ static int64_t fixed_us(const struct clock *c)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct clock FIXED = { .wall_us = fixed_us, .mono_us = fixed_us };
-	static struct ekm_trust *trust;
+	static struct client_trust *trust;
 	struct http_cert chain = { .der = data, .len = size };
-	struct ekm_client client;
-	EKM_ROOTS_AUTO roots = { 0 };
+	struct client_holder client;
+	CLIENT_ROOTS_AUTO roots = { 0 };
 	char *text = calloc(1, size + 1);
 
-	if (text == NULL || (trust == NULL && ekm_trust_new(&FIXED, &trust, NULL) != KMS_OK))
+	if (text == NULL || (trust == NULL && client_trust_new(&FIXED, &trust, NULL) != KMS_OK))
 		abort();
 	/* A table without pools accepts nobody. */
-	if (ekm_trust_check(trust, &chain, 1, &client) == EKM_ACCEPTED || strlen(client.subject) > EKM_SUBJECT_TEXT_MAX)
+	if (client_trust_check(trust, &chain, 1, size % 2 == 0, &client) == CLIENT_ACCEPTED || strlen(client.subject) > CLIENT_SUBJECT_TEXT_MAX)
 		abort();
 	memcpy(text, data, size);
-	if (ekm_roots_add(&roots, text, NOW_S, NULL) == KMS_OK)
+	if (client_roots_add(&roots, text, NOW_S, NULL) == KMS_OK)
 		for (size_t i = 0; i < roots.count; i++) {
-			struct ekm_root_info info;
-			if (!ekm_root_describe(&roots.roots[i], &info))
+			struct client_root_info info;
+			if (!client_root_describe(&roots.roots[i], &info))
 				abort();
 		}
 	free(text);

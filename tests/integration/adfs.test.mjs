@@ -114,7 +114,7 @@ describe("the alias refuses", () => {
 		await d.cli("principal", "disable", gone.name, leaver.client_id);
 		assert.equal((await ask(ALIASES[0], form(leaver))).status, 401);
 		assert.equal((await ask(ALIASES[0], form(orphan))).status, 200);
-		await d.cli("vault", "shred", gone.name, "--reason", "test", "--yes");
+		await d.shred(gone);
 		const res = await ask(ALIASES[0], form(orphan));
 		assert.equal(res.status, 401);
 		assert.equal(res.json.error, "invalid_client");

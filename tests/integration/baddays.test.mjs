@@ -279,6 +279,15 @@ describe("the queue is full", () => {
 	});
 	after(() => d?.destroy());
 
+	test("whoever has his answer may ask again at once, by whatever connection", async () => {
+		const clients = [d.client(1), d.client(1)];
+		for (let i = 0; i < 2000; i++) {
+			const res = await d.call(s.vault, s.officer, "GET", "/keys", undefined, { client: clients[i % 2] });
+			assert.equal(res.status, 200, `request ${i}: ${res.text}`);
+		}
+		clients.forEach((client) => client.close());
+	});
+
 	test("creates beyond the queue are 429 with Retry-After at once, and do not delay an unwrap", async () => {
 		const clients = Array.from({ length: 16 }, () => d.client(1));
 		const begun = Date.now();

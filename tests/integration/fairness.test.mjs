@@ -30,7 +30,7 @@ describe("one tenant floods the key generation", () => {
 		const created = d.call(victim, officer, "POST", "/keys/small/create", { kty: "oct-HSM" });
 		const began = process.hrtime.bigint();
 		const other = await d.makeVault("doomed");
-		await d.cli("vault", "shred", other.name, "--reason", "test", "--yes");
+		await d.shred(other);
 		const shredMs = Number((process.hrtime.bigint() - began) / 1_000_000n);
 		const answers = await Promise.all(flood);
 		const throttled = answers.filter((x) => x.status === 429);
@@ -110,10 +110,11 @@ describe("one tenant sends large bodies and does not finish them", () => {
 	const LARGE = 2 << 20;
 	const STALLED = 40;
 	const KEPT = 4; // 8 MiB of one directory
+	const CREATES = 40;
 	let d, greedy, reader, victim, officer;
 
 	before(async () => {
-		d = await Daemon.start();
+		d = await Daemon.start({ limits: { vault_creates: CREATES } });
 		greedy = await d.makeVault("greedy");
 		reader = await d.makePrincipal(greedy, "reader", ["reader"]);
 		victim = await d.makeVault("victim");
@@ -170,6 +171,24 @@ describe("one tenant sends large bodies and does not finish them", () => {
 	test("the room that a body took is given back with its answer", async () => {
 		for (let i = 0; i < 2 * KEPT * (LARGE / body.value.length); i++)
 			assert.equal((await d.call(greedy, reader, "POST", "/keys/restore", body)).status, 403);
+	});
+
+	test("what was not even read takes nothing of the vault's allowance", async () => {
+		const vault = await d.makeVault("counted");
+		const sender = await d.makePrincipal(vault, "sender", ["reader"]);
+		const maker = await d.makePrincipal(vault, "maker", ["crypto-officer"]);
+		const token = await d.token(sender);
+		await d.token(maker);
+		const stalled = await Promise.all(Array.from({ length: KEPT }, () => stall(vault, token)));
+		for (let i = 0; i < 3 * CREATES; i++) {
+			const res = await d.call(vault, sender, "POST", "/keys/restore", body);
+			assert.equal(res.status, 429);
+			assert.doesNotMatch(res.text, /limit of this/);
+		}
+		await d.ok(vault, maker, "POST", "/keys/k/create", { kty: "oct-HSM" });
+		for (const s of stalled)
+			s.finish();
+		assert.deepEqual(await Promise.all(stalled.map((s) => s.status)), stalled.map(() => 403));
 	});
 });
 

@@ -6,7 +6,8 @@ import { assertError, assertReceipt } from "../support/asserts.mjs";
 import { Daemon } from "../support/daemon.mjs";
 import { refused, sdk } from "./clients.mjs";
 
-const ROLES = ["administrator", "crypto-officer", "crypto-user", "crypto-service-encryption-user", "reader", "auditor"];
+const ROLES = ["administrator", "crypto-officer", "crypto-user", "crypto-service-encryption-user", "crypto-service-release-user", "reader",
+	"data-access-administrator", "approver", "auditor"];
 let d, vault, officer, plain, wrapped, sealed, version;
 
 before(async () => {
@@ -61,7 +62,10 @@ describe("roles (keyvault-keys.md 15)", () => {
 		"crypto-user": new Set(["read", "update", "backup", "encrypt", "decrypt", "wrap", "unwrap", "sign", "verify", "wrap-securely",
 			"unwrap-securely"]),
 		"crypto-service-encryption-user": new Set(["read", "wrap", "unwrap", "wrap-securely", "unwrap-securely"]),
+		"crypto-service-release-user": new Set(["release"]),
 		"reader": new Set(["read", "policy-read"]),
+		"data-access-administrator": new Set(),
+		"approver": new Set(),
 		"auditor": new Set(),
 	};
 	before(async () => {
@@ -278,7 +282,7 @@ describe("shredding a vault", () => {
 		assert.equal(wrong.status, 400, wrong.text);
 		assert.equal((await d.call(doomed, owner, "POST", "/keys/rsa/unwrapkey", kept.rsa)).status, 200);
 
-		const done = await d.cli("vault", "shred", "doomed", "--reason", "end of contract", "--yes");
+		const done = await d.shred(doomed, "end of contract");
 		assert.equal(done.state, "shredded");
 		assert.equal(done.verified, true);
 		assert.ok(done.objects >= 3, `objects: ${done.objects}`);

@@ -263,7 +263,7 @@ describe("restore is refused", () => {
 		await mine.createEcKey("k", { curve: "P-256" });
 		const copy = await mine.backupKey("k");
 		const token = await d.token(owner);
-		await d.cli("vault", "shred", doomed.name, "--reason", "test", "--yes");
+		await d.shred(doomed);
 		const res = await d.call(doomed, null, "POST", "/keys/restore", { value: b64(copy) }, { token });
 		assert.ok([401, 403].includes(res.status), res.text);
 		assertError(await restore(copy), 400, BROKEN);

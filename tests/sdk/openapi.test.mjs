@@ -71,7 +71,8 @@ test("what it calls public answers without a token, and nothing else does", asyn
 	for (const o of operations()) {
 		const isVault = doc.paths[o.path].servers[0].url.includes("{vault}");
 		const path = o.path.replace("{key}", "k").replace("{version}", "0".repeat(32)).replace("{tenant}", vault.tenant_id)
-			.replace("{vault}", vault.name).replace("{id}", officer.client_id);
+			.replace("{vault}", vault.name).replace("{id}", officer.client_id)
+			.replace(/\{(credential|member|service|pool)\}/, officer.client_id);
 		const res = await d.http.request(o.method.toUpperCase(), `${path}?api-version=7.4`, { origin: isVault ? vault.origin : d.origin });
 		if (o.security.length > 0)
 			assert.equal(res.status, 401, `${o.method} ${o.path}: ${res.text}`);
@@ -148,11 +149,65 @@ test("the answers of management and tokens are as described", async () => {
 	await admin("post", "/admin/v1/vaults/{vault}/roles/grant", { ...role, colour: "red" }, name);
 	await admin("post", "/admin/v1/vaults/{vault}/keys/{key}/revoke", { reason: "superseded" }, { vault: vault.name, key: "aes" });
 	await admin("post", "/admin/v1/vaults/{vault}/keys/{key}/reinstate", {}, { vault: vault.name, key: "aes" });
-	await admin("post", "/admin/v1/vaults/{vault}/shred", { confirm: "managed" }, name);
+	assert.equal((await admin("post", "/admin/v1/vaults/{vault}/shred", { confirm: "managed" }, name)).error.innererror.approval, undefined); // nobody may approve
 
 	const token = await d.tokenRequest(officer.tenant_id, { grant_type: "client_credentials", client_id: officer.client_id,
 		client_secret: officer.secret, scope: `${d.origin}/.default` });
 	assertDescribed("/{tenant}/oauth2/v2.0/token", "post", token);
+});
+
+test("the answers about who may do what are as described", async () => {
+	const { json: { name } } = await d.admin("POST", "/admin/v1/vaults", { name: "access", quorum: 1, purge_approvals: 1 });
+	const base = "/admin/v1/vaults/{vault}";
+	const admin = async (method, path, body, params = {}, query = "") => {
+		const all = { vault: name, ...params };
+		const res = await d.admin(method.toUpperCase(), path.replace(/\{(\w+)\}/g, (_, n) => all[n]) + query, body);
+		assertDescribed(path, method, res);
+		assert.ok(res.status < 400 || res.status === 403, `${method} ${path}: ${res.text}`);
+		return res.json;
+	};
+	await admin("patch", base, { networks: "127.0.0.0/8", purge_protection: true });
+	const [who, approver] = [await admin("post", `${base}/principals`, { name: "who" }), await admin("post", `${base}/principals`, { name: "approver" })];
+	const { id } = who;
+	const secret = await admin("post", `${base}/principals/{id}/credentials/secrets`, { kind: "header", days: 3, label: "l" }, { id });
+	assert.equal(secret.secret.length, 43);
+	const group = await admin("post", `${base}/groups`, { name: "g" });
+	await admin("post", `${base}/groups/{id}/members`, { member: id }, { id: group.id });
+	await admin("get", `${base}/groups`);
+	await admin("get", `${base}/groups/{id}/members`, undefined, { id: group.id });
+	const role = await admin("post", `${base}/roledefinitions`, { name: "Mine", actions: ["Microsoft.KeyVault/vaults/keys/read"] });
+	await admin("post", `${base}/roles/grant`, { principal: id, role: "Mine", key: "k", until: 4000000000 });
+	await admin("post", `${base}/roles/grant`, { principal: group.id, role: "reader" });
+	await admin("get", `${base}/roledefinitions`);
+	await admin("get", `${base}/access/explain`, undefined, {}, `?principal=${id}&action=keys/read&key=k`);
+	await admin("get", `${base}/access/explain`, undefined, {}, `?principal=${id}&action=keys/sign`);
+	await admin("get", `${base}/principals/{id}`, undefined, { id });
+	await admin("get", `${base}/principals/{id}/credentials`, undefined, { id });
+	await admin("delete", `${base}/principals/{id}/credentials/{credential}`, undefined, { id, credential: secret.id });
+	await admin("post", `${base}/principals/{id}/revoke-tokens`, undefined, { id });
+	await admin("delete", `${base}/groups/{id}/members/{member}`, undefined, { id: group.id, member: id });
+	await admin("post", `${base}/roles/remove`, { principal: id, role: "Mine", key: "k" });
+	await admin("delete", `${base}/roledefinitions/{id}`, undefined, { id: role.id });
+	await admin("get", `${base}/services`);
+
+	await admin("post", `${base}/roles/grant`, { principal: approver.id, role: "approver" });
+	const refused = (await admin("patch", base, { purge_protection: false })).error.innererror;
+	assert.equal(refused.vault, name);
+	const params = { id: refused.approval };
+	await admin("get", `${base}/approvals`, undefined, {}, "?all=1");
+	await admin("get", `${base}/approvals/{id}`, undefined, params);
+	await admin("post", `${base}/approvals/{id}/approve`, {}, params); // the local socket: 403
+	const path = `${base}/approvals/{id}/approve`;
+	const res = await d.http.request("POST", path.replace("{vault}", name).replace("{id}", params.id), { token: await d.token(approver), body: { reason: "r" } });
+	assert.equal(res.json.state, "approved", res.text);
+	assertDescribed(path, "post", res);
+	await admin("post", `${base}/approvals/{id}/withdraw`, {}, params);
+
+	const own = await admin("post", "/admin/v1/principals", { name: "own", secret_days: 0 });
+	await admin("post", "/admin/v1/roles/grant", { principal: own.id, role: "operator" });
+	await admin("get", "/admin/v1/principals");
+	await admin("get", "/admin/v1/principals/{id}", undefined, { id: own.id });
+	await admin("get", "/admin/v1/approvals");
 });
 
 test("it says the least and the most that each number and text may be", async () => {

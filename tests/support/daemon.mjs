@@ -4,8 +4,11 @@
 //	const vault = await d.makeVault("orders", { allowRsa15: true });
 //	const app = await d.makePrincipal(vault, "app", ["crypto-user"]); // { client_id, secret, tenant_id, … }
 //	const res = await d.call(vault, app, "POST", "/keys/k1/create", { kty: "oct-HSM" });
+//	await d.shred(vault);                                            // what two people do, with its approver
 //	await d.kill9(); await d.restart(); await d.destroy();
-// With { ekm: {} } it has an EKM listener too:
+// With { issuers: [issuer.config()] } tokens of external issuers count (issuer.mjs): d.addIdentity().
+// With { listen: { client_certificates: true } } services may come with client certificates: d.makeService(), d.client(1, { identity }); with
+// { identity: {} } it serves managed identities on d.identityPort: d.addHeaderSecret(). With { ekm: {} } it has an EKM listener too:
 //	const pool = await d.makePool(vault, "azure", { prefix: "prod", subjects: [commonName], roots: [file] });
 //	await d.publish(vault, pool, "k1", { id: "Orders-1" });
 //	const client = d.ekmClient({ identity: { cert, key }, prefix: "prod" });
@@ -33,6 +36,9 @@ const STOP_MS = 40_000; // longer than the daemon's own drain
 const POLL_MS = 20;
 const ENTRIES_PAGE = 1000;
 const TOKEN_LABEL = "holdfast";
+/** For what measures how much can be done: allowances that nothing here uses up. */
+export const UNLIMITED = { vault_requests: 1_000_000, vault_creates: 1_000_000, principal_requests: 1_000_000, principal_creates: 1_000_000 };
+const APPROVING_ROLES = new Set(["administrator", "approver"]);
 
 const alive = new Set();
 process.on("exit", () => alive.forEach((d) => d.abandon()));
@@ -56,6 +62,12 @@ export async function freePort() {
 	const { port } = server.address();
 	await new Promise((resolve) => server.close(resolve));
 	return port;
+}
+
+/** The run's CA, which the official clients trust; without a runner one of its own in `dir`. */
+export function authority(dir) {
+	const runDir = process.env.HOLDFAST_TEST_CA;
+	return runDir ? { cert: path.join(runDir, "ca.crt"), key: path.join(runDir, "ca.key") } : makeCa(dir);
 }
 
 /** Nested sections -> block YAML; every text quoted. */
@@ -98,8 +110,7 @@ export class Daemon {
 		fs.mkdirSync(this.stateDir, { recursive: true, mode: 0o700 });
 		fs.mkdirSync(this.tokenDir, { mode: 0o700 });
 
-		const runDir = process.env.HOLDFAST_TEST_CA;
-		this.ca = runDir ? { cert: path.join(runDir, "ca.crt"), key: path.join(runDir, "ca.key") } : makeCa(this.dir);
+		this.ca = authority(this.dir);
 		this.caPem = fs.readFileSync(this.ca.cert);
 		issueServerCert(this.ca, DOMAIN, this.cert, this.certKey);
 
@@ -124,13 +135,19 @@ export class Daemon {
 		};
 		for (const [name, section] of Object.entries(defaults))
 			this.config[name] = { ...section, ...sections[name] };
+		this.config.issuers = sections.issuers; // a list; undefined = none
 		if (sections.ekm)
 			await this.#prepareEkm(sections.ekm);
+		if (sections.identity) {
+			this.identityPort = await freePort();
+			this.config.identity = { address: "127.0.0.1", port: this.identityPort, ...sections.identity };
+		}
 		this.writeConfig();
 		this.origin = `https://${DOMAIN}:${this.port}`;
 		this.http = new HttpClient({ ca: this.caPem, sockets: 64, origin: this.origin });
 		this.local = new HttpClient({ socketPath: this.socket, sockets: 4 });
 		this.tokens = new Map();
+		this.approvers = new Map(); // vault name -> principals that may approve there
 	}
 
 	async #prepareEkm(section) {
@@ -146,9 +163,10 @@ export class Daemon {
 		fs.writeFileSync(this.configFile, toYaml(this.config), { mode: 0o600 });
 	}
 
-	/** A client with sockets of its own, for load. */
-	client(sockets = 1) {
-		return new HttpClient({ ca: this.caPem, sockets, origin: this.origin });
+	/** A client with sockets of its own, for load. @param options  identity: {cert, key} file names of a client certificate; tls: see HttpClient */
+	client(sockets = 1, { identity, tls } = {}) {
+		const own = identity ? { cert: fs.readFileSync(identity.cert), key: fs.readFileSync(identity.key) } : {};
+		return new HttpClient({ ca: this.caPem, sockets, origin: this.origin, tls: { ...own, ...tls } });
 	}
 
 	/* ---- the process ---- */
@@ -295,8 +313,112 @@ export class Daemon {
 	async makePrincipal(vault, name, roles = []) {
 		const principal = await this.cli("principal", "create", vault.name, name);
 		for (const role of roles)
-			await this.cli("role", "grant", vault.name, principal.client_id, role);
+			await this.grant(vault, principal, role);
 		return principal;
+	}
+
+	/** Grant a role to a principal, service or group; with the approval of others where it needs one. @param scope  key, until, scope */
+	async grant(vault, principal, role, scope = {}) {
+		const who = principal.client_id ?? principal.id;
+		const res = await this.approved(vault, () => this.admin("POST", `/admin/v1/vaults/${vault.name}/roles/grant`, { principal: who, role, ...scope }));
+		if (principal.secret !== undefined && scope.key === undefined && APPROVING_ROLES.has(role))
+			this.#approversOf(vault).push(principal);
+		return res;
+	}
+
+	remove(vault, principal, role, scope = {}) {
+		return this.adminOk("POST", `/admin/v1/vaults/${vault.name}/roles/remove`, { principal: principal.client_id ?? principal.id, role, ...scope });
+	}
+
+	makeGroup(vault, name) {
+		return this.adminOk("POST", `/admin/v1/vaults/${vault.name}/groups`, { name }).then((res) => res.json);
+	}
+
+	addMember(vault, group, member) {
+		return this.adminOk("POST", `/admin/v1/vaults/${vault.name}/groups/${group.id}/members`, { member: member.client_id ?? member.id });
+	}
+
+	removeMember(vault, group, member) {
+		return this.adminOk("DELETE", `/admin/v1/vaults/${vault.name}/groups/${group.id}/members/${member.client_id ?? member.id}`);
+	}
+
+	/* ---- what needs several people ---- */
+
+	#approversOf(vault) {
+		if (!this.approvers.has(vault.name))
+			this.approvers.set(vault.name, []);
+		return this.approvers.get(vault.name);
+	}
+
+	/** One vote. @param who  a principal; with a token of this moment, unless options say which */
+	async vote(vault, who, id, verdict = "approve", { token, ...body } = {}) {
+		return this.http.request("POST", `/admin/v1/vaults/${vault.name}/approvals/${id}/${verdict}`,
+			{ token: token ?? await this.token(who, { fresh: true }), body });
+	}
+
+	/** Ask for what needs approval, and have the vault's approvers (administrators too) agree one after the other. @return ask's own answer, when it needs none */
+	async agree(vault, ask) {
+		const res = await ask();
+		const id = res.json?.error?.innererror?.approval;
+		if (id === undefined)
+			return res;
+		for (const who of this.#approversOf(vault)) {
+			const vote = await this.vote(vault, who, id);
+			assert.equal(vote.status, 200, `approval by ${who.client_id}: ${vote.text}`);
+			if (vote.json.state === "approved")
+				return null;
+		}
+		return assert.fail(`${vault.name} has too few approvers: ${res.text}`);
+	}
+
+	/** Do what may need approval. @param ask  () => answer, of the management API @return the answer of the act */
+	async approved(vault, ask) {
+		const res = await this.agree(vault, ask) ?? await ask();
+		assert.ok(res.status >= 200 && res.status < 300, `${res.status} ${res.text}`);
+		return res;
+	}
+
+	/** Two people agree to shred a vault; an approver is made unless it has one. @return the act itself: () => answer */
+	async agreeToShred(vault, reason = "test") {
+		if (this.#approversOf(vault).length === 0)
+			await this.makePrincipal(vault, "approver", ["approver"]);
+		const shred = () => this.adminOk("POST", `/admin/v1/vaults/${vault.name}/shred`, { confirm: vault.name, reason });
+		assert.equal(await this.agree(vault, () => this.admin("POST", `/admin/v1/vaults/${vault.name}/shred`, { confirm: vault.name, reason })), null);
+		return shred;
+	}
+
+	async shred(vault, reason) {
+		return (await (await this.agreeToShred(vault, reason))()).json;
+	}
+
+	/** A new header secret of a principal, for the managed-identity endpoint. */
+	async addHeaderSecret(vault, principal, days = 1) {
+		const res = await this.adminOk("POST", `/admin/v1/vaults/${vault.name}/principals/${principal.client_id}/credentials/secrets`, { kind: "header", days });
+		return { id: res.json.id, secret: res.json.secret };
+	}
+
+	/** Who a principal is at an external issuer; of a group, "group:" or "role:" and the claim's value. */
+	async addIdentity(vault, principal, issuer, subject) {
+		const at = `/admin/v1/vaults/${vault.name}/principals/${principal.client_id ?? principal.id}/credentials/identities`;
+		return (await this.approved(vault, () => this.admin("POST", at, { issuer, subject }))).json;
+	}
+
+	/* ---- services that come with a client certificate ---- */
+
+	/** @param options  subjects: common names; roots: PEM files; roles: of the vault. @return the service, with its principal's id as client_id */
+	async makeService(vault, name, { subjects, roots, roles = [] }) {
+		const res = await this.adminOk("POST", `/admin/v1/vaults/${vault.name}/services`, { name, subjects, roots: this.#texts(roots) });
+		for (const role of roles)
+			await this.cli("role", "grant", vault.name, res.json.id, role);
+		return { ...res.json, client_id: res.json.id };
+	}
+
+	setServiceCertificates(vault, service, { subjects, roots }) {
+		return this.adminOk("POST", `/admin/v1/vaults/${vault.name}/services/${service.id}/certificates`, { subjects, roots: this.#texts(roots) });
+	}
+
+	#texts(files) {
+		return files.map((file) => fs.readFileSync(file, "utf8"));
 	}
 
 	/* ---- pools of Managed HSM ---- */

@@ -36,7 +36,7 @@ kms_status rig_pool_try(struct t_domain *d, const char *vault, const char *name,
 struct rig_pool rig_pool(struct t_domain *d, const char *vault, const char *name, const char *subject)
 {
 	STORE_POOL_AUTO made = { 0 };
-	struct rig_pool p = { .caller.auth = EVENT_AUTH_MTLS };
+	struct rig_pool p = { .caller = { .auth = EVENT_AUTH_MTLS, .is_pool = true } };
 	struct store_vault v;
 	struct kms_err err;
 
@@ -100,7 +100,7 @@ kms_status rig_ekm_use(struct t_domain *d, const struct rig_pool *p, const char 
 	*ret_out = (struct crypto_output){ 0 };
 	status = op_open(op, NULL, ret_err);
 	if (status == KMS_OK)
-		status = op_authorise(op, use == KEY_OP_WRAP ? PERM_KEY_WRAP : PERM_KEY_UNWRAP, ret_err);
+		status = op_authorise(op, use == KEY_OP_WRAP ? PERM_KEY_WRAP : PERM_KEY_UNWRAP, NULL, ret_err);
 	if (status == KMS_OK)
 		status = ekm_use(op, id, use, alg, in, ret_out, ret_err);
 	if (status != KMS_OK)
@@ -119,7 +119,7 @@ kms_status rig_ekm_metadata(struct t_domain *d, const struct rig_pool *p, const 
 	kms_status status;
 
 	*ret_err = (struct kms_err){ 0 };
-	MUST(op_open(op, NULL, ret_err) == KMS_OK && op_authorise(op, PERM_KEY_READ, ret_err) == KMS_OK);
+	MUST(op_open(op, NULL, ret_err) == KMS_OK && op_authorise(op, PERM_KEY_READ, NULL, ret_err) == KMS_OK);
 	status = ekm_metadata(op, id, ret, ret_err);
 	MUST(t_op_finish(op, status) == KMS_OK);
 	t_op_free(op);

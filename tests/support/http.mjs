@@ -6,14 +6,15 @@ import { lookup } from "./preload.mjs";
 
 /**
  * A client with its own sockets.
- * @param {{ca?: Buffer|string, socketPath?: string, sockets?: number}} options  socketPath: plain HTTP over a UNIX socket
+ * @param {{ca?: Buffer|string, socketPath?: string, sockets?: number, tls?: object}} options  socketPath: plain HTTP over a UNIX socket; tls: more
+ *        options of node:tls (cert, key, maxVersion)
  */
 export class HttpClient {
-	constructor({ ca, socketPath, sockets = 1, origin }) {
+	constructor({ ca, socketPath, sockets = 1, origin, tls: more = {} }) {
 		this.socketPath = socketPath;
 		this.origin = origin;
 		const common = { keepAlive: true, maxSockets: sockets, scheduling: "fifo" };
-		this.agent = socketPath ? new http.Agent(common) : new https.Agent({ ...common, ca, lookup });
+		this.agent = socketPath ? new http.Agent(common) : new https.Agent({ ...common, ...more, ca, lookup });
 	}
 
 	/**

@@ -253,6 +253,21 @@ UNUSED_OP(no_principal, struct store *s, const uint8_t id[STORE_ID_LEN], struct 
 UNUSED_OP(no_principals, struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after[STORE_ID_LEN], struct store_principal *ret,
           size_t cap, size_t *ret_count)
 UNUSED_OP(no_roles, struct store *s, const uint8_t id[STORE_ID_LEN], struct store_assignment *ret, size_t cap, size_t *ret_count)
+UNUSED_OP(no_networks, struct store *s, const uint8_t vault_id[STORE_ID_LEN], char ret[STORE_NETWORK_MAX + 1])
+UNUSED_OP(no_credentials, struct store *s, const uint8_t id[STORE_ID_LEN], struct store_credential *ret, size_t cap, size_t *ret_count)
+UNUSED_OP(no_credential, struct store *s, enum store_credential_kind kind, const uint8_t hash[STORE_HASH_LEN], struct store_credential *ret)
+UNUSED_OP(no_custom_role, struct store *s, uint32_t number, struct store_role *ret)
+UNUSED_OP(no_custom_roles, struct store *s, const uint8_t vault_id[STORE_ID_LEN], uint32_t after, struct store_role *ret, size_t cap,
+          size_t *ret_count)
+UNUSED_OP(no_groups_of, struct store *s, const uint8_t id[STORE_ID_LEN], struct store_principal *ret, size_t cap, size_t *ret_count)
+UNUSED_OP(no_members, struct store *s, const uint8_t id[STORE_ID_LEN], const uint8_t after[STORE_ID_LEN], struct store_principal *ret, size_t cap,
+          size_t *ret_count)
+UNUSED_OP(no_approval, struct store *s, const uint8_t id[STORE_ID_LEN], struct store_approval *ret)
+UNUSED_OP(no_approval_open, struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t requester[STORE_ID_LEN],
+          const uint8_t digest[STORE_HASH_LEN], struct store_approval *ret)
+UNUSED_OP(no_approvals, struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after[STORE_ID_LEN], bool only_open,
+          struct store_approval *ret, size_t cap, size_t *ret_count)
+UNUSED_OP(no_votes, struct store *s, const uint8_t id[STORE_ID_LEN], struct store_vote *ret, size_t cap, size_t *ret_count)
 UNUSED_OP(no_key, struct store *s, const uint8_t vault_id[STORE_ID_LEN], const char *name, struct store_key *ret)
 UNUSED_OP(no_keys, struct store *s, const uint8_t vault_id[STORE_ID_LEN], bool deleted, const char *after, struct store_key *ret, size_t cap,
           size_t *ret_count)
@@ -284,6 +299,17 @@ static const struct store_ops MEM_OPS = {
 	.principal = no_principal,
 	.principals = no_principals,
 	.roles = no_roles,
+	.networks = no_networks,
+	.credentials = no_credentials,
+	.credential = no_credential,
+	.custom_role = no_custom_role,
+	.custom_roles = no_custom_roles,
+	.groups_of = no_groups_of,
+	.members = no_members,
+	.approval = no_approval,
+	.approval_open = no_approval_open,
+	.approvals = no_approvals,
+	.votes = no_votes,
 	.key = no_key,
 	.keys = no_keys,
 	.keys_due = no_keys_due,

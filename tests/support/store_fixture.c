@@ -32,9 +32,10 @@ static void close_both(struct store_fixture *f)
 int store_fixture_open(void **state)
 {
 	struct store_fixture *f = calloc(1, sizeof(*f));
+	const char *parent = getenv("TMPDIR");
 
 	assert(f != NULL);
-	(void)snprintf(f->dir, sizeof(f->dir), "/tmp/holdfast-store-XXXXXX");
+	(void)snprintf(f->dir, sizeof(f->dir), "%s/holdfast-store-XXXXXX", parent != NULL && strlen(parent) < sizeof(f->dir) / 2 ? parent : "/tmp");
 	assert(mkdtemp(f->dir) != NULL);
 	(void)snprintf(f->path, sizeof(f->path), "%s/db", f->dir);
 	open_both(f);
@@ -67,6 +68,7 @@ void store_fixture_reopen(struct store_fixture *f)
 
 /* Ids as store_fixture_id() makes them. */
 #define OLD_ID(n, kind) "x'0000000" #n #kind #kind #kind #kind #kind #kind #kind #kind #kind #kind #kind #kind "'"
+#define OLD_HASH "x'" "7373737373737373737373737373737373737373737373737373737373737373" "'"
 #define OLD_ROWS_1                                                                                                                   \
 	"INSERT INTO vault VALUES (" OLD_ID(1, 56) ", 'payroll', " OLD_ID(1, 44) ", 1, " OLD_ID(1, 52) ", " OLD_ID(1, 50) ", 90, 1, " \
 	"1, NULL, zeroblob(32), 1700000001, 1);"                                                                                     \
@@ -82,8 +84,19 @@ void store_fixture_reopen(struct store_fixture *f)
 	"INSERT INTO policy VALUES (" OLD_ID(1, 6b) ", 'P90D', '', 'P30D', 'P2Y', 1700000006, 1700000007);"                           \
 	"UPDATE version SET encryptions = 9 WHERE id = " OLD_ID(2, 76) ";"
 
+#define OLD_ROWS_3                                                                                                                      \
+	"INSERT INTO assignment VALUES (" OLD_ID(1, 70) ", " OLD_ID(1, 56) ", 7, 1700000008);"                                         \
+	"INSERT INTO assignment VALUES (" OLD_ID(1, 70) ", zeroblob(16), 3, 1700000009);"                                             \
+	"INSERT INTO principal VALUES (" OLD_ID(2, 70) ", " OLD_ID(1, 56) ", 'app-2', " OLD_ID(1, 69) ", " OLD_HASH ", 1800000000, 0, " \
+	"1700000002, 5);"                                                                                                              \
+	"INSERT INTO principal VALUES (" OLD_ID(3, 70) ", " OLD_ID(1, 56) ", 'pool-3', " OLD_ID(1, 69) ", " OLD_HASH ", NULL, 1, "      \
+	"1700000003, 1);"                                                                                                              \
+	"INSERT INTO pool VALUES (" OLD_ID(3, 70) ", 'ekm', 1700000010, 1700000011);"                                                  \
+	"INSERT INTO pool_subject VALUES ('pool-3.example', " OLD_ID(3, 70) ", 0);"                                                    \
+	"INSERT INTO pool_root VALUES (1, " OLD_ID(3, 70) ", 0, x'3030');"
+
 /* What a program of that schema left behind. */
-static const char *const OLD_ROWS[] = { OLD_ROWS_1, OLD_ROWS_2 };
+static const char *const OLD_ROWS[] = { OLD_ROWS_1, OLD_ROWS_2, OLD_ROWS_3 };
 
 void store_fixture_make_old_schema(struct store_fixture *f, unsigned schema)
 {
@@ -121,7 +134,7 @@ void store_fixture_id(char kind, unsigned n, uint8_t ret_id[STORE_ID_LEN])
 struct store_vault store_fixture_vault(unsigned n, const char *name)
 {
 	struct store_vault v = { .state = STORE_VAULT_ACTIVE, .retention_days = 90, .has_purge_protection = true, .allows_rsa1_5 = true,
-		                 .canary_wrapped_len = 40, .created_s = 1700000000 + (int64_t)n, .epoch = 1 };
+		                 .canary_wrapped_len = 40, .quorum = 1, .created_s = 1700000000 + (int64_t)n, .epoch = 1 };
 
 	store_fixture_id('V', n, v.id);
 	store_fixture_id('D', n, v.directory);
@@ -135,15 +148,92 @@ struct store_vault store_fixture_vault(unsigned n, const char *name)
 
 struct store_principal store_fixture_principal(unsigned n, const struct store_vault *v)
 {
-	struct store_principal p = { .secret_expires_s = 1800000000, .is_enabled = true, .created_s = 1700000001, .epoch = 1 };
+	struct store_principal p = { .kind = STORE_PRINCIPAL_CALLER, .is_enabled = true, .created_s = 1700000001, .epoch = 1 };
 
 	store_fixture_id('p', n, p.id);
 	if (v != NULL)
 		memcpy(p.vault_id, v->id, sizeof(p.vault_id));
 	memset(p.pid, 'i', sizeof(p.pid));
-	memset(p.secret_hash, 's', sizeof(p.secret_hash));
 	(void)snprintf(p.name, sizeof(p.name), "app-%u", n);
 	return p;
+}
+
+struct store_principal store_fixture_group(unsigned n, const struct store_vault *v)
+{
+	struct store_principal p = store_fixture_principal(n, v);
+
+	store_fixture_id('g', n, p.id);
+	p.kind = STORE_PRINCIPAL_GROUP;
+	memset(p.name, 0, sizeof(p.name));
+	(void)snprintf(p.name, sizeof(p.name), "group-%u", n);
+	return p;
+}
+
+struct store_credential store_fixture_credential(unsigned n, const struct store_principal *p)
+{
+	struct store_credential c = { .kind = STORE_CREDENTIAL_SECRET, .created_s = 1700000020 + (int64_t)n, .expires_s = STORE_NO_TIME };
+
+	store_fixture_id('c', n, c.id);
+	memcpy(c.principal_id, p->id, sizeof(c.principal_id));
+	store_fixture_id('s', n, c.hash);
+	memset(c.hash + STORE_ID_LEN, 's', sizeof(c.hash) - STORE_ID_LEN);
+	(void)snprintf(c.label, sizeof(c.label), "credential %u", n);
+	return c;
+}
+
+struct store_assignment store_fixture_assignment(const struct store_principal *p, const struct store_vault *v, uint32_t role)
+{
+	struct store_assignment a = { .role = role, .created_s = 1700000021, .expires_s = STORE_NO_TIME };
+
+	memcpy(a.principal_id, p->id, sizeof(a.principal_id));
+	if (v != NULL)
+		memcpy(a.vault_id, v->id, sizeof(a.vault_id));
+	return a;
+}
+
+struct store_role store_fixture_role(unsigned n, const struct store_vault *v)
+{
+	static char actions[] = "keys/read keys/wrap";
+	struct store_role r = { .actions = actions, .created_s = 1700000022 + (int64_t)n };
+
+	store_fixture_id('r', n, r.id);
+	memcpy(r.vault_id, v->id, sizeof(r.vault_id));
+	(void)snprintf(r.name, sizeof(r.name), "role-%u", n);
+	return r;
+}
+
+struct store_member store_fixture_member(const struct store_principal *group, const struct store_principal *member)
+{
+	struct store_member m = { 0 };
+
+	memcpy(m.group_id, group->id, sizeof(m.group_id));
+	memcpy(m.member_id, member->id, sizeof(m.member_id));
+	return m;
+}
+
+struct store_approval store_fixture_approval(unsigned n, const struct store_vault *v, const struct store_principal *p)
+{
+	static char request[] = "{\"act\":\"vault.shred\"}";
+	struct store_approval a = { .act = "vault.shred", .request = request, .reason = "the lease has ended", .quorum = 1,
+		                    .state = STORE_APPROVAL_OPEN, .created_s = 1700000023 + (int64_t)n, .expires_s = 1700003623 + (int64_t)n,
+		                    .settled_s = STORE_NO_TIME };
+
+	store_fixture_id('a', n, a.id);
+	if (v != NULL)
+		memcpy(a.vault_id, v->id, sizeof(a.vault_id));
+	memcpy(a.requester, p->id, sizeof(a.requester));
+	store_fixture_id('d', n, a.digest);
+	memset(a.digest + STORE_ID_LEN, 'd', sizeof(a.digest) - STORE_ID_LEN);
+	return a;
+}
+
+struct store_vote store_fixture_vote(const struct store_approval *a, const struct store_principal *approver)
+{
+	struct store_vote v = { .approves = true, .reason = "seen", .created_s = a->created_s + 5 };
+
+	memcpy(v.approval_id, a->id, sizeof(v.approval_id));
+	memcpy(v.approver_id, approver->id, sizeof(v.approver_id));
+	return v;
 }
 
 struct store_key store_fixture_key(unsigned n, const struct store_vault *v, const char *name)

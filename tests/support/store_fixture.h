@@ -17,7 +17,8 @@ int store_fixture_close(void **state);
 void store_fixture_reopen(struct store_fixture *f);
 /** Put a database of an older schema in the place of the fixture's, both connections closed: vault 1 "payroll", principal 1 "app-1" of it,
  *  key 1 "master" of two versions, 1 wrapped with tags and 2 resident without; from schema 2 on also the key's policy (of n = 1) and 9
- *  encryptions under version 2. */
+ *  encryptions under version 2; from schema 3 on also principal 2 "app-2", disabled, and principal 3, which is a pool; role 7 of principal 1
+ *  in the vault and role 3 in the installation. */
 void store_fixture_make_old_schema(struct store_fixture *f, unsigned schema);
 /** Path of a file beside the database; static buffer. */
 const char *store_fixture_beside(const struct store_fixture *f, const char *suffix);
@@ -25,7 +26,21 @@ const char *store_fixture_beside(const struct store_fixture *f, const char *suff
 /** An id whose bytes tell `kind` and `n` apart from all others. */
 void store_fixture_id(char kind, unsigned n, uint8_t ret_id[STORE_ID_LEN]);
 struct store_vault store_fixture_vault(unsigned n, const char *name);
+/** A caller of this vault, NULL = of the installation. */
 struct store_principal store_fixture_principal(unsigned n, const struct store_vault *v);
+/** "group-n". */
+struct store_principal store_fixture_group(unsigned n, const struct store_vault *v);
+/** A client secret without end; its hash tells n apart from all others. */
+struct store_credential store_fixture_credential(unsigned n, const struct store_principal *p);
+/** On the whole vault (NULL = the installation), without end. */
+struct store_assignment store_fixture_assignment(const struct store_principal *p, const struct store_vault *v, uint32_t role);
+/** "role-n", whose actions are borrowed from static storage: never store_role_clear() it. */
+struct store_role store_fixture_role(unsigned n, const struct store_vault *v);
+struct store_member store_fixture_member(const struct store_principal *group, const struct store_principal *member);
+/** Open, of quorum 1, asked for by p; its request is borrowed from static storage: never store_approval_clear() it. */
+struct store_approval store_fixture_approval(unsigned n, const struct store_vault *v, const struct store_principal *p);
+/** A yes, without signature. */
+struct store_vote store_fixture_vote(const struct store_approval *a, const struct store_principal *approver);
 struct store_key store_fixture_key(unsigned n, const struct store_vault *v, const char *name);
 /** RSA, wrapped, with material that is borrowed from static storage. */
 struct store_version store_fixture_version(unsigned n, const struct store_key *k);

@@ -8,11 +8,11 @@
 #include <cmocka.h>
 
 #include <openssl/ec.h>
-#include <openssl/ecdsa.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 
 #include "api/api.h"
+#include "api/issuers.h"
+#include "tests/support/jose.h"
 
 #define NOW_S 1800000000
 #define BASE "https://vault.test:8443"
@@ -21,6 +21,7 @@
 
 static EVP_PKEY *key, *other_key;
 static struct kms kms;
+static struct issuers *issuers;
 static struct tokens *tokens;
 static char kid[64];
 static int64_t now_s = NOW_S;
@@ -32,36 +33,13 @@ static int64_t fake_wall(const struct clock *c)
 }
 static const struct clock FAKE = { .wall_us = fake_wall, .mono_us = fake_wall };
 
-static void sign(EVP_PKEY *with, const char *text, char *ret_signature)
-{
-	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	uint8_t der[128], raw[64];
-	const uint8_t *p = der;
-	size_t len = sizeof(der);
-	ECDSA_SIG *sig = NULL;
-
-	assert_int_equal(EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, with), 1);
-	assert_int_equal(EVP_DigestSign(ctx, der, &len, (const uint8_t *)text, strlen(text)), 1);
-	sig = d2i_ECDSA_SIG(NULL, &p, (long)len);
-	assert_int_equal(BN_bn2binpad(ECDSA_SIG_get0_r(sig), raw, 32), 32);
-	assert_int_equal(BN_bn2binpad(ECDSA_SIG_get0_s(sig), raw + 32, 32), 32);
-	b64url_encode(raw, sizeof(raw), ret_signature);
-	ECDSA_SIG_free(sig);
-	EVP_MD_CTX_free(ctx);
-}
-
 /* "Bearer header.payload.signature" of these JSON texts. */
 static void make(char *ret, size_t cap, EVP_PKEY *with, const char *header, const char *claims)
 {
-	char text[4096], signature[128];
-	size_t len = 0;
+	char *text = jose_sign(with, "ES256", header, claims);
 
-	b64url_encode(header, strlen(header), text);
-	len = strlen(text);
-	text[len++] = '.';
-	b64url_encode(claims, strlen(claims), text + len);
-	sign(with, text, signature);
-	(void)snprintf(ret, cap, "Bearer %s.%s", text, signature);
+	(void)snprintf(ret, cap, "Bearer %s", text);
+	free(text);
 }
 
 static const char *good_header(void)
@@ -72,7 +50,7 @@ static const char *good_header(void)
 }
 
 #define CLAIMS(aud, iss_tid, tid, nbf, exp) \
-	"{\"aud\":\"" aud "\",\"iss\":\"" BASE "/" iss_tid "/v2.0\",\"tid\":\"" tid "\",\"oid\":\"" OID "\",\"nbf\":" nbf ",\"exp\":" exp "}"
+	"{\"aud\":\"" aud "\",\"iss\":\"" BASE "/" iss_tid "/v2.0\",\"tid\":\"" tid "\",\"oid\":\"" OID "\",\"iat\":" nbf ",\"nbf\":" nbf ",\"exp\":" exp "}"
 #define GOOD_CLAIMS CLAIMS(BASE, TID, TID, "1799999000", "1800001000")
 
 static kms_status verify(const char *authorization)
@@ -112,6 +90,8 @@ static void a_good_token_names_its_caller_now_and_again(void **state)
 		assert_string_equal(text, OID);
 		guid_format(caller.directory, text);
 		assert_string_equal(text, TID);
+		assert_int_equal(caller.issued_s, 1799999000);
+		assert_null(caller.issuer);
 	}
 	make(token, sizeof(token), key, good_header(), CLAIMS(BASE "/", TID, TID, "1799999000", "1800001000"));
 	assert_int_equal(verify(token), KMS_OK);
@@ -144,8 +124,11 @@ static void every_wrong_claim_is_refused(void **state)
 	refuse_claims(CLAIMS(BASE, TID, TID, "1799999000", "\"1800001000\""));
 	refuse_claims("{\"aud\":\"" BASE "\",\"iss\":\"" BASE "/" TID "/v2.0\",\"tid\":\"" TID "\",\"oid\":\"" OID "\"}");
 	refuse_claims("{\"aud\":[\"" BASE "\"],\"iss\":\"" BASE "/" TID "/v2.0\",\"tid\":\"" TID "\",\"oid\":\"" OID
-	              "\",\"nbf\":1799999000,\"exp\":1800001000}");
+	              "\",\"iat\":1799999000,\"nbf\":1799999000,\"exp\":1800001000}");
 	refuse_claims("{\"aud\":\"" BASE "\",\"aud\":\"" BASE "\",\"iss\":\"" BASE "/" TID "/v2.0\",\"tid\":\"" TID "\",\"oid\":\"" OID
+	              "\",\"iat\":1799999000,\"nbf\":1799999000,\"exp\":1800001000}");
+	/* When it was issued is what a revocation goes by. */
+	refuse_claims("{\"aud\":\"" BASE "\",\"iss\":\"" BASE "/" TID "/v2.0\",\"tid\":\"" TID "\",\"oid\":\"" OID
 	              "\",\"nbf\":1799999000,\"exp\":1800001000}");
 	refuse_claims("[]");
 }
@@ -242,7 +225,8 @@ static int setup(void **state)
 	kms.public_port = 8443;
 	(void)snprintf(kms.domain, sizeof(kms.domain), "vault.test");
 	if (EVP_PKEY_get_octet_string_param(key, "encoded-pub-key", kms.inst.token_public.point, sizeof(kms.inst.token_public.point),
-	                                    &kms.inst.token_public.point_len) != 1 || tokens_new(&kms, &tokens, &err) != KMS_OK)
+	                                    &kms.inst.token_public.point_len) != 1 || issuers_new(&FAKE, NULL, 0, &issuers, &err) != KMS_OK ||
+	    tokens_new(&kms, issuers, &tokens, &err) != KMS_OK)
 		return -1;
 	jwks = tokens_jwks(tokens);
 	(void)snprintf(kid, sizeof(kid), "%s",
@@ -255,6 +239,7 @@ static int teardown(void **state)
 {
 	(void)state;
 	tokens_free(tokens);
+	issuers_free(issuers);
 	EVP_PKEY_free(key);
 	EVP_PKEY_free(other_key);
 	return 0;

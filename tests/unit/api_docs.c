@@ -1,4 +1,4 @@
-/* tests/unit/api_docs.c - the tables of docs/key-vault.md say what the server's own tables say. */
+/* tests/unit/api_docs.c - the tables of docs/key-vault.md, docs/admin-api.md and docs/access.md say what the server's own tables say. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,6 +10,9 @@
 #include "api/api.h"
 
 #define PAGE "docs/key-vault.md" /* tests run at the root of the tree */
+#define ADMIN_PAGE "docs/admin-api.md"
+#define ACCESS_PAGE "docs/access.md"
+#define VAULT_PATH "/admin/v1/vaults/{vault}"
 #define COLUMNS_MAX 6
 #define LINE_MAX 512
 #define ROWS_MAX 128
@@ -46,11 +49,11 @@ static void split(struct row *r)
 	}
 }
 
-/* The rows of the table below a heading. */
-static struct table *read_table(const char *heading)
+/* The rows of the table below a heading of a page. */
+static struct table *read_page(const char *page, const char *heading)
 {
 	static struct table t;
-	FILE *f = fopen(PAGE, "r");
+	FILE *f = fopen(page, "r");
 	char line[LINE_MAX];
 	bool is_here = false, is_body = false;
 
@@ -73,7 +76,20 @@ static struct table *read_table(const char *heading)
 	return &t;
 }
 
+static struct table *read_table(const char *heading) { return read_page(PAGE, heading); }
+
 static bool begins(const char *text, const char *with) { return strncmp(text, with, strlen(with)) == 0; }
+
+/* Is it in the list "a, b, c"? */
+static bool lists(const char *list, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (const char *p = list; (p = strstr(p, name)) != NULL; p += len)
+		if ((p == list || p[-1] == ' ') && (p[len] == '\0' || p[len] == ','))
+			return true;
+	return false;
+}
 
 /* ---- operations ---- */
 
@@ -125,18 +141,98 @@ static void the_operations_are_the_routes(void **state)
 	assert_int_equal(found, vault_routes);
 }
 
-/* ---- key types ---- */
+/* ---- management ---- */
 
-/* Is it in the list "a, b, c"? */
-static bool lists(const char *list, const char *name)
+static bool is_management(const struct route *r) { return begins(r->path, "/admin/") || begins(r->path, "/audit/"); }
+
+static const struct route *management_route(const char *method, const char *path)
 {
-	size_t len = strlen(name);
-
-	for (const char *p = list; (p = strstr(p, name)) != NULL; p += len)
-		if ((p == list || p[-1] == ' ') && (p[len] == '\0' || p[len] == ','))
-			return true;
-	return false;
+	for (size_t i = 0; i < API_ROUTE_COUNT; i++)
+		if (is_management(&API_ROUTES[i]) && strcmp(API_ROUTES[i].path, path) == 0 && strcmp(http_method_name(API_ROUTES[i].method), method) == 0)
+			return &API_ROUTES[i];
+	return NULL;
 }
+
+/* @param action  the column of the data action */
+static size_t compare_management(const char *heading, size_t action)
+{
+	const struct table *t = read_page(ADMIN_PAGE, heading);
+
+	for (size_t i = 0; i < t->count; i++) {
+		const char *method = t->rows[i].cell[0], *path = t->rows[i].cell[1];
+		const struct route *r = management_route(method, path);
+		if (r == NULL)
+			fail_msg("%s %s is no route", method, path);
+		if (t->rows[i].count <= action || strcmp(t->rows[i].cell[action], permission_action(r->permission)) != 0)
+			fail_msg("%s %s needs %s", method, path, permission_action(r->permission));
+	}
+	return t->count;
+}
+
+static void the_routes_of_management_are_all_there(void **state)
+{
+	size_t described = 0, routes = 0;
+
+	(void)state;
+	described = compare_management("Routes", 4) + compare_management("Routes of the installation", 2);
+	for (size_t i = 0; i < API_ROUTE_COUNT; i++)
+		routes += is_management(&API_ROUTES[i]);
+	assert_int_equal(described, routes);
+}
+
+/* "the same path below a vault" */
+static void the_installations_routes_are_those_of_a_vault(void **state)
+{
+	const struct table *t = read_page(ADMIN_PAGE, "Routes of the installation");
+
+	(void)state;
+	for (size_t i = 0; i < t->count; i++) {
+		char path[LINE_MAX];
+		(void)snprintf(path, sizeof(path), VAULT_PATH "%s", t->rows[i].cell[1] + strlen("/admin/v1"));
+		assert_non_null(management_route(t->rows[i].cell[0], path));
+	}
+}
+
+static void the_roles_are_those_of_the_policy(void **state)
+{
+	const struct table *t = read_page(ACCESS_PAGE, "Roles");
+
+	(void)state;
+	assert_int_equal(t->count, ROLE_COUNT - 1);
+	for (size_t i = 0; i < t->count; i++) {
+		const struct role_info *info = role_info(role_parse(t->rows[i].cell[0]));
+		if (info == NULL)
+			fail_msg("%s is no role", t->rows[i].cell[0]);
+		assert_string_equal(t->rows[i].cell[0], info->slug);
+		assert_string_equal(t->rows[i].cell[1], info->name);
+		assert_string_equal(t->rows[i].cell[2], info->guid);
+	}
+}
+
+/* Which roles hold a data action, at a vault and at the installation. */
+static void the_data_actions_are_those_of_the_policy(void **state)
+{
+	const struct table *t = read_page(ACCESS_PAGE, "Data actions");
+	size_t found = 0;
+
+	(void)state;
+	for (size_t i = 0; i < t->count; i++) {
+		enum permission perm = permission_parse(t->rows[i].cell[0]);
+		if (perm == PERM_PUBLIC)
+			fail_msg("%s is no data action", t->rows[i].cell[0]);
+		found++;
+		for (int n = 1; n < ROLE_COUNT; n++) {
+			const struct role_info *info = role_info((enum role)n);
+			if (lists(t->rows[i].cell[1], info->slug) != ((info->permissions & PERM_BIT(perm)) != 0))
+				fail_msg("%s at a vault: %s", t->rows[i].cell[0], info->slug);
+			if (lists(t->rows[i].cell[2], info->slug) != ((info->installation_permissions & PERM_BIT(perm)) != 0))
+				fail_msg("%s at the installation: %s", t->rows[i].cell[0], info->slug);
+		}
+	}
+	assert_int_equal(found, PERM_COUNT - 1);
+}
+
+/* ---- key types ---- */
 
 static size_t length_of(const char *list)
 {
@@ -258,6 +354,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_operations_are_the_routes),
+		cmocka_unit_test(the_routes_of_management_are_all_there),
+		cmocka_unit_test(the_installations_routes_are_those_of_a_vault),
+		cmocka_unit_test(the_roles_are_those_of_the_policy),
+		cmocka_unit_test(the_data_actions_are_those_of_the_policy),
 		cmocka_unit_test(the_key_types_are_those_that_can_be_made),
 		cmocka_unit_test(the_algorithms_are_those_of_core),
 		cmocka_unit_test(the_errors_are_those_of_the_catalogue),

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "api/api.h"
-#include "api/ekm_roots.h"
+#include "api/client_roots.h"
 #include "tests/support/ekm_certs.h"
 
 #define CONTEXT "\"request_context\":{\"request_id\":\"r\",\"correlation_id\":\"c\",\"pool_name\":\"p\"}"
@@ -173,8 +173,8 @@ static void a_pool_of_other_shapes_is_refused(void **state)
 
 static kms_status add_roots(const char *text, size_t *ret_count, struct kms_err *err)
 {
-	EKM_ROOTS_AUTO roots = { 0 };
-	kms_status status = ekm_roots_add(&roots, text, T_CERT_NOW_S, err);
+	CLIENT_ROOTS_AUTO roots = { 0 };
+	kms_status status = client_roots_add(&roots, text, T_CERT_NOW_S, err);
 
 	*ret_count = roots.count;
 	return status;

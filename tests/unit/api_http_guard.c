@@ -155,6 +155,7 @@ static void legal_heads_pass(void **state)
 		"DELETE /k HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
 		POST_ "Content-Length: 17\r\nAccept: a\r\nAccept: b\r\nX:\r\n\r\n",
 		POST_ "Transfer-Encoding: chunked\r\n\r\n",
+		GET_ "X-IDENTITY-HEADER: a\r\nVia: a\r\nVia: b\r\nX-Forwarded-For: a\r\nX-Forwarded-For: b\r\n\r\n",
 		POST_ "User-Agent: caf\xc3\xa9\tx\r\n\r\n",
 	};
 	struct http_guard g;
@@ -175,6 +176,7 @@ static void irregular_heads_are_refused(void **state)
 		"GET /k http/1.1\r\nHost: h\r\n\r\n",
 		"GE(T /k HTTP/1.1\r\nHost: h\r\n\r\n",
 		GET_ "host: h\r\n\r\n",
+		GET_ "X-IDENTITY-HEADER: a\r\nx-identity-header: a\r\n\r\n",
 		"GET /k HTTP/1.1\nHost: h\r\n\r\n",
 		"GET /k HTTP/1.1\r\nHost: h\n\r\n",
 		"GET /k HTTP/1.1\r\nHost: h\r\n\n",

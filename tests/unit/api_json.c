@@ -116,7 +116,7 @@ static void an_unknown_name_is_refused_with_those_that_there_are(void **state)
 	refuses(&KEY_CREATE_SCHEMA, "{\"kty\":\"EC\",\"key_ops\":[\"sign\",\"fly\"]}", "unwrapKey, import, export.");
 	refuses(&KEY_SIGN_SCHEMA, "{\"alg\":\"none\",\"value\":\"AA\"}", "RS256, RS384, RS512, RSNULL, PS256");
 	refuses(&KEY_WRAP_SCHEMA, "{\"alg\":\"none\",\"value\":\"AA\"}", "CKM_AES_KEY_WRAP_PAD.");
-	refuses(&ROLE_SCHEMA, "{\"principal\":\"00000000-0000-0000-0000-000000000000\",\"role\":\"king\"}", "administrator, crypto-officer");
+	refuses(&ROLE_SCHEMA, "{\"principal\":\"00000000-0000-0000-0000-000000000000\",\"role\":\"reader\",\"scope\":\"realm\"}", "vault, installation.");
 	refuses(&REVOKE_SCHEMA, "{\"reason\":\"because\"}", "cessationOfOperation.");
 }
 

@@ -10,7 +10,12 @@
 
 #include "api/api.h"
 
+#define ROUTES_MAX 512
+
 static json_t *document;
+/* All but those of Azure's interface for services of the same machine, which is none of this one's. */
+static const struct route *routes[ROUTES_MAX];
+static size_t route_count;
 
 static json_t *at(json_t *object, const char *name)
 {
@@ -41,8 +46,8 @@ static json_t *operation_of(const struct route *r)
 static void every_route_is_described_as_it_is(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < API_ROUTE_COUNT; i++) {
-		const struct route *r = &API_ROUTES[i];
+	for (size_t i = 0; i < route_count; i++) {
+		const struct route *r = routes[i];
 		json_t *o = operation_of(r);
 		json_t *body = json_object_get(o, "requestBody");
 		char named[128];
@@ -52,7 +57,7 @@ static void every_route_is_described_as_it_is(void **state)
 			assert_int_equal(json_array_size(at(o, "security")), 0);
 			assert_null(json_object_get(o, "x-permission"));
 		} else {
-			assert_int_equal(json_array_size(at(o, "security")), r->dialect == DIALECT_EKM ? 1 : 2); /* a certificate, or a token */
+			assert_int_equal(json_array_size(at(o, "security")), r->dialect == DIALECT_EKM ? 1 : 3); /* a certificate; elsewhere a token or a certificate */
 			assert_string_equal(json_string_value(at(o, "x-permission")), permission_action(r->permission));
 			assert_string_equal(json_string_value(at(o, "x-event")), event_type_name(r->event));
 		}
@@ -75,10 +80,10 @@ static void nothing_else_is_described(void **state)
 	json_object_foreach(at(document, "paths"), path, item) {
 		json_object_foreach(item, member, value) {
 			bool known = strcmp(member, "servers") == 0;
-			for (size_t i = 0; i < API_ROUTE_COUNT && !known; i++) {
+			for (size_t i = 0; i < route_count && !known; i++) {
 				char method[8];
-				lower(API_ROUTES[i].method, method);
-				if (strcmp(API_ROUTES[i].path, path) == 0 && strcmp(method, member) == 0) {
+				lower(routes[i]->method, method);
+				if (strcmp(routes[i]->path, path) == 0 && strcmp(method, member) == 0) {
 					known = true;
 					found++;
 				}
@@ -87,7 +92,7 @@ static void nothing_else_is_described(void **state)
 				fail_msg("%s %s is described but not routed", member, path);
 		}
 	}
-	assert_int_equal(found, API_ROUTE_COUNT);
+	assert_int_equal(found, route_count);
 }
 
 static void operation_ids_are_unique_and_speak(void **state)
@@ -103,17 +108,17 @@ static void operation_ids_are_unique_and_speak(void **state)
 	(void)state;
 	for (size_t i = 0; i < KMS_ARRAY_LEN(KNOWN); i++)
 		assert_string_equal(json_string_value(at(at(at(at(document, "paths"), KNOWN[i].path), KNOWN[i].method), "operationId")), KNOWN[i].id);
-	for (size_t i = 0; i < API_ROUTE_COUNT; i++)
-		for (size_t j = i + 1; j < API_ROUTE_COUNT; j++)
-			assert_string_not_equal(json_string_value(at(operation_of(&API_ROUTES[i]), "operationId")),
-			                        json_string_value(at(operation_of(&API_ROUTES[j]), "operationId")));
+	for (size_t i = 0; i < route_count; i++)
+		for (size_t j = i + 1; j < route_count; j++)
+			assert_string_not_equal(json_string_value(at(operation_of(routes[i]), "operationId")),
+			                        json_string_value(at(operation_of(routes[j]), "operationId")));
 }
 
 static void each_path_names_its_host_and_its_parameters(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < API_ROUTE_COUNT; i++) {
-		const struct route *r = &API_ROUTES[i];
+	for (size_t i = 0; i < route_count; i++) {
+		const struct route *r = routes[i];
 		const char *url = json_string_value(at(json_array_get(at(at(at(document, "paths"), r->path), "servers"), 0), "url"));
 		json_t *parameters = at(operation_of(r), "parameters"), *p = NULL;
 		size_t n = 0, placeholders = 0, in_path = 0;
@@ -194,8 +199,8 @@ static void compare_fields(json_t *schema, const struct json_field *fields, bool
 static void request_schemas_say_what_the_tables_say(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < API_ROUTE_COUNT; i++) {
-		const struct json_schema *body = API_ROUTES[i].body;
+	for (size_t i = 0; i < route_count; i++) {
+		const struct json_schema *body = routes[i]->body;
 		if (body != NULL)
 			compare_fields(at(at(at(document, "components"), "schemas"), body->name), body->fields, body->is_strict);
 	}
@@ -204,8 +209,8 @@ static void request_schemas_say_what_the_tables_say(void **state)
 static void pools_are_told_of_their_own_kind_of_errors(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < API_ROUTE_COUNT; i++) {
-		const struct route *r = &API_ROUTES[i];
+	for (size_t i = 0; i < route_count; i++) {
+		const struct route *r = routes[i];
 		json_t *responses = at(operation_of(r), "responses"), *otherwise = json_object_get(responses, "default");
 		bool is_flat = otherwise != NULL && strcmp(json_string_value(at(otherwise, "$ref")), "#/components/responses/EkmError") == 0;
 		assert_int_equal(is_flat, r->dialect == DIALECT_EKM);
@@ -219,7 +224,7 @@ static void each_error_of_the_catalogue_is_among_the_responses(void **state)
 	for (int i = KMS_OK + 1; i < KMS_E_OAUTH_REQUEST; i++) {
 		char name[16];
 		(void)snprintf(name, sizeof(name), "%d", kms_status_http((kms_status)i));
-		assert_non_null(at(at(operation_of(&API_ROUTES[0]), "responses"), name));
+		assert_non_null(at(at(operation_of(routes[0]), "responses"), name));
 	}
 }
 
@@ -232,6 +237,9 @@ static int setup(void **state)
 	(void)state;
 	json_setup();
 	text = openapi_make(&kms, &len);
+	for (size_t i = 0; i < API_ROUTE_COUNT; i++)
+		if (API_ROUTES[i].dialect != DIALECT_IDENTITY && route_count < ROUTES_MAX)
+			routes[route_count++] = &API_ROUTES[i];
 	document = text != NULL ? json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL) : NULL;
 	free(text);
 	return document != NULL ? 0 : -1;

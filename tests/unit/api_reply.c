@@ -108,7 +108,7 @@ static void what_is_refused_before_routing_is_flat_too(void **state)
 	bool has_retry = false, no_store = false;
 
 	(void)state;
-	reply_refusal(&kms, &http, true, KMS_E_BUSY, "busy", &res);
+	reply_refusal(&kms, &http, DIALECT_EKM, KMS_E_BUSY, "busy", &res);
 	assert_int_equal(res.status, 503);
 	assert_memory_equal(res.body, "{\"code\":", strlen("{\"code\":"));
 	for (size_t i = 0; i < res.header_count; i++) {
@@ -119,7 +119,7 @@ static void what_is_refused_before_routing_is_flat_too(void **state)
 	assert_true(has_retry && no_store);
 	free(res.body);
 	res = (struct http_response){ 0 };
-	reply_refusal(&kms, &http, false, KMS_E_BUSY, "busy", &res);
+	reply_refusal(&kms, &http, DIALECT_VAULT, KMS_E_BUSY, "busy", &res);
 	assert_memory_equal(res.body, "{\"error\":", strlen("{\"error\":"));
 	free(res.body);
 }

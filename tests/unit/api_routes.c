@@ -28,7 +28,7 @@ static void each_route_that_is_not_public_has_a_permission_and_an_event(void **s
 		assert_non_null(r->operation);
 		assert_true(r->lane < LANE_COUNT);
 		if (r->permission == PERM_PUBLIC)
-			assert_int_equal(r->dialect, DIALECT_DOMAIN); /* a vault host shows nothing without a token */
+			assert_true(r->dialect == DIALECT_DOMAIN || r->dialect == DIALECT_IDENTITY); /* a vault host shows nothing without a token */
 		else
 			assert_int_not_equal(r->event, EVENT_NONE);
 		if (r->body != NULL)
@@ -107,6 +107,40 @@ static void a_vault_host_and_the_domain_share_no_route(void **state)
 	assert_null(match(DIALECT_DOMAIN, HTTP_GET, "/keys/k1", &r));
 	assert_null(match(DIALECT_LOCAL, HTTP_GET, "/keys/k1", &r));
 	assert_string_equal(match(DIALECT_LOCAL, HTTP_GET, "/admin/v1/vaults", &r), "VaultList");
+}
+
+static void the_identity_endpoint_is_on_its_own_listener_only(void **state)
+{
+	static const enum dialect OTHERS[] = { DIALECT_VAULT, DIALECT_DOMAIN, DIALECT_LOCAL, DIALECT_EKM };
+	struct request r;
+
+	(void)state;
+	for (size_t i = 0; i < KMS_ARRAY_LEN(OTHERS); i++)
+		assert_null(match(OTHERS[i], HTTP_GET, "/msi/token", &r));
+	assert_string_equal(match(DIALECT_IDENTITY, HTTP_GET, "/msi/token", &r), "ManagedIdentityToken");
+	for (size_t i = 0; i < API_ROUTE_COUNT; i++) /* and nothing else is there */
+		if (API_ROUTES[i].dialect != DIALECT_IDENTITY)
+			assert_null(match(DIALECT_IDENTITY, API_ROUTES[i].method, API_ROUTES[i].path, &r));
+}
+
+static void what_makes_key_versions_counts_as_a_create(void **state)
+{
+	static const char *const CREATES[] = { "KeyCreate", "KeyImport", "KeyRestore", "KeyRotate" };
+	unsigned found = 0;
+
+	(void)state;
+	for (size_t i = 0; i < API_ROUTE_COUNT; i++) {
+		const struct route *r = &API_ROUTES[i];
+		bool is_one = false;
+		for (size_t c = 0; c < KMS_ARRAY_LEN(CREATES); c++)
+			is_one |= strcmp(r->operation, CREATES[c]) == 0;
+		assert_int_equal(route_is_create(r), is_one);
+		/* That lane makes keys, and backs them up. */
+		assert_int_equal(r->lane == LANE_KEYGEN, is_one || strcmp(r->operation, "KeyBackup") == 0);
+		found += is_one;
+	}
+	assert_int_equal(found, KMS_ARRAY_LEN(CREATES));
+	assert_false(route_is_create(NULL));
 }
 
 /* ---- the EKM dialect ---- */
@@ -309,6 +343,8 @@ int main(void)
 		cmocka_unit_test(every_spelling_that_clients_send_finds_its_route),
 		cmocka_unit_test(unknown_paths_have_no_route_and_wrong_methods_name_the_right_ones),
 		cmocka_unit_test(a_vault_host_and_the_domain_share_no_route),
+		cmocka_unit_test(the_identity_endpoint_is_on_its_own_listener_only),
+		cmocka_unit_test(what_makes_key_versions_counts_as_a_create),
 		cmocka_unit_test(a_pools_four_paths_are_found_below_its_prefix),
 		cmocka_unit_test(in_the_ekm_dialect_every_character_counts),
 		cmocka_unit_test(pools_know_no_method_but_post),

@@ -8,6 +8,9 @@
 #include <cmocka.h>
 
 #include "server/base/encode.h"
+#include "server/core/access.h"
+#include "server/core/principal.h"
+#include "tests/support/approvals.h"
 #include "tests/support/ekm_rig.h"
 #include "tests/support/software.h"
 
@@ -614,6 +617,7 @@ static void what_is_under_way_is_withheld_when_its_ground_is_gone(void **state)
 
 static void a_role_that_is_taken_away_ends_every_use(void **state)
 {
+	static const struct role_scope WHOLE_VAULT = { .expires_s = STORE_NO_TIME };
 	CRYPTO_OUTPUT_AUTO out = { 0 };
 	struct op *use = NULL, *op = NULL;
 
@@ -622,7 +626,7 @@ static void a_role_that_is_taken_away_ends_every_use(void **state)
 	for (int grant = 0; grant < 2; grant++) {
 		use = grant ? NULL : under_way("role", &out);
 		op = t_op(&d, VAULT, grant ? EVENT_ROLE_GRANT : EVENT_ROLE_REVOKE);
-		assert_int_equal(t_op_finish(op, role_change(op, pool.caller.principal_id, ROLE_CRYPTO_SERVICE, false, grant, &err)), KMS_OK);
+		assert_int_equal(t_op_finish(op, role_change(op, pool.caller.principal_id, ROLE_CRYPTO_SERVICE, &WHOLE_VAULT, grant, &err)), KMS_OK);
 		t_op_free(op);
 		if (use != NULL)
 			withheld(use, &out);
@@ -637,17 +641,13 @@ static void a_shredded_vault_answers_nothing(void **state)
 	struct rig_pool doomed;
 	struct ekm_metadata m = { 0 };
 	uint8_t obj[HSM_ID_LEN];
-	size_t objects = 0;
-	struct op *op = NULL;
 
 	(void)state;
 	t_vault(&d, "doomed", false);
 	t_key(&d, "doomed", "k", KEY_OCT_HSM, obj);
 	doomed = rig_pool(&d, "doomed", "hsm", "doomed.example");
 	published(&doomed, "k", "k");
-	op = t_op(&d, "doomed", EVENT_TENANT_SHRED);
-	assert_int_equal(t_op_finish(op, vault_shred(op, "test", &objects, &err)), KMS_OK);
-	t_op_free(op);
+	(void)t_shred(&d, "doomed", "test");
 	assert_int_equal(wrap_of(&doomed, "k", ALG_A256KW), KMS_E_VAULT_SHREDDED);
 	assert_int_equal(rig_ekm_metadata(&d, &doomed, "k", &m, &err), KMS_E_VAULT_SHREDDED);
 	assert_int_equal(wrap_of(&doomed, "absent", ALG_A256KW), KMS_E_VAULT_SHREDDED);

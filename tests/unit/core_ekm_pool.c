@@ -7,6 +7,9 @@
 #include <cmocka.h>
 
 #include "server/base/encode.h"
+#include "server/core/access.h"
+#include "server/core/principal.h"
+#include "tests/support/approvals.h"
 #include "tests/support/ekm_rig.h"
 
 static struct t_domain d;
@@ -17,7 +20,7 @@ static kms_status find(const char *vault, const char *name_or_id, struct store_p
 {
 	struct op *op = t_op(&d, vault, EVENT_AUDIT_READ);
 	struct kms_err err = { 0 };
-	kms_status status = ekm_pool_find(op, name_or_id, ret, ret_principal, &err);
+	kms_status status = ekm_pool_find(op, false, name_or_id, ret, ret_principal, &err);
 
 	t_op_free(op);
 	return status;
@@ -32,6 +35,8 @@ static size_t open_intents(void)
 	return count;
 }
 
+static const struct role_scope WHOLE_VAULT = { .expires_s = STORE_NO_TIME };
+
 /* What the pool is told when it calls: opening and the permission to wrap. */
 static kms_status call(const struct rig_pool *p, const char *vault)
 {
@@ -40,7 +45,7 @@ static kms_status call(const struct rig_pool *p, const char *vault)
 	kms_status status = op_open(op, vault, &err);
 
 	if (status == KMS_OK)
-		status = op_authorise(op, PERM_KEY_WRAP, &err);
+		status = op_authorise(op, PERM_KEY_WRAP, NULL, &err);
 	t_op_free(op);
 	return status;
 }
@@ -69,6 +74,7 @@ static void a_pool_is_a_principal_with_one_role_and_without_a_secret(void **stat
 	STORE_POOL_AUTO found = { 0 };
 	STORE_POOL_AUTO same = { 0 };
 	struct store_assignment roles[4];
+	struct store_credential credentials[1];
 	struct store_principal p;
 	struct kms_err err = { 0 };
 	char id[GUID_TEXT_LEN + 1];
@@ -107,11 +113,13 @@ static void a_pool_is_a_principal_with_one_role_and_without_a_secret(void **stat
 	assert_int_equal(roles[0].role, ROLE_CRYPTO_SERVICE);
 	assert_memory_equal(roles[0].vault_id, op->vault.id, STORE_ID_LEN);
 
-	assert_true(p.secret_expires_s <= clock_wall_s(d.kms.clock));
-	p.secret_expires_s = INT64_MAX; /* nor would it matter if it had not expired */
-	for (size_t i = 0; i < KMS_ARRAY_LEN(GUESSES); i++)
-		assert_false(principal_secret_matches(&p, GUESSES[i], strlen(GUESSES[i]), T_DOMAIN_START_S));
-	assert_false(principal_secret_matches(&p, (const char *)p.secret_hash, STORE_HASH_LEN, T_DOMAIN_START_S));
+	for (size_t i = 0; i < KMS_ARRAY_LEN(GUESSES); i++) {
+		bool matches = true;
+		assert_int_equal(credential_matches(d.store->r, &p, STORE_CREDENTIAL_SECRET, GUESSES[i], strlen(GUESSES[i]), T_DOMAIN_START_S, &matches, &err), KMS_OK);
+		assert_false(matches);
+	}
+	assert_int_equal(store_credentials(d.store->r, p.id, credentials, KMS_ARRAY_LEN(credentials), &count, NULL), KMS_OK);
+	assert_int_equal(count, 0);
 	t_op_free(op);
 }
 
@@ -194,7 +202,7 @@ static void a_name_and_a_subject_belong_to_one_pool(void **state)
 	assert_int_equal(rig_pool_try(&d, "first", "A", "two.example", &err), KMS_E_CONFLICT);
 	assert_string_equal(err.message, "name: the vault has a principal named a already.");
 	assert_int_equal(rig_pool_try(&d, "second", "a", "ONE.example", &err), KMS_E_CONFLICT);
-	assert_string_equal(err.message, "subjects: one.example belongs to another pool.");
+	assert_string_equal(err.message, "subjects: one.example belongs to another pool or service.");
 	assert_int_equal(rig_pool_try(&d, "second", "a", "two.example", &err), KMS_OK);
 	/* More pools than one page, and the one that has the subject anywhere among them. */
 	for (char name[] = "b"; name[0] < 'm'; name[0]++)
@@ -305,6 +313,57 @@ static void only_the_installation_gives_a_pool_a_new_common_name(void **state)
 	t_op_free(op);
 }
 
+static void only_the_installation_gives_a_service_a_new_common_name(void **state)
+{
+	static const char *const NEW = "somebody-elses-service.example", *const OLD = "named-service.example";
+	struct ekm_pool_spec spec = { .name = "robot", .is_service = true, .subjects = &OLD, .subject_count = 1, .roots = &RIG_ROOT, .root_count = 1 };
+	STORE_POOL_AUTO made = { 0 };
+	STORE_POOL_AUTO set = { 0 };
+	struct kms_err err = { 0 };
+	struct op *op = NULL;
+
+	(void)state;
+	t_vault(&d, "service-names", false);
+	op = vault_admin_op("service-names");
+	assert_int_equal(ekm_pool_add(op, &spec, &made, &err), KMS_E_FORBIDDEN);
+	assert_non_null(strstr(err.message, OLD));
+	t_op_free(op);
+	op = t_op(&d, "service-names", EVENT_EKM_POOL);
+	assert_int_equal(t_op_finish(op, ekm_pool_add(op, &spec, &made, NULL)), KMS_OK);
+	t_op_free(op);
+	spec.subjects = &NEW;
+	op = vault_admin_op("service-names");
+	assert_int_equal(ekm_pool_set(op, made.id, &spec, &set, NULL), KMS_E_FORBIDDEN);
+	t_op_free(op);
+	spec.subjects = &OLD; /* other roots for the name that there is */
+	op = vault_admin_op("service-names");
+	assert_int_equal(t_op_finish(op, ekm_pool_set(op, made.id, &spec, &set, NULL)), KMS_OK);
+	t_op_free(op);
+}
+
+static void a_service_is_no_approver(void **state)
+{
+	static const char *const NAME = "approving.example";
+	const struct ekm_pool_spec spec = { .name = "robot", .is_service = true, .subjects = &NAME, .subject_count = 1, .roots = &RIG_ROOT, .root_count = 1 };
+	const struct role_scope scope = { .expires_s = STORE_NO_TIME };
+	STORE_POOL_AUTO made = { 0 };
+	struct kms_err err = { 0 };
+	struct op *op = NULL;
+
+	(void)state;
+	t_vault(&d, "approving", false);
+	op = t_op(&d, "approving", EVENT_EKM_POOL);
+	assert_int_equal(t_op_finish(op, ekm_pool_add(op, &spec, &made, NULL)), KMS_OK);
+	t_op_free(op);
+	op = t_op(&d, "approving", EVENT_ROLE_GRANT);
+	assert_int_equal(role_change(op, made.id, ROLE_APPROVER, &scope, true, &err), KMS_E_INVALID);
+	assert_non_null(strstr(err.message, "can approve nothing"));
+	t_op_free(op);
+	op = t_op(&d, "approving", EVENT_ROLE_GRANT);
+	assert_int_equal(t_op_finish(op, role_change(op, made.id, ROLE_CRYPTO_USER, &scope, true, NULL)), KMS_OK);
+	t_op_free(op);
+}
+
 static void a_vault_has_only_so_many_pools(void **state)
 {
 	char name[16], subject[32];
@@ -365,7 +424,7 @@ static void a_pool_calls_in_its_own_vault_until_it_is_disabled_or_loses_its_role
 	assert_int_equal(op_open(op, NULL, &err), KMS_OK);
 	for (int perm = PERM_PUBLIC + 1; perm < PERM_COUNT; perm++) {
 		bool may = perm == PERM_KEY_READ || perm == PERM_KEY_WRAP || perm == PERM_KEY_UNWRAP;
-		assert_int_equal(op_authorise(op, (enum permission)perm, NULL), may ? KMS_OK : KMS_E_FORBIDDEN);
+		assert_int_equal(op_authorise(op, (enum permission)perm, NULL, NULL), may ? KMS_OK : KMS_E_FORBIDDEN);
 	}
 	assert_int_equal(t_op_finish(op, KMS_OK), KMS_OK);
 	assert_true(t_leaf_says(&d, op->write.seq, "\"auth\":\"mtls\",\"kind\":\"app\""));
@@ -377,7 +436,7 @@ static void a_pool_calls_in_its_own_vault_until_it_is_disabled_or_loses_its_role
 	enable("own", &pool, true);
 	assert_int_equal(call(&pool, NULL), KMS_OK);
 	op = t_op(&d, "own", EVENT_ROLE_REVOKE);
-	assert_int_equal(t_op_finish(op, role_change(op, pool.caller.principal_id, ROLE_CRYPTO_SERVICE, false, false, &err)), KMS_OK);
+	assert_int_equal(t_op_finish(op, role_change(op, pool.caller.principal_id, ROLE_CRYPTO_SERVICE, &WHOLE_VAULT, false, &err)), KMS_OK);
 	t_op_free(op);
 	assert_int_equal(call(&pool, NULL), KMS_E_FORBIDDEN);
 }
@@ -414,14 +473,10 @@ static void a_pool_that_was_cut_short_is_not_there_after_the_restart(void **stat
 static void a_shredded_vault_gets_no_pools(void **state)
 {
 	struct kms_err err = { 0 };
-	struct op *op = NULL;
-	size_t objects = 0;
 
 	(void)state;
 	t_vault(&d, "dead", false);
-	op = t_op(&d, "dead", EVENT_TENANT_SHRED);
-	assert_int_equal(t_op_finish(op, vault_shred(op, "test", &objects, &err)), KMS_OK);
-	t_op_free(op);
+	(void)t_shred(&d, "dead", "test");
 	assert_int_equal(rig_pool_try(&d, "dead", "hsm", "dead.example", &err), KMS_E_VAULT_SHREDDED);
 }
 
@@ -448,6 +503,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_race_for_a_subject_has_one_winner),
 		cmocka_unit_test(new_certificates_replace_the_old_ones_and_fence_what_is_under_way),
 		cmocka_unit_test(only_the_installation_gives_a_pool_a_new_common_name),
+		cmocka_unit_test(only_the_installation_gives_a_service_a_new_common_name),
+		cmocka_unit_test(a_service_is_no_approver),
 		cmocka_unit_test(a_vault_has_only_so_many_pools),
 		cmocka_unit_test(only_pools_are_found_as_pools),
 		cmocka_unit_test(a_pool_calls_in_its_own_vault_until_it_is_disabled_or_loses_its_role),

@@ -125,6 +125,12 @@ static void a_minimal_file_loads_with_the_documented_defaults(void **state)
 	assert_string_equal(c->log.origin, "vault.localhost/audit/log1");
 	assert_int_equal(c->limits.queue, 1024);
 	assert_int_equal(c->limits.token_life_s, 3600);
+	assert_false(c->listen.client_certificates);
+	assert_false(c->identity.is_on);
+	assert_int_equal(c->limits.vault_requests, 20000);
+	assert_int_equal(c->limits.vault_creates, 1000);
+	assert_int_equal(c->limits.principal_requests, 20000);
+	assert_int_equal(c->limits.principal_creates, 1000);
 	config_free(c);
 }
 
@@ -133,9 +139,9 @@ static void every_key_of_a_full_file_is_taken(void **state)
 	const struct place *p = *state;
 	struct config *c = load(p, MINIMAL "  token_dir: .\n  workers: 3\n  cache_keys: 7\n"
 	                                   "site: berlin-1\npublic_port: 443\n"
-	                                   "listen: {address: '::1', port: 9443, threads: 5, connections: 64, per_ip: 8}\n"
+	                                   "listen: {address: '::1', port: 9443, threads: 5, connections: 64, per_ip: 8, client_certificates: true}\n"
 	                                   "log: {level: debug, format: json, origin: kms.example.com/audit/log2}\n"
-	                                   "limits: {queue: 9, token_life_s: 300}\n");
+	                                   "limits: {queue: 9, token_life_s: 300, vault_requests: 1, vault_creates: 2, principal_requests: 3, principal_creates: 1000000}\n");
 	assert_int_equal(c->hsm.workers, 3);
 	assert_int_equal(c->hsm.cache_keys, 7);
 	assert_string_equal(c->site, "berlin-1");
@@ -150,6 +156,11 @@ static void every_key_of_a_full_file_is_taken(void **state)
 	assert_string_equal(c->log.origin, "kms.example.com/audit/log2");
 	assert_int_equal(c->limits.queue, 9);
 	assert_int_equal(c->limits.token_life_s, 300);
+	assert_true(c->listen.client_certificates);
+	assert_int_equal(c->limits.vault_requests, 1);
+	assert_int_equal(c->limits.vault_creates, 2);
+	assert_int_equal(c->limits.principal_requests, 3);
+	assert_int_equal(c->limits.principal_creates, 1000000);
 	config_free(c);
 }
 
@@ -236,6 +247,11 @@ static void each_mistake_is_named_with_its_line_and_key(void **state)
 		{ "limits:\n  queue: 0\n", "15: limits.queue: a decimal number from 1 to 65536" },
 		{ "limits:\n  token_life_s: 299\n", "15: limits.token_life_s: a decimal number from 300 to 86400" },
 		{ "limits:\n  token_life_s: 86401\n", "15: limits.token_life_s: a decimal number from 300 to 86400" },
+		{ "limits:\n  vault_creates: 0\n", "15: limits.vault_creates: a decimal number from 1 to 1000000" },
+		{ "limits:\n  principal_requests: 1000001\n", "15: limits.principal_requests: a decimal number from 1 to 1000000" },
+		{ "listen:\n  client_certificates: flase\n", "15: listen.client_certificates: true or false" },
+		{ "listen:\n  client_certificates: yes\n", "15: listen.client_certificates: true or false" },
+		{ "listen:\n  client_certificates: [true]\n", "15: listen.client_certificates: true or false" },
 		{ "\tsite: a\n", "14: (syntax): YAML: found a tab character that violates indentation" },
 		{ "---\nnode: n2\n", "14: (file): one document only" },
 	};
@@ -412,6 +428,119 @@ static void the_listener_for_pools_needs_a_certificate_and_a_private_key(void **
 	refuse_at(p, MINIMAL EKM "  roots: x\n", "17: ekm.roots: unknown key");
 }
 
+static void managed_identities_are_served_on_loopback_only(void **state)
+{
+	static const char *const GOOD[] = { "127.0.0.1", "127.255.0.9", "::1" };
+	static const char *const BAD[] = { "0.0.0.0", "10.0.0.1", "128.0.0.1", "::", "::2", "::ffff:127.0.0.1", "fe80::1", "localhost", "" };
+	const struct place *p = *state;
+	struct config *c = load(p, MINIMAL "identity: {}\n");
+	char text[PATH_LEN * 2];
+
+	assert_true(c->identity.is_on);
+	assert_string_equal(c->identity.address, "127.0.0.1");
+	assert_int_equal(c->identity.port, 40342);
+	config_free(c);
+	for (size_t i = 0; i < KMS_ARRAY_LEN(GOOD); i++) {
+		(void)snprintf(text, sizeof(text), MINIMAL "identity:\n  port: 8080\n  address: '%s'\n", GOOD[i]);
+		c = load(p, text);
+		assert_string_equal(c->identity.address, GOOD[i]);
+		assert_int_equal(c->identity.port, 8080);
+		config_free(c);
+	}
+	for (size_t i = 0; i < KMS_ARRAY_LEN(BAD); i++) {
+		(void)snprintf(text, sizeof(text), MINIMAL "identity:\n  address: '%s'\n", BAD[i]);
+		refuse_at(p, text, "15: identity.address: a loopback address: 127.0.0.1 or ::1");
+	}
+	refuse_at(p, MINIMAL "identity:\n  key: a\n", "15: identity.key: unknown key");
+}
+
+#define ISSUER "issuers:\n  - name: entra\n    issuer: [\"https://sts.test/T/\"]\n"
+#define ISSUER_URL ISSUER "    jwks_url: https://sts.test/keys\n"
+
+static void issuers_load_with_their_defaults(void **state)
+{
+	const struct place *p = *state;
+	char path[PATH_LEN] = "";
+	struct config *c = load(p, MINIMAL);
+	assert_int_equal(c->issuers_count, 0);
+	config_free(c);
+	c = load(p, MINIMAL "issuers: []\n");
+	assert_int_equal(c->issuers_count, 0);
+	config_free(c);
+	put(p, "keys.json", "{}", 0644);
+	c = load(p, MINIMAL ISSUER_URL "  - name: cloak\n    issuer: [\"a\", \"b\"]\n    audience: [kms]\n    tenant: t\n    authority: https://cloak.test:8443/realms/kms\n"
+	                               "    jwks_file: keys.json\n    algorithms: [PS256, EdDSA]\n    principal_claim: sub\n    group_claim: g\n    role_claim: realm_access.roles\n"
+	                               "    refresh_s: 10\n    stale_s: 20\n");
+	assert_int_equal(c->issuers_count, 2);
+	assert_string_equal(c->issuers[0].name, "entra");
+	assert_int_equal(c->issuers[0].issuer_count, 1);
+	assert_string_equal(c->issuers[0].issuer[0], "https://sts.test/T/");
+	assert_int_equal(c->issuers[0].audience_count, 0);
+	assert_null(c->issuers[0].tenant);
+	assert_null(c->issuers[0].authority);
+	assert_null(c->issuers[0].jwks_file);
+	assert_null(c->issuers[0].ca);
+	assert_int_equal(c->issuers[0].algorithms_count, 0);
+	assert_string_equal(c->issuers[0].principal_claim, "oid");
+	assert_string_equal(c->issuers[0].group_claim, "groups");
+	assert_string_equal(c->issuers[0].role_claim, "roles");
+	assert_int_equal(c->issuers[0].refresh_s, 600);
+	assert_int_equal(c->issuers[0].stale_s, 86400);
+	assert_int_equal(c->issuers[1].issuer_count, 2);
+	assert_string_equal(c->issuers[1].audience[0], "kms");
+	(void)snprintf(path, sizeof(path), "%s/keys.json", p->dir);
+	assert_string_equal(c->issuers[1].jwks_file, path);
+	assert_int_equal(c->issuers[1].algorithms_count, 2);
+	assert_string_equal(c->issuers[1].algorithms[1], "EdDSA");
+	assert_int_equal(c->issuers[1].refresh_s, 10);
+	assert_int_equal(c->issuers[1].stale_s, 20);
+	config_free(c);
+}
+
+static void each_wrong_member_of_an_issuer_is_named_with_its_line(void **state)
+{
+	static const struct {
+		const char *text, *message;
+	} BAD[] = {
+		{ "issuers: 5\n", "14: issuers: a list of at most 64 issuers, each a mapping, as in holdfast.yaml.example" },
+		{ "issuers:\n  - issuer: [a]\n    jwks_url: https://a.test/\n", "15: issuers.name: 1 to 32 characters of a-z 0-9 -, used once" },
+		{ "issuers:\n  - name: Entra\n    issuer: [a]\n    jwks_url: https://a.test/\n", "15: issuers.name: 1 to 32 characters of a-z 0-9 -, used once" },
+		{ "issuers:\n  - name: a\n    jwks_url: https://a.test/\n", "15: issuers.issuer: a list of 1 to 16 values of iss, each of one issuer only" },
+		{ "issuers:\n  - name: a\n    issuer: [\"a b\"]\n    jwks_url: https://a.test/\n",
+		  "16: issuers.issuer: a list of 1 to 16 values of iss, each of one issuer only" },
+		{ ISSUER, "15: issuers.jwks_url: an https URL of at most 1024 characters; it or jwks_file, and not both" },
+		{ ISSUER "    jwks_url: http://a.test/\n", "17: issuers.jwks_url: an https URL of at most 1024 characters; it or jwks_file, and not both" },
+		{ ISSUER "    jwks_url: https://user@a.test/\n", "17: issuers.jwks_url: an https URL of at most 1024 characters; it or jwks_file, and not both" },
+		{ ISSUER "    jwks_url: https:///keys\n", "17: issuers.jwks_url: an https URL of at most 1024 characters; it or jwks_file, and not both" },
+		{ ISSUER_URL "    jwks_file: pin\n", "17: issuers.jwks_url: an https URL of at most 1024 characters; it or jwks_file, and not both" },
+		{ ISSUER "    jwks_file: nowhere\n", "17: issuers.jwks_file: a readable file with a JWK Set; it or jwks_url, and not both" },
+		{ ISSUER "    jwks_file: pin\n    ca: pin\n", "18: issuers.ca: a readable PEM file, for jwks_url" },
+		{ ISSUER_URL "    ca: nowhere\n", "18: issuers.ca: a readable PEM file, for jwks_url" },
+		{ ISSUER_URL "    authority: \"https://a.test/?x\"\n", "18: issuers.authority: an https URL of at most 512 characters, without a query" },
+		{ ISSUER_URL "    algorithms: [RS256, HS256]\n", "18: issuers.algorithms: a list of RS256, PS256, ES256 and EdDSA" },
+		{ ISSUER_URL "    algorithms: RS256\n", "18: issuers.algorithms: a list of RS256, PS256, ES256 and EdDSA" },
+		{ ISSUER_URL "    principal_claim: email\n", "18: issuers.principal_claim: oid, sub, appid or azp" },
+		{ ISSUER_URL "    refresh_s: 9\n", "18: issuers.refresh_s: a decimal number from 10 to 86400" },
+		{ ISSUER_URL "    refresh_s: 0\n", "18: issuers.refresh_s: a decimal number from 10 to 86400" },
+		{ ISSUER_URL "    refresh_s: 0x10\n", "18: issuers.refresh_s: a decimal number from 10 to 86400" },
+		{ ISSUER_URL "    stale_s: 500\n", "18: issuers.stale_s: a decimal number from 10 to 604800, and at least refresh_s" },
+		{ ISSUER_URL "    stale_s: 604801\n", "18: issuers.stale_s: a decimal number from 10 to 604800, and at least refresh_s" },
+		{ ISSUER_URL "    audiences: [a]\n", "18: issuers.audiences: unknown key" },
+		{ ISSUER_URL "  - name: entra\n    issuer: [b]\n    jwks_url: https://b.test/\n", "18: issuers.name: 1 to 32 characters of a-z 0-9 -, used once" },
+		{ ISSUER_URL "  - name: other\n    issuer: [b, \"https://sts.test/T/\"]\n    jwks_url: https://b.test/\n",
+		  "19: issuers.issuer: a list of 1 to 16 values of iss, each of one issuer only" },
+		{ ISSUER_URL "  - name: other\n    issuer: [b]\n    jwks_url: https://b.test/\n    tenat: t\n", "21: issuers.tenat: unknown key" },
+	};
+	const struct place *p = *state;
+
+	for (size_t i = 0; i < KMS_ARRAY_LEN(BAD); i++) {
+		char *text = NULL;
+		assert_true(asprintf(&text, MINIMAL "%s", BAD[i].text) > 0);
+		refuse_at(p, text, BAD[i].message);
+		free(text);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -430,6 +559,9 @@ int main(void)
 		IN_PLACE(without_its_section_there_is_no_listener_for_pools),
 		IN_PLACE(the_listener_for_pools_has_its_defaults),
 		IN_PLACE(the_listener_for_pools_needs_a_certificate_and_a_private_key),
+		IN_PLACE(managed_identities_are_served_on_loopback_only),
+		IN_PLACE(issuers_load_with_their_defaults),
+		IN_PLACE(each_wrong_member_of_an_issuer_is_named_with_its_line),
 	};
 	return cmocka_run_group_tests_name("server/config", tests, NULL, NULL);
 }

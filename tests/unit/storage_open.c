@@ -256,6 +256,161 @@ static void a_damaged_pool_is_an_error_and_neither_an_absence_nor_in_part(void *
 	}
 }
 
+/* A vault with one of everything that is read by access.c and approval.c. */
+static void add_access(struct store_fixture *f, struct store_vault *v, struct store_principal *p, struct store_principal *group,
+                       struct store_approval *a)
+{
+	struct store_change add[10];
+
+	*v = store_fixture_vault(1, "payroll");
+	*p = store_fixture_principal(1, v);
+	*group = store_fixture_group(1, v);
+	*a = store_fixture_approval(1, v, group);
+	add[0] = (struct store_change){ .kind = STORE_VAULT_ADD, .vault = *v };
+	add[1] = (struct store_change){ .kind = STORE_NETWORKS_SET, .networks = { .text = "192.0.2.1/32" } };
+	memcpy(add[1].networks.vault_id, v->id, STORE_ID_LEN);
+	add[2] = (struct store_change){ .kind = STORE_PRINCIPAL_ADD, .principal = *p };
+	add[3] = (struct store_change){ .kind = STORE_PRINCIPAL_ADD, .principal = *group };
+	add[4] = (struct store_change){ .kind = STORE_CREDENTIAL_ADD, .credential = store_fixture_credential(1, p) };
+	add[5] = (struct store_change){ .kind = STORE_ROLE_DEFINE, .role = store_fixture_role(1, v) };
+	add[6] = (struct store_change){ .kind = STORE_ROLE_ADD, .assignment = store_fixture_assignment(p, v, 5) };
+	add[7] = (struct store_change){ .kind = STORE_MEMBER_ADD, .member = store_fixture_member(group, p) };
+	add[8] = (struct store_change){ .kind = STORE_APPROVAL_ADD, .approval = *a };
+	add[9] = (struct store_change){ .kind = STORE_APPROVAL_VOTE, .vote = store_fixture_vote(a, p) };
+	assert_int_equal(store_fixture_write(f, add, KMS_ARRAY_LEN(add), NULL), KMS_OK);
+}
+
+/* Every read of who may do what, by the table that it depends on. */
+enum access_read { OF_VAULT, OF_NETWORK, OF_PRINCIPAL, OF_CREDENTIAL, OF_ROLE, OF_ASSIGNMENT, OF_MEMBER, OF_APPROVAL, OF_VOTE };
+
+/* The first status that is not KMS_OK, or the last. Both ways where there are two: alone, and in a list, which must not be left half filled. */
+static kms_status read_access(struct store_fixture *f, enum access_read what)
+{
+	struct store_vault v = store_fixture_vault(1, "payroll"), got_v;
+	struct store_principal p = store_fixture_principal(1, &v), group = store_fixture_group(1, &v), list[2];
+	struct store_approval a = store_fixture_approval(1, &v, &group);
+	struct store_credential secret = store_fixture_credential(1, &p);
+	STORE_CREDENTIAL_AUTO one_secret = { 0 };
+	STORE_CREDENTIAL_AUTO listed_secret = { 0 };
+	STORE_ROLE_AUTO one_role = { 0 };
+	STORE_ROLE_AUTO listed_role = { 0 };
+	STORE_APPROVAL_AUTO one_approval = { 0 };
+	STORE_APPROVAL_AUTO open = { 0 };
+	STORE_APPROVAL_AUTO listed_approval = { 0 };
+	struct store_assignment roles[2];
+	struct store_vote vote;
+	char text[STORE_NETWORK_MAX + 1];
+	size_t count = 0;
+	kms_status both[3] = { KMS_OK, KMS_OK, KMS_OK };
+
+	switch (what) {
+	case OF_VAULT:
+		both[0] = store_vault_by_id(f->r, v.id, &got_v, NULL);
+		both[1] = store_vaults(f->r, NULL, &got_v, 1, &count, NULL);
+		break;
+	case OF_NETWORK: both[0] = both[1] = store_networks(f->r, v.id, text, NULL); break;
+	case OF_PRINCIPAL:
+		both[0] = store_principal(f->r, p.id, list, NULL);
+		both[1] = store_principals(f->r, v.id, group.id, list, 2, &count, NULL);
+		break;
+	case OF_CREDENTIAL:
+		both[0] = store_credential(f->r, secret.kind, secret.hash, &one_secret, NULL);
+		both[1] = store_credentials(f->r, p.id, &listed_secret, 1, &count, NULL);
+		assert_true(both[0] == KMS_OK || listed_secret.created_s == 0);
+		break;
+	case OF_ROLE:
+		both[0] = store_custom_role(f->r, STORE_CUSTOM_ROLE, &one_role, NULL);
+		both[1] = store_custom_roles(f->r, v.id, 0, &listed_role, 1, &count, NULL);
+		assert_true(both[0] == KMS_OK || listed_role.actions == NULL);
+		break;
+	case OF_ASSIGNMENT: both[0] = both[1] = store_roles(f->r, p.id, roles, 2, &count, NULL); break;
+	case OF_MEMBER:
+		both[0] = store_groups_of(f->r, p.id, list, 2, &count, NULL);
+		both[1] = store_members(f->r, group.id, NULL, list, 2, &count, NULL);
+		break;
+	case OF_APPROVAL:
+		both[0] = store_approval(f->r, a.id, &one_approval, NULL);
+		both[1] = store_approvals(f->r, v.id, NULL, false, &listed_approval, 1, &count, NULL);
+		both[2] = store_approval_open(f->r, v.id, group.id, a.digest, &open, NULL);
+		assert_true(both[0] == KMS_OK || listed_approval.request == NULL);
+		break;
+	case OF_VOTE: both[0] = both[1] = store_votes(f->r, a.id, &vote, 1, &count, NULL); break;
+	}
+	assert_int_equal(both[0], both[1]);
+	assert_true(both[2] == KMS_OK || both[2] == both[0] || both[2] == KMS_E_NOTFOUND);
+	return both[0];
+}
+
+/* Read as less, it would let somebody in, or let an act through with fewer people. */
+static void damage_in_what_decides_is_an_error_and_not_a_right(void **state)
+{
+	struct store_fixture *f = *state;
+	static const struct { enum access_read read; const char *damage, *mend; } DAMAGES[] = {
+		{ OF_VAULT, "UPDATE vault SET quorum = 0", "UPDATE vault SET quorum = 1" },
+		{ OF_VAULT, "UPDATE vault SET quorum = 17", "UPDATE vault SET quorum = 1" },
+		{ OF_VAULT, "UPDATE vault SET purge_approvals = -1", "UPDATE vault SET purge_approvals = 0" },
+		{ OF_VAULT, "UPDATE vault SET is_founded = 2", "UPDATE vault SET is_founded = 0" },
+		{ OF_VAULT, "UPDATE vault SET issuer = printf('%.33c', 'x')", "UPDATE vault SET issuer = ''" },
+		{ OF_NETWORK, "UPDATE network SET ranges = ''", "UPDATE network SET ranges = '192.0.2.1/32'" },
+		{ OF_NETWORK, "UPDATE network SET ranges = printf('%.4097c', '1')", "UPDATE network SET ranges = '192.0.2.1/32'" },
+		{ OF_PRINCIPAL, "UPDATE principal SET kind = 0", "UPDATE principal SET kind = 1" },
+		{ OF_PRINCIPAL, "UPDATE principal SET kind = 3", "UPDATE principal SET kind = 1" },
+		{ OF_PRINCIPAL, "UPDATE principal SET is_enabled = 2", "UPDATE principal SET is_enabled = 1" },
+		{ OF_CREDENTIAL, "UPDATE credential SET label = printf('%.129c', 'x')", "UPDATE credential SET label = ''" },
+		{ OF_CREDENTIAL, "UPDATE credential SET data = zeroblob(8193)", "UPDATE credential SET data = NULL" },
+		{ OF_CREDENTIAL, "UPDATE credential SET id = x'00'", "UPDATE credential SET id = zeroblob(16)" },
+		{ OF_ROLE, "UPDATE custom_role SET actions = ''", "UPDATE custom_role SET actions = 'keys/read'" },
+		{ OF_ROLE, "UPDATE custom_role SET actions = printf('%.4097c', 'x')", "UPDATE custom_role SET actions = 'keys/read'" },
+		{ OF_ROLE, "UPDATE custom_role SET name = printf('%.65c', 'x')", "UPDATE custom_role SET name = 'x'" },
+		{ OF_ASSIGNMENT, "UPDATE assignment SET role = -1", "UPDATE assignment SET role = 5" },
+		{ OF_ASSIGNMENT, "UPDATE assignment SET role = 4294967296 + 5", "UPDATE assignment SET role = 5" },
+		{ OF_ASSIGNMENT, "UPDATE assignment SET key_name = printf('%.128c', 'x')", "UPDATE assignment SET key_name = ''" },
+		{ OF_MEMBER, "UPDATE principal SET kind = 4", "UPDATE principal SET kind = 2" },
+		{ OF_APPROVAL, "UPDATE approval SET quorum = 0", "UPDATE approval SET quorum = 1" },
+		{ OF_APPROVAL, "UPDATE approval SET quorum = 17", "UPDATE approval SET quorum = 1" },
+		{ OF_APPROVAL, "UPDATE approval SET state = 0", "UPDATE approval SET state = 1" },
+		{ OF_APPROVAL, "UPDATE approval SET state = 5", "UPDATE approval SET state = 1" },
+		{ OF_APPROVAL, "UPDATE approval SET request = ''", "UPDATE approval SET request = '{}'" },
+		{ OF_APPROVAL, "UPDATE approval SET request = printf('%.2049c', 'x')", "UPDATE approval SET request = '{}'" },
+		{ OF_APPROVAL, "UPDATE approval SET act = printf('%.33c', 'x')", "UPDATE approval SET act = 'vault.shred'" },
+		{ OF_VOTE, "UPDATE vote SET approves = 2", "UPDATE vote SET approves = 1" },
+		{ OF_VOTE, "UPDATE vote SET signature = x'55'", "UPDATE vote SET signature = NULL" },
+		{ OF_VOTE, "UPDATE vote SET certificate = zeroblob(32)", "UPDATE vote SET certificate = NULL" },
+		{ OF_VOTE, "UPDATE vote SET certificate = x'55', signature = x'55'", "UPDATE vote SET certificate = NULL, signature = NULL" },
+		{ OF_VOTE, "UPDATE vote SET certificate = zeroblob(32), signature = zeroblob(513)",
+		  "UPDATE vote SET certificate = NULL, signature = NULL" },
+	};
+	struct store_vault v;
+	struct store_principal p, group;
+	struct store_approval a;
+	struct store_role role;
+	size_t count;
+
+	add_access(f, &v, &p, &group, &a);
+	for (int what = OF_VAULT; what <= OF_VOTE; what++)
+		assert_int_equal(read_access(f, (enum access_read)what), KMS_OK);
+	for (size_t i = 0; i < KMS_ARRAY_LEN(DAMAGES); i++) {
+		char sql[256];
+		shut(f);
+		(void)snprintf(sql, sizeof(sql), UNCHECKED "%s", DAMAGES[i].damage);
+		raw(f->path, sql);
+		store_fixture_reopen(f);
+		if (read_access(f, DAMAGES[i].read) != KMS_E_STORE)
+			fail_msg("read in spite of: %s", DAMAGES[i].damage);
+		shut(f);
+		(void)snprintf(sql, sizeof(sql), UNCHECKED "%s", DAMAGES[i].mend);
+		raw(f->path, sql);
+		store_fixture_reopen(f);
+		assert_int_equal(read_access(f, DAMAGES[i].read), KMS_OK);
+	}
+	/* A custom role under the number of a built-in one. */
+	shut(f);
+	raw(f->path, UNCHECKED "UPDATE custom_role SET number = 5");
+	store_fixture_reopen(f);
+	assert_int_equal(store_custom_role(f->r, 5, &role, NULL), KMS_E_STORE);
+	assert_int_equal(store_custom_roles(f->r, v.id, 0, &role, 1, &count, NULL), KMS_E_STORE);
+}
+
 /* What the writer does just before a reader's next statement on the roots. */
 struct meanwhile {
 	struct store_fixture *f;
@@ -434,6 +589,65 @@ static void assert_old_rows(struct store_fixture *f, unsigned schema)
 	assert_int_equal(got.epoch, 3);
 }
 
+/* What was a column of the principal has become a credential of it; what had a role has it on the whole vault, without end. */
+static void assert_old_access(struct store_fixture *f, unsigned schema)
+{
+	struct store_vault v = store_fixture_vault(1, "payroll"), got_v = { 0 };
+	struct store_principal p = store_fixture_principal(1, &v), second = store_fixture_principal(2, &v), got = { 0 };
+	struct store_assignment central = store_fixture_assignment(&p, NULL, 3), local = store_fixture_assignment(&p, &v, 7), list[3];
+	struct store_credential all[2] = { 0 };
+	static const uint8_t OLD_HASH[STORE_HASH_LEN];
+	size_t count = 99;
+
+	assert_int_equal(store_vault_by_name(f->r, "payroll", &got_v, NULL), KMS_OK);
+	assert_true(got_v.quorum == 1 && got_v.purge_approvals == 0 && !got_v.is_founded && !got_v.has_networks && got_v.issuer[0] == '\0');
+	p.epoch = 2;
+	store_fixture_id('i', 1, p.pid);
+	assert_int_equal(store_principal(f->r, p.id, &got, NULL), KMS_OK);
+	assert_memory_equal(&got, &p, sizeof(p));
+	assert_int_equal(store_credentials(f->r, p.id, all, KMS_ARRAY_LEN(all), &count, NULL), KMS_OK);
+	assert_int_equal(count, 1);
+	assert_int_equal(all[0].kind, STORE_CREDENTIAL_SECRET);
+	assert_memory_equal(all[0].hash, OLD_HASH, sizeof(OLD_HASH));
+	assert_true(all[0].expires_s == STORE_NO_TIME && all[0].created_s == 1700000001 && all[0].data == NULL);
+	assert_int_equal(store_credential(f->r, STORE_CREDENTIAL_SECRET, OLD_HASH, &all[1], NULL), KMS_OK);
+	assert_memory_equal(all[1].id, all[0].id, STORE_ID_LEN);
+	assert_int_equal(store_roles(f->r, p.id, list, KMS_ARRAY_LEN(list), &count, NULL), KMS_OK);
+	assert_int_equal(count, schema >= 3 ? 2 : 0);
+	if (schema < 3)
+		return;
+	central.created_s = 1700000009;
+	local.created_s = 1700000008;
+	assert_memory_equal(&list[0], &central, sizeof(central));
+	assert_memory_equal(&list[1], &local, sizeof(local));
+	assert_int_equal(store_principal(f->r, second.id, &got, NULL), KMS_OK);
+	assert_true(!got.is_enabled && got.epoch == 5 && got.tokens_from_s == 0);
+	assert_int_equal(store_credentials(f->r, second.id, all, 1, &count, NULL), KMS_OK);
+	assert_int_equal(count, 1);
+	assert_true(all[0].expires_s == 1800000000 && all[0].hash[0] == 's');
+	/* A pool was never known by a secret: its random one is forgotten. */
+	second = store_fixture_principal(3, &v);
+	assert_int_equal(store_credentials(f->r, second.id, all, 1, &count, NULL), KMS_OK);
+	assert_int_equal(count, 0);
+	{
+		STORE_POOL_AUTO pool = { 0 };
+		assert_int_equal(store_pool(f->r, second.id, &pool, NULL), KMS_OK);
+		assert_true(!pool.is_service && pool.root_count == 1);
+	}
+}
+
+/* The first custom role gets the first number, in a migrated database too. */
+static void assert_first_number(struct store_fixture *f)
+{
+	struct store_vault v = store_fixture_vault(1, "payroll");
+	struct store_role role = store_fixture_role(1, &v), got = { 0 };
+
+	assert_int_equal(store_fixture_one(f, (struct store_change){ .kind = STORE_ROLE_DEFINE, .role = role }), KMS_OK);
+	assert_int_equal(store_custom_role(f->r, STORE_CUSTOM_ROLE, &got, NULL), KMS_OK);
+	assert_memory_equal(got.id, role.id, STORE_ID_LEN);
+	store_role_clear(&got);
+}
+
 static void rows_of_every_past_schema_come_through_the_migration(void **state)
 {
 	struct store_fixture *f = *state;
@@ -446,6 +660,8 @@ static void rows_of_every_past_schema_come_through_the_migration(void **state)
 		assert_refused(f, STORE_READ, text);
 		store_fixture_reopen(f);
 		assert_int_equal(access(store_fixture_beside(f, ".before-migration"), F_OK), -1);
+		assert_old_access(f, schema);
+		assert_first_number(f);
 		assert_old_rows(f, schema);
 		assert_int_equal(sq_ask(sq_of(f->w)->db, "PRAGMA integrity_check", text, sizeof(text), NULL), KMS_OK);
 		assert_string_equal(text, "ok");
@@ -558,6 +774,7 @@ int main(void)
 		T(a_truncating_checkpoint_empties_the_wal),
 		T(damage_in_a_row_is_an_error_and_not_an_absence),
 		T(a_damaged_pool_is_an_error_and_neither_an_absence_nor_in_part),
+		T(damage_in_what_decides_is_an_error_and_not_a_right),
 		T(a_pool_is_read_as_of_one_moment),
 		T(a_migrated_schema_equals_a_fresh_one_from_every_past_version),
 		T(the_copy_is_erased_after_success_and_kept_after_failure),

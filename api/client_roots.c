@@ -1,5 +1,5 @@
-/* api/ekm_roots.c - see ekm_roots.h. What is refused here would fail later, at night, as 401 for every key of a pool. */
-#include "api/ekm_roots.h"
+/* api/client_roots.c - see client_roots.h. What is refused here would fail later, at night, as 401 for every key of a pool or service. */
+#include "api/client_roots.h"
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -10,25 +10,25 @@
 #include <string.h>
 #include <time.h>
 
-#include "api/ekm_cert.h"
+#include "api/client_cert.h"
 #include "server/base/encode.h"
 
 #define PEM_MARK "-----BEGIN "
 #define RSA_BITS_MIN 2048
 #define CURVE_BITS_MIN 256
 
-void ekm_roots_clear(struct ekm_roots *r)
+void client_roots_clear(struct client_roots *r)
 {
 	for (size_t i = 0; i < r->count; i++)
 		free(r->roots[i].der);
-	*r = (struct ekm_roots){ 0 };
+	*r = (struct client_roots){ 0 };
 }
 
 static kms_status refuse(const X509 *cert, const char *why, struct kms_err *err)
 {
-	char subject[EKM_ROOT_NAME_MAX + 1];
+	char subject[CLIENT_ROOT_NAME_MAX + 1];
 
-	ekm_cert_subject(cert, subject, sizeof(subject));
+	client_cert_subject(cert, subject, sizeof(subject));
 	ERR_clear_error();
 	return kms_refuse(err, KMS_E_INVALID, "roots: %s: %s.", subject, why);
 }
@@ -65,7 +65,7 @@ static kms_status check_root(X509 *cert, int64_t now_s, struct kms_err *err)
 	return KMS_OK;
 }
 
-static bool is_there(const struct ekm_roots *roots, const uint8_t *der, size_t len)
+static bool is_there(const struct client_roots *roots, const uint8_t *der, size_t len)
 {
 	for (size_t i = 0; i < roots->count; i++)
 		if (roots->roots[i].der_len == len && memcmp(roots->roots[i].der, der, len) == 0)
@@ -73,7 +73,7 @@ static bool is_there(const struct ekm_roots *roots, const uint8_t *der, size_t l
 	return false;
 }
 
-static kms_status add_cert(struct ekm_roots *roots, X509 *cert, int64_t now_s, struct kms_err *err)
+static kms_status add_cert(struct client_roots *roots, X509 *cert, int64_t now_s, struct kms_err *err)
 {
 	unsigned char *der = NULL;
 	int len = 0;
@@ -109,7 +109,7 @@ static int no_pass_phrase(char *ret, int cap, int is_writing, void *arg)
 	return -1;
 }
 
-static kms_status add_pem(struct ekm_roots *roots, const char *text, int64_t now_s, struct kms_err *err)
+static kms_status add_pem(struct client_roots *roots, const char *text, int64_t now_s, struct kms_err *err)
 {
 	BIO *in = BIO_new_mem_buf(text, -1);
 	size_t found = 0;
@@ -131,7 +131,7 @@ static kms_status add_pem(struct ekm_roots *roots, const char *text, int64_t now
 	return status;
 }
 
-static kms_status add_base64(struct ekm_roots *roots, const char *text, int64_t now_s, struct kms_err *err)
+static kms_status add_base64(struct client_roots *roots, const char *text, int64_t now_s, struct kms_err *err)
 {
 	size_t len = strlen(text), der_len = 0;
 	uint8_t *der = malloc(len + 1);
@@ -147,7 +147,7 @@ static kms_status add_base64(struct ekm_roots *roots, const char *text, int64_t 
 	for (char *c = copy; *c != '\0'; c++) /* the other alphabet of RFC 4648, so that one decoder serves both */
 		*c = *c == '+' ? '-' : *c == '/' ? '_' : *c;
 	if (b64url_decode(copy, len, der, len + 1, &der_len))
-		cert = ekm_cert_parse(der, der_len);
+		cert = client_cert_parse(der, der_len);
 	status = cert != NULL ? add_cert(roots, cert, now_s, err)
 	                      : kms_refuse(err, KMS_E_INVALID, "roots: must be certificates, in PEM or in base64 of DER.");
 	X509_free(cert);
@@ -157,19 +157,19 @@ static kms_status add_base64(struct ekm_roots *roots, const char *text, int64_t 
 	return status;
 }
 
-kms_status ekm_roots_add(struct ekm_roots *roots, const char *text, int64_t now_s, struct kms_err *err)
+kms_status client_roots_add(struct client_roots *roots, const char *text, int64_t now_s, struct kms_err *err)
 {
 	return strstr(text, PEM_MARK) != NULL ? add_pem(roots, text, now_s, err) : add_base64(roots, text, now_s, err);
 }
 
-bool ekm_root_describe(const struct store_root *root, struct ekm_root_info *ret)
+bool client_root_describe(const struct store_root *root, struct client_root_info *ret)
 {
-	X509 *cert = ekm_cert_parse(root->der, root->der_len);
+	X509 *cert = client_cert_parse(root->der, root->der_len);
 	uint8_t hash[SHA256_DIGEST_LENGTH];
-	bool good = cert != NULL && ekm_cert_time(X509_get0_notAfter(cert), &ret->expires_s);
+	bool good = cert != NULL && client_cert_time(X509_get0_notAfter(cert), &ret->expires_s);
 
 	if (good) {
-		ekm_cert_subject(cert, ret->subject, sizeof(ret->subject));
+		client_cert_subject(cert, ret->subject, sizeof(ret->subject));
 		SHA256(root->der, root->der_len, hash);
 		hex_encode(hash, sizeof(hash), ret->sha256);
 	}

@@ -1,5 +1,5 @@
-/* api/ekm_trust.c - see ekm_trust.h. One immutable table at a time; who checks holds a reference to the one he began with. */
-#include "api/ekm_trust.h"
+/* api/client_trust.c - see client_trust.h. One immutable table at a time; who checks holds a reference to the one he began with. */
+#include "api/client_trust.h"
 
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/ekm_cert.h"
+#include "api/client_cert.h"
 #include "server/base/encode.h"
 
 #define POOLS_PAGE 16
@@ -21,7 +21,7 @@
 #define REMEMBERED_US ((int64_t)5 * 1000000)
 
 struct pool {
-	struct ekm_client client; /* the pool's half of it */
+	struct client_holder client; /* the pool's half of it */
 	X509_STORE *roots;        /* owned */
 };
 
@@ -46,9 +46,10 @@ struct remembered {
 	int64_t until_us;                  /* of the boot-time clock */
 	int64_t not_before_s, not_after_s; /* when the whole chain is valid */
 	size_t pool;
+	bool is_service;
 };
 
-struct ekm_trust {
+struct client_trust {
 	const struct clock *clock;
 	pthread_mutex_t load_lock; /* one load at a time, so that an older reading never follows a newer one; taken before `lock` */
 	uint64_t last_number;      /* under load_lock */
@@ -57,12 +58,12 @@ struct ekm_trust {
 	struct remembered places[REMEMBERED];
 };
 
-const char *ekm_verdict_name(enum ekm_verdict verdict)
+const char *client_verdict_name(enum client_verdict verdict)
 {
-	static const char *const NAMES[EKM_VERDICT_COUNT] = {
-		[EKM_ACCEPTED] = "accepted",       [EKM_NO_CERTIFICATE] = "no_certificate",   [EKM_UNREADABLE] = "unreadable",
-		[EKM_COMMON_NAME] = "common_name", [EKM_UNKNOWN_SUBJECT] = "unknown_subject", [EKM_DATES] = "dates",
-		[EKM_PURPOSE] = "purpose",         [EKM_CHAIN] = "chain",
+	static const char *const NAMES[CLIENT_VERDICT_COUNT] = {
+		[CLIENT_ACCEPTED] = "accepted",       [CLIENT_NO_CERTIFICATE] = "no_certificate",   [CLIENT_UNREADABLE] = "unreadable",
+		[CLIENT_COMMON_NAME] = "common_name", [CLIENT_UNKNOWN_SUBJECT] = "unknown_subject", [CLIENT_DATES] = "dates",
+		[CLIENT_PURPOSE] = "purpose",         [CLIENT_CHAIN] = "chain",
 	};
 	return NAMES[verdict];
 }
@@ -82,7 +83,7 @@ static void table_unref(struct table *t)
 static void table_unref_at(struct table **t) { table_unref(*t); }
 #define TABLE_AUTO __attribute__((cleanup(table_unref_at))) struct table
 
-static struct table *table_now(struct ekm_trust *t)
+static struct table *table_now(struct client_trust *t)
 {
 	struct table *now = NULL;
 
@@ -107,7 +108,7 @@ static kms_status make_roots(const struct store_pool *row, X509_STORE **ret_root
 	if (roots == NULL)
 		return no_memory(err);
 	for (size_t i = 0; i < row->root_count; i++) {
-		X509 *root = ekm_cert_parse(row->roots[i].der, row->roots[i].der_len);
+		X509 *root = client_cert_parse(row->roots[i].der, row->roots[i].der_len);
 		if (root != NULL)
 			(void)X509_STORE_add_cert(roots, root);
 		X509_free(root);
@@ -141,6 +142,7 @@ static kms_status add_pool(struct table *t, struct store *store, const struct st
 	KMS_TRY(store_vault_by_id(store, principal.vault_id, &vault, err));
 	p = &pools[t->pool_count];
 	*p = (struct pool){ 0 };
+	p->client.is_service = row->is_service;
 	memcpy(p->client.pool_id, row->id, STORE_ID_LEN);
 	memcpy(p->client.vault_id, vault.id, STORE_ID_LEN);
 	memcpy(p->client.directory, vault.directory, STORE_ID_LEN);
@@ -216,7 +218,7 @@ static kms_status read_table(struct table *t, struct store *store, struct kms_er
 	return status;
 }
 
-static kms_status load_locked(struct ekm_trust *t, struct store *store, struct kms_err *err)
+static kms_status load_locked(struct client_trust *t, struct store *store, struct kms_err *err)
 {
 	TABLE_AUTO *fresh = calloc(1, sizeof(*fresh));
 	struct table *old = NULL;
@@ -238,7 +240,7 @@ static kms_status load_locked(struct ekm_trust *t, struct store *store, struct k
 	return KMS_OK;
 }
 
-kms_status ekm_trust_load(struct ekm_trust *t, struct store *store, struct kms_err *err)
+kms_status client_trust_load(struct client_trust *t, struct store *store, struct kms_err *err)
 {
 	kms_status status = KMS_OK;
 
@@ -248,9 +250,9 @@ kms_status ekm_trust_load(struct ekm_trust *t, struct store *store, struct kms_e
 	return status;
 }
 
-kms_status ekm_trust_new(const struct clock *clock, struct ekm_trust **ret_trust, struct kms_err *err)
+kms_status client_trust_new(const struct clock *clock, struct client_trust **ret_trust, struct kms_err *err)
 {
-	struct ekm_trust *t = calloc(1, sizeof(*t));
+	struct client_trust *t = calloc(1, sizeof(*t));
 
 	if (t == NULL || (t->table = calloc(1, sizeof(*t->table))) == NULL) {
 		free(t);
@@ -265,7 +267,7 @@ kms_status ekm_trust_new(const struct clock *clock, struct ekm_trust **ret_trust
 	return KMS_OK;
 }
 
-void ekm_trust_free(struct ekm_trust *t)
+void client_trust_free(struct client_trust *t)
 {
 	if (t == NULL)
 		return;
@@ -300,30 +302,33 @@ static bool read_common_name(const X509 *leaf, char ret_text[STORE_SUBJECT_MAX +
 	return good;
 }
 
-static const struct subject *find_subject(const struct table *t, const char *text)
+/* A subject is of one pool or service only, in the whole database. */
+static const struct subject *find_subject(const struct table *t, const char *text, bool is_service)
 {
 	struct subject wanted = { 0 };
+	const struct subject *found = NULL;
 
 	if (t->subject_count == 0)
 		return NULL;
 	memcpy(wanted.text, text, strlen(text) + 1);
-	return bsearch(&wanted, t->subjects, t->subject_count, sizeof(*t->subjects), by_text);
+	found = bsearch(&wanted, t->subjects, t->subject_count, sizeof(*t->subjects), by_text);
+	return found != NULL && t->pools[found->pool].client.is_service == is_service ? found : NULL;
 }
 
-static enum ekm_verdict verdict_of(int x509_error)
+static enum client_verdict verdict_of(int x509_error)
 {
 	switch (x509_error) {
 	case X509_V_OK:
-		return EKM_ACCEPTED;
+		return CLIENT_ACCEPTED;
 	case X509_V_ERR_CERT_NOT_YET_VALID:
 	case X509_V_ERR_CERT_HAS_EXPIRED:
 	case X509_V_ERR_ERROR_IN_CERT_NOT_BEFORE_FIELD:
 	case X509_V_ERR_ERROR_IN_CERT_NOT_AFTER_FIELD:
-		return EKM_DATES;
+		return CLIENT_DATES;
 	case X509_V_ERR_INVALID_PURPOSE:
-		return EKM_PURPOSE;
+		return CLIENT_PURPOSE;
 	default:
-		return EKM_CHAIN;
+		return CLIENT_CHAIN;
 	}
 }
 
@@ -334,7 +339,8 @@ static bool chain_dates(STACK_OF(X509) *chain, struct remembered *ret)
 	ret->not_after_s = INT64_MAX;
 	for (int i = 0; i < sk_X509_num(chain); i++) {
 		int64_t from = 0, to = 0;
-		if (!ekm_cert_time(X509_get0_notBefore(sk_X509_value(chain, i)), &from) || !ekm_cert_time(X509_get0_notAfter(sk_X509_value(chain, i)), &to))
+		const X509 *cert = sk_X509_value(chain, i);
+		if (!client_cert_time(X509_get0_notBefore(cert), &from) || !client_cert_time(X509_get0_notAfter(cert), &to))
 			return false;
 		ret->not_before_s = from > ret->not_before_s ? from : ret->not_before_s;
 		ret->not_after_s = to < ret->not_after_s ? to : ret->not_after_s;
@@ -352,10 +358,10 @@ static bool authorities_are_marked(STACK_OF(X509) *chain)
 }
 
 /* Chain, dates and purpose (which OpenSSL judges by extended key usage only if there is one). Roots are trusted, nothing else is. */
-static enum ekm_verdict verify(X509_STORE *roots, X509 *leaf, STACK_OF(X509) *between, int64_t now_s, struct remembered *ret_dates)
+static enum client_verdict verify(X509_STORE *roots, X509 *leaf, STACK_OF(X509) *between, int64_t now_s, struct remembered *ret_dates)
 {
 	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
-	enum ekm_verdict verdict = EKM_CHAIN;
+	enum client_verdict verdict = CLIENT_CHAIN;
 
 	if (ctx != NULL && X509_STORE_CTX_init(ctx, roots, leaf, between) == 1 && X509_STORE_CTX_set_purpose(ctx, X509_PURPOSE_SSL_CLIENT) == 1) {
 		X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
@@ -363,12 +369,12 @@ static enum ekm_verdict verify(X509_STORE *roots, X509 *leaf, STACK_OF(X509) *be
 		X509_VERIFY_PARAM_set_depth(param, HTTP_CLIENT_CHAIN_MAX);
 		X509_VERIFY_PARAM_set_auth_level(param, AUTH_LEVEL);
 		if (X509_verify_cert(ctx) == 1)
-			verdict = chain_dates(X509_STORE_CTX_get0_chain(ctx), ret_dates) ? EKM_ACCEPTED : EKM_DATES;
+			verdict = chain_dates(X509_STORE_CTX_get0_chain(ctx), ret_dates) ? CLIENT_ACCEPTED : CLIENT_DATES;
 		else
 			verdict = verdict_of(X509_STORE_CTX_get_error(ctx));
-		if (verdict == EKM_ACCEPTED &&
+		if (verdict == CLIENT_ACCEPTED &&
 		    (X509_STORE_CTX_get_error(ctx) != X509_V_OK || !authorities_are_marked(X509_STORE_CTX_get0_chain(ctx))))
-			verdict = EKM_CHAIN;
+			verdict = CLIENT_CHAIN;
 	}
 	X509_STORE_CTX_free(ctx);
 	ERR_clear_error();
@@ -377,22 +383,24 @@ static enum ekm_verdict verify(X509_STORE *roots, X509 *leaf, STACK_OF(X509) *be
 
 /* ---- remembered verdicts ---- */
 
-static struct remembered *place_of(struct ekm_trust *t, const uint8_t leaf[SHA256_DIGEST_LENGTH]) { return &t->places[leaf[0] % REMEMBERED]; }
+static struct remembered *place_of(struct client_trust *t, const uint8_t leaf[SHA256_DIGEST_LENGTH]) { return &t->places[leaf[0] % REMEMBERED]; }
 
-static bool recall(struct ekm_trust *t, const struct table *table, const uint8_t leaf[SHA256_DIGEST_LENGTH], int64_t now_s, size_t *ret_pool)
+static bool recall(struct client_trust *t, const struct table *table, const uint8_t leaf[SHA256_DIGEST_LENGTH], int64_t now_s, bool is_service,
+                   size_t *ret_pool)
 {
 	const struct remembered *p = place_of(t, leaf);
 	bool holds = false;
 
 	(void)pthread_mutex_lock(&t->lock);
-	holds = p->table == table->number && clock_mono_us(t->clock) < p->until_us && now_s >= p->not_before_s && now_s <= p->not_after_s &&
+	holds = p->table == table->number && p->is_service == is_service && clock_mono_us(t->clock) < p->until_us &&
+	        now_s >= p->not_before_s && now_s <= p->not_after_s &&
 	        memcmp(p->leaf, leaf, SHA256_DIGEST_LENGTH) == 0;
 	*ret_pool = p->pool;
 	(void)pthread_mutex_unlock(&t->lock);
 	return holds;
 }
 
-static void remember(struct ekm_trust *t, const struct table *table, const uint8_t leaf[SHA256_DIGEST_LENGTH], struct remembered *what)
+static void remember(struct client_trust *t, const struct table *table, const uint8_t leaf[SHA256_DIGEST_LENGTH], struct remembered *what)
 {
 	what->table = table->number;
 	what->until_us = clock_mono_us(t->clock) + REMEMBERED_US;
@@ -404,9 +412,9 @@ static void remember(struct ekm_trust *t, const struct table *table, const uint8
 
 /* ---- the check ---- */
 
-static void take_pool(const struct pool *p, struct ekm_client *ret)
+static void take_pool(const struct pool *p, struct client_holder *ret)
 {
-	struct ekm_client client = p->client;
+	struct client_holder client = p->client;
 
 	memcpy(client.subject, ret->subject, sizeof(client.subject));
 	memcpy(client.thumbprint, ret->thumbprint, sizeof(client.thumbprint));
@@ -419,7 +427,7 @@ static STACK_OF(X509) *parse_between(const struct http_cert *chain, size_t count
 	STACK_OF(X509) *between = sk_X509_new_null();
 
 	for (size_t i = 1; i < count && between != NULL; i++) {
-		X509 *cert = ekm_cert_parse(chain[i].der, chain[i].len);
+		X509 *cert = client_cert_parse(chain[i].der, chain[i].len);
 		if (cert == NULL || sk_X509_push(between, cert) <= 0) {
 			X509_free(cert);
 			sk_X509_pop_free(between, X509_free);
@@ -429,19 +437,19 @@ static STACK_OF(X509) *parse_between(const struct http_cert *chain, size_t count
 	return between;
 }
 
-static enum ekm_verdict judge(const struct table *table, X509 *leaf, const struct http_cert *chain, size_t count, int64_t now_s,
-                              struct remembered *ret)
+static enum client_verdict judge(const struct table *table, X509 *leaf, const struct http_cert *chain, size_t count, int64_t now_s,
+                              bool is_service, struct remembered *ret)
 {
 	char name[STORE_SUBJECT_MAX + 1];
 	const struct subject *subject = NULL;
 	STACK_OF(X509) *between = NULL;
-	enum ekm_verdict verdict = EKM_UNREADABLE;
+	enum client_verdict verdict = CLIENT_UNREADABLE;
 
 	if (!read_common_name(leaf, name))
-		return EKM_COMMON_NAME;
-	subject = find_subject(table, name);
+		return CLIENT_COMMON_NAME;
+	subject = find_subject(table, name, is_service);
 	if (subject == NULL)
-		return EKM_UNKNOWN_SUBJECT;
+		return CLIENT_UNKNOWN_SUBJECT;
 	ret->pool = subject->pool;
 	between = parse_between(chain, count);
 	if (between != NULL)
@@ -450,32 +458,33 @@ static enum ekm_verdict judge(const struct table *table, X509 *leaf, const struc
 	return verdict;
 }
 
-enum ekm_verdict ekm_trust_check(struct ekm_trust *t, const struct http_cert *chain, size_t count, struct ekm_client *ret_client)
+enum client_verdict client_trust_check(struct client_trust *t, const struct http_cert *chain, size_t count, bool is_service,
+                                       struct client_holder *ret_client)
 {
 	TABLE_AUTO *table = table_now(t);
 	int64_t now_s = clock_wall_s(t->clock);
 	uint8_t hash[SHA256_DIGEST_LENGTH];
-	struct remembered found = { 0 };
-	enum ekm_verdict verdict = EKM_ACCEPTED;
+	struct remembered found = { .is_service = is_service };
+	enum client_verdict verdict = CLIENT_ACCEPTED;
 	X509 *leaf = NULL;
 
-	*ret_client = (struct ekm_client){ 0 };
+	*ret_client = (struct client_holder){ 0 };
 	if (count == 0)
-		return EKM_NO_CERTIFICATE;
+		return CLIENT_NO_CERTIFICATE;
 	SHA256(chain[0].der, chain[0].len, hash);
 	hex_encode(hash, sizeof(hash), ret_client->thumbprint);
-	leaf = ekm_cert_parse(chain[0].der, chain[0].len);
+	leaf = client_cert_parse(chain[0].der, chain[0].len);
 	if (leaf == NULL) {
 		ERR_clear_error();
-		return EKM_UNREADABLE;
+		return CLIENT_UNREADABLE;
 	}
-	ekm_cert_subject(leaf, ret_client->subject, sizeof(ret_client->subject));
-	if (!recall(t, table, hash, now_s, &found.pool)) {
-		verdict = judge(table, leaf, chain, count, now_s, &found);
-		if (verdict == EKM_ACCEPTED)
+	client_cert_subject(leaf, ret_client->subject, sizeof(ret_client->subject));
+	if (!recall(t, table, hash, now_s, is_service, &found.pool)) {
+		verdict = judge(table, leaf, chain, count, now_s, is_service, &found);
+		if (verdict == CLIENT_ACCEPTED)
 			remember(t, table, hash, &found);
 	}
-	if (verdict == EKM_ACCEPTED)
+	if (verdict == CLIENT_ACCEPTED)
 		take_pool(&table->pools[found.pool], ret_client);
 	X509_free(leaf);
 	ERR_clear_error();

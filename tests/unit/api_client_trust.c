@@ -1,4 +1,4 @@
-/* tests/unit/api_ekm_trust.c - which client certificates are a pool's (ekm-proxy.md 3.1): each wrong one is refused for its own reason, and none is
+/* tests/unit/api_client_trust.c - which client certificates are a pool's (ekm-proxy.md 3.1): each wrong one is refused for its own reason, and none is
  * pinned. Real certificates by OpenSSL, a real database. */
 #include <pthread.h>
 #include <setjmp.h>
@@ -10,14 +10,14 @@
 
 #include <cmocka.h>
 
-#include "api/ekm_trust.h"
+#include "api/client_trust.h"
 #include "tests/support/ekm_certs.h"
 #include "tests/support/store_fixture.h"
 
 #define DAY ((int64_t)86400)
 #define CN "contoso.managedhsmclient.azure.net"
 #define OTHER_CN "fabrikam.managedhsmclient.azure.net"
-#define REMEMBERED_US ((int64_t)5 * 1000000) /* of ekm_trust.c */
+#define REMEMBERED_US ((int64_t)5 * 1000000) /* of client_trust.c */
 
 static int64_t now_s = T_CERT_NOW_S, mono_us;
 static int64_t fake_wall(const struct clock *c)
@@ -33,13 +33,13 @@ static int64_t fake_mono(const struct clock *c)
 static const struct clock FAKE = { .wall_us = fake_wall, .mono_us = fake_mono };
 
 static struct store_fixture *store;
-static struct ekm_trust *trust;
+static struct client_trust *trust;
 static struct t_cert root, other_root, between, leaf;
 
 static void load(void)
 {
 	struct kms_err err = { 0 };
-	if (ekm_trust_load(trust, store->r, &err) != KMS_OK)
+	if (client_trust_load(trust, store->r, &err) != KMS_OK)
 		fail_msg("%s", err.detail);
 }
 
@@ -92,7 +92,7 @@ static int open_scene(void **state)
 	(void)state;
 	now_s = T_CERT_NOW_S;
 	mono_us = 0;
-	if (store_fixture_open(&fixture) != 0 || ekm_trust_new(&FAKE, &trust, &err) != KMS_OK)
+	if (store_fixture_open(&fixture) != 0 || client_trust_new(&FAKE, &trust, &err) != KMS_OK)
 		return -1;
 	store = fixture;
 	t_cert_root("root", &root);
@@ -111,29 +111,29 @@ static int close_scene(void **state)
 	t_cert_clear(&between);
 	t_cert_clear(&other_root);
 	t_cert_clear(&root);
-	ekm_trust_free(trust);
+	client_trust_free(trust);
 	return store_fixture_close(&fixture);
 }
 
-static enum ekm_verdict check_chain(const struct t_cert *first, const struct t_cert *second, struct ekm_client *ret)
+static enum client_verdict check_chain(const struct t_cert *first, const struct t_cert *second, struct client_holder *ret)
 {
 	struct http_cert chain[2] = { { .der = first->der, .len = first->der_len } };
 	if (second != NULL)
 		chain[1] = (struct http_cert){ .der = second->der, .len = second->der_len };
-	return ekm_trust_check(trust, chain, second != NULL ? 2 : 1, ret);
+	return client_trust_check(trust, chain, second != NULL ? 2 : 1, false, ret);
 }
 
-static enum ekm_verdict check(const struct t_cert *cert)
+static enum client_verdict check(const struct t_cert *cert)
 {
-	struct ekm_client client;
+	struct client_holder client;
 	return check_chain(cert, NULL, &client);
 }
 
 /* The verdict on one that is made for it. */
-static enum ekm_verdict check_made(const struct t_cert_spec *spec)
+static enum client_verdict check_made(const struct t_cert_spec *spec)
 {
 	struct t_cert made = { 0 };
-	enum ekm_verdict verdict;
+	enum client_verdict verdict;
 
 	t_cert_make(spec, &made);
 	verdict = check(&made);
@@ -145,16 +145,16 @@ static enum ekm_verdict check_made(const struct t_cert_spec *spec)
 
 static void a_pools_certificate_is_accepted_and_tells_the_pool(void **state)
 {
-	struct ekm_client client;
+	struct client_holder client;
 
 	(void)state;
 	struct store_pool pool = add_pool(1, CN, &root);
-	assert_int_equal(check_chain(&leaf, NULL, &client), EKM_ACCEPTED);
+	assert_int_equal(check_chain(&leaf, NULL, &client), CLIENT_ACCEPTED);
 	assert_memory_equal(client.pool_id, pool.id, STORE_ID_LEN);
 	assert_string_equal(client.vault, "vault1");
 	assert_string_equal(client.prefix, "prefix/1");
 	assert_string_equal(client.subject, "O=Test,CN=" CN);
-	assert_int_equal(strlen(client.thumbprint), EKM_THUMBPRINT_LEN);
+	assert_int_equal(strlen(client.thumbprint), CLIENT_THUMBPRINT_LEN);
 }
 
 static void nothing_is_pinned(void **state)
@@ -162,27 +162,27 @@ static void nothing_is_pinned(void **state)
 	(void)state;
 	(void)add_pool(1, CN, &root);
 	for (int i = 0; i < 3; i++) /* each has a key and a serial number of its own */
-		assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &root }), EKM_ACCEPTED);
-	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &root, .rsa_bits = 2048 }), EKM_ACCEPTED);
+		assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &root }), CLIENT_ACCEPTED);
+	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &root, .rsa_bits = 2048 }), CLIENT_ACCEPTED);
 }
 
 static void case_does_not_count_in_the_name(void **state)
 {
 	(void)state;
 	(void)add_pool(1, CN, &root);
-	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = "CONTOSO.ManagedHsmClient.azure.NET", .issuer = &root }), EKM_ACCEPTED);
+	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = "CONTOSO.ManagedHsmClient.azure.NET", .issuer = &root }), CLIENT_ACCEPTED);
 }
 
 static void what_lies_between_comes_with_the_handshake(void **state)
 {
 	struct t_cert below = { 0 };
-	struct ekm_client client;
+	struct client_holder client;
 
 	(void)state;
 	(void)add_pool(1, CN, &root);
 	t_cert_make(&(struct t_cert_spec){ .cn = CN, .issuer = &between }, &below);
-	assert_int_equal(check_chain(&below, NULL, &client), EKM_CHAIN);
-	assert_int_equal(check_chain(&below, &between, &client), EKM_ACCEPTED);
+	assert_int_equal(check_chain(&below, NULL, &client), CLIENT_CHAIN);
+	assert_int_equal(check_chain(&below, &between, &client), CLIENT_ACCEPTED);
 	t_cert_clear(&below);
 }
 
@@ -190,10 +190,10 @@ static void extended_key_usage_counts_only_when_there_is_one(void **state)
 {
 	(void)state;
 	(void)add_pool(1, CN, &root);
-	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &root }), EKM_ACCEPTED);
-	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &root, .usage = "serverAuth,clientAuth" }), EKM_ACCEPTED);
-	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &root, .usage = "serverAuth" }), EKM_PURPOSE);
-	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &root, .usage = "codeSigning" }), EKM_PURPOSE);
+	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &root }), CLIENT_ACCEPTED);
+	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &root, .usage = "serverAuth,clientAuth" }), CLIENT_ACCEPTED);
+	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &root, .usage = "serverAuth" }), CLIENT_PURPOSE);
+	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &root, .usage = "codeSigning" }), CLIENT_PURPOSE);
 }
 
 /* ---- refused ---- */
@@ -203,20 +203,54 @@ static void nobody_is_nobody(void **state)
 	static const uint8_t RUBBISH[] = { 0x30, 0x03, 0x02, 0x01, 0x01 };
 	struct http_cert bad = { .der = RUBBISH, .len = sizeof(RUBBISH) };
 	uint8_t longer[4096];
-	struct ekm_client client;
+	struct client_holder client;
 
 	(void)state;
 	(void)add_pool(1, CN, &root);
-	assert_int_equal(ekm_trust_check(trust, NULL, 0, &client), EKM_NO_CERTIFICATE);
+	assert_int_equal(client_trust_check(trust, NULL, 0, false, &client), CLIENT_NO_CERTIFICATE);
 	assert_string_equal(client.subject, "");
-	assert_int_equal(ekm_trust_check(trust, &bad, 1, &client), EKM_UNREADABLE);
+	assert_int_equal(client_trust_check(trust, &bad, 1, false, &client), CLIENT_UNREADABLE);
 	assert_true(leaf.der_len < sizeof(longer));
 	memcpy(longer, leaf.der, leaf.der_len);
 	longer[leaf.der_len] = 0;
 	bad = (struct http_cert){ .der = longer, .len = leaf.der_len + 1 };
-	assert_int_equal(ekm_trust_check(trust, &bad, 1, &client), EKM_UNREADABLE);
+	assert_int_equal(client_trust_check(trust, &bad, 1, false, &client), CLIENT_UNREADABLE);
 	bad.len = leaf.der_len - 1;
-	assert_int_equal(ekm_trust_check(trust, &bad, 1, &client), EKM_UNREADABLE);
+	assert_int_equal(client_trust_check(trust, &bad, 1, false, &client), CLIENT_UNREADABLE);
+}
+
+static void a_service_is_no_pool_and_a_pool_no_service(void **state)
+{
+	struct t_cert service;
+	struct http_cert of_pool = { .der = leaf.der, .len = leaf.der_len }, of_service;
+	struct client_holder client;
+	struct store_pool row;
+	struct store_vault v = store_fixture_vault(2, "vault2");
+	struct store_principal p = store_fixture_principal(2, &v);
+
+	(void)state;
+	t_cert_make(&(struct t_cert_spec){ .cn = "Orders.example", .issuer = &root, .usage = "clientAuth" }, &service);
+	of_service = (struct http_cert){ .der = service.der, .len = service.der_len };
+	(void)add_pool(1, CN, &root);
+	row = pool_of(2, &p, "orders.example", &root);
+	row.is_service = true;
+	row.prefix[0] = '\0';
+	const struct store_change changes[] = { { .kind = STORE_VAULT_ADD, .vault = v }, { .kind = STORE_PRINCIPAL_ADD, .principal = p },
+		                                { .kind = STORE_POOL_ADD, .pool = row } };
+	assert_int_equal(store_fixture_write(store, changes, KMS_ARRAY_LEN(changes), NULL), KMS_OK);
+	load();
+	for (int i = 0; i < 3; i++) { /* in any order, remembered or not */
+		assert_int_equal(client_trust_check(trust, &of_pool, 1, true, &client), CLIENT_UNKNOWN_SUBJECT);
+		assert_int_equal(client_trust_check(trust, &of_pool, 1, false, &client), CLIENT_ACCEPTED);
+		assert_false(client.is_service);
+		assert_int_equal(client_trust_check(trust, &of_service, 1, true, &client), CLIENT_ACCEPTED);
+		assert_true(client.is_service);
+		assert_memory_equal(client.pool_id, p.id, STORE_ID_LEN);
+		assert_string_equal(client.vault, "vault2");
+		assert_int_equal(client_trust_check(trust, &of_service, 1, false, &client), CLIENT_UNKNOWN_SUBJECT);
+		assert_memory_equal(client.pool_id, (uint8_t[STORE_ID_LEN]){ 0 }, STORE_ID_LEN);
+	}
+	t_cert_clear(&service);
 }
 
 static void another_name_is_unknown_even_under_the_right_root(void **state)
@@ -227,22 +261,22 @@ static void another_name_is_unknown_even_under_the_right_root(void **state)
 	(void)state;
 	(void)add_pool(1, CN, &root);
 	for (size_t i = 0; i < KMS_ARRAY_LEN(NAMES); i++)
-		if (check_made(&(struct t_cert_spec){ .cn = NAMES[i], .issuer = &root }) != EKM_UNKNOWN_SUBJECT)
+		if (check_made(&(struct t_cert_spec){ .cn = NAMES[i], .issuer = &root }) != CLIENT_UNKNOWN_SUBJECT)
 			fail_msg("%s", NAMES[i]);
 }
 
 static void a_certificate_has_exactly_one_common_name(void **state)
 {
-	struct ekm_client client;
+	struct client_holder client;
 	struct t_cert two = { 0 };
 
 	(void)state;
 	(void)add_pool(1, CN, &root);
-	assert_int_equal(check_made(&(struct t_cert_spec){ .issuer = &root }), EKM_COMMON_NAME);
-	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .second_cn = CN, .issuer = &root }), EKM_COMMON_NAME);
-	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = "cont\xc3\xb6so.managedhsmclient.azure.net", .issuer = &root }), EKM_COMMON_NAME);
+	assert_int_equal(check_made(&(struct t_cert_spec){ .issuer = &root }), CLIENT_COMMON_NAME);
+	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .second_cn = CN, .issuer = &root }), CLIENT_COMMON_NAME);
+	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = "cont\xc3\xb6so.managedhsmclient.azure.net", .issuer = &root }), CLIENT_COMMON_NAME);
 	t_cert_make(&(struct t_cert_spec){ .cn = OTHER_CN, .second_cn = CN, .issuer = &root }, &two);
-	assert_int_equal(check_chain(&two, NULL, &client), EKM_COMMON_NAME);
+	assert_int_equal(check_chain(&two, NULL, &client), CLIENT_COMMON_NAME);
 	assert_string_equal(client.subject, "O=Test,CN=" OTHER_CN ",CN=" CN); /* the log shows both */
 	t_cert_clear(&two);
 }
@@ -253,7 +287,7 @@ static void a_name_that_ends_early_for_c_is_none(void **state)
 
 	(void)state;
 	(void)add_pool(1, CN, &root);
-	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = HIDDEN, .cn_len = sizeof(HIDDEN) - 1, .issuer = &root }), EKM_COMMON_NAME);
+	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = HIDDEN, .cn_len = sizeof(HIDDEN) - 1, .issuer = &root }), CLIENT_COMMON_NAME);
 }
 
 static void only_the_pools_own_roots_count(void **state)
@@ -261,10 +295,10 @@ static void only_the_pools_own_roots_count(void **state)
 	(void)state;
 	(void)add_pool(1, CN, &root);
 	(void)add_pool(2, OTHER_CN, &other_root);
-	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &other_root }), EKM_CHAIN);
-	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = OTHER_CN, .issuer = &root }), EKM_CHAIN);
-	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = OTHER_CN, .issuer = &other_root }), EKM_ACCEPTED);
-	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN }), EKM_CHAIN); /* self-signed */
+	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &other_root }), CLIENT_CHAIN);
+	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = OTHER_CN, .issuer = &root }), CLIENT_CHAIN);
+	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = OTHER_CN, .issuer = &other_root }), CLIENT_ACCEPTED);
+	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN }), CLIENT_CHAIN); /* self-signed */
 }
 
 static void a_root_of_the_same_name_is_another_root(void **state)
@@ -274,14 +308,14 @@ static void a_root_of_the_same_name_is_another_root(void **state)
 	(void)state;
 	(void)add_pool(1, CN, &root);
 	t_cert_root("root", &twin);
-	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &twin }), EKM_CHAIN);
+	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &twin }), CLIENT_CHAIN);
 	t_cert_clear(&twin);
 }
 
 static void who_is_no_ca_cannot_issue(void **state)
 {
 	static const char *const CONSTRAINTS[] = { "critical,CA:FALSE", NULL };
-	struct ekm_client client;
+	struct client_holder client;
 
 	(void)state;
 	(void)add_pool(1, CN, &root);
@@ -289,7 +323,7 @@ static void who_is_no_ca_cannot_issue(void **state)
 		struct t_cert issuer = { 0 }, issued = { 0 };
 		t_cert_make(&(struct t_cert_spec){ .cn = OTHER_CN, .issuer = &root, .basic_constraints = CONSTRAINTS[i] }, &issuer);
 		t_cert_make(&(struct t_cert_spec){ .cn = CN, .issuer = &issuer }, &issued);
-		assert_int_equal(check_chain(&issued, &issuer, &client), EKM_CHAIN);
+		assert_int_equal(check_chain(&issued, &issuer, &client), CLIENT_CHAIN);
 		t_cert_clear(&issued);
 		t_cert_clear(&issuer);
 	}
@@ -299,35 +333,35 @@ static void weak_links_are_refused(void **state)
 {
 	(void)state;
 	(void)add_pool(1, CN, &root);
-	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &root, .digest = "SHA1" }), EKM_CHAIN);
-	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &root, .rsa_bits = 1024 }), EKM_CHAIN);
+	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &root, .digest = "SHA1" }), CLIENT_CHAIN);
+	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &root, .rsa_bits = 1024 }), CLIENT_CHAIN);
 }
 
 static void dates_are_those_of_the_moment(void **state)
 {
 	(void)state;
 	(void)add_pool(1, CN, &root);
-	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &root, .to_s = now_s - 1 }), EKM_DATES);
-	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &root, .from_s = now_s + DAY }), EKM_DATES);
-	assert_int_equal(check(&leaf), EKM_ACCEPTED);
+	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &root, .to_s = now_s - 1 }), CLIENT_DATES);
+	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &root, .from_s = now_s + DAY }), CLIENT_DATES);
+	assert_int_equal(check(&leaf), CLIENT_ACCEPTED);
 	now_s += 366 * DAY; /* the verdict is still remembered */
-	assert_int_equal(check(&leaf), EKM_DATES);
+	assert_int_equal(check(&leaf), CLIENT_DATES);
 	now_s -= 368 * DAY;
-	assert_int_equal(check(&leaf), EKM_DATES);
+	assert_int_equal(check(&leaf), CLIENT_DATES);
 }
 
 static void an_expired_link_above_counts_too(void **state)
 {
 	struct t_cert old = { 0 }, issued = { 0 };
-	struct ekm_client client;
+	struct client_holder client;
 
 	(void)state;
 	(void)add_pool(1, CN, &root);
 	t_cert_make(&(struct t_cert_spec){ .cn = "old", .issuer = &root, .basic_constraints = "critical,CA:TRUE", .to_s = now_s + 60 }, &old);
 	t_cert_make(&(struct t_cert_spec){ .cn = CN, .issuer = &old }, &issued);
-	assert_int_equal(check_chain(&issued, &old, &client), EKM_ACCEPTED);
+	assert_int_equal(check_chain(&issued, &old, &client), CLIENT_ACCEPTED);
 	now_s += 61;
-	assert_int_equal(check_chain(&issued, &old, &client), EKM_DATES);
+	assert_int_equal(check_chain(&issued, &old, &client), CLIENT_DATES);
 	t_cert_clear(&issued);
 	t_cert_clear(&old);
 }
@@ -337,29 +371,29 @@ static void an_expired_link_above_counts_too(void **state)
 static void before_it_is_loaded_nobody_is_accepted(void **state)
 {
 	(void)state;
-	assert_int_equal(check(&leaf), EKM_UNKNOWN_SUBJECT);
+	assert_int_equal(check(&leaf), CLIENT_UNKNOWN_SUBJECT);
 	load();
-	assert_int_equal(check(&leaf), EKM_UNKNOWN_SUBJECT);
+	assert_int_equal(check(&leaf), CLIENT_UNKNOWN_SUBJECT);
 }
 
 static void a_removed_root_or_name_is_refused_at_once(void **state)
 {
 	(void)state;
 	struct store_pool pool = add_pool(1, CN, &root);
-	assert_int_equal(check(&leaf), EKM_ACCEPTED);
+	assert_int_equal(check(&leaf), CLIENT_ACCEPTED);
 	put_root(&pool, &other_root); /* both, while one follows the other */
 	set_pool(&pool);
-	assert_int_equal(check(&leaf), EKM_ACCEPTED);
-	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &other_root }), EKM_ACCEPTED);
+	assert_int_equal(check(&leaf), CLIENT_ACCEPTED);
+	assert_int_equal(check_made(&(struct t_cert_spec){ .cn = CN, .issuer = &other_root }), CLIENT_ACCEPTED);
 	pool.root_count = 0;
 	put_root(&pool, &other_root);
 	set_pool(&pool);
-	assert_int_equal(check(&leaf), EKM_CHAIN); /* though it was accepted a moment ago */
+	assert_int_equal(check(&leaf), CLIENT_CHAIN); /* though it was accepted a moment ago */
 	pool.root_count = 0;
 	put_root(&pool, &root);
 	(void)snprintf(pool.subjects[0], sizeof(pool.subjects[0]), "%s", OTHER_CN);
 	set_pool(&pool);
-	assert_int_equal(check(&leaf), EKM_UNKNOWN_SUBJECT);
+	assert_int_equal(check(&leaf), CLIENT_UNKNOWN_SUBJECT);
 }
 
 static void many_pools_are_told_apart(void **state)
@@ -375,11 +409,11 @@ static void many_pools_are_told_apart(void **state)
 	for (unsigned n = 1; n <= MANY; n++) {
 		char cn[STORE_SUBJECT_MAX + 1], vault[STORE_VAULT_NAME_MAX + 1];
 		struct t_cert made = { 0 };
-		struct ekm_client client;
+		struct client_holder client;
 		(void)snprintf(cn, sizeof(cn), "POOL-%u.azure.net", n);
 		(void)snprintf(vault, sizeof(vault), "vault%u", n);
 		t_cert_make(&(struct t_cert_spec){ .cn = cn, .issuer = n % 2 == 0 ? &root : &other_root }, &made);
-		assert_int_equal(check_chain(&made, NULL, &client), EKM_ACCEPTED);
+		assert_int_equal(check_chain(&made, NULL, &client), CLIENT_ACCEPTED);
 		assert_string_equal(client.vault, vault);
 		t_cert_clear(&made);
 	}
@@ -388,16 +422,16 @@ static void many_pools_are_told_apart(void **state)
 static void a_verdict_is_remembered_for_seconds_only(void **state)
 {
 	struct t_cert below = { 0 };
-	struct ekm_client client;
+	struct client_holder client;
 
 	(void)state;
 	(void)add_pool(1, CN, &root);
 	t_cert_make(&(struct t_cert_spec){ .cn = CN, .issuer = &between }, &below);
-	assert_int_equal(check_chain(&below, &between, &client), EKM_ACCEPTED);
+	assert_int_equal(check_chain(&below, &between, &client), CLIENT_ACCEPTED);
 	mono_us += REMEMBERED_US - 1;
-	assert_int_equal(check_chain(&below, NULL, &client), EKM_ACCEPTED); /* only memory can say so */
+	assert_int_equal(check_chain(&below, NULL, &client), CLIENT_ACCEPTED); /* only memory can say so */
 	mono_us += 1;
-	assert_int_equal(check_chain(&below, NULL, &client), EKM_CHAIN);
+	assert_int_equal(check_chain(&below, NULL, &client), CLIENT_CHAIN);
 	t_cert_clear(&below);
 }
 
@@ -419,8 +453,8 @@ static void what_cannot_be_read_leaves_the_table_as_it_is(void **state)
 
 	(void)state;
 	(void)add_pool(1, CN, &root);
-	assert_int_equal(ekm_trust_load(trust, &broken, NULL), KMS_E_STORE);
-	assert_int_equal(check(&leaf), EKM_ACCEPTED);
+	assert_int_equal(client_trust_load(trust, &broken, NULL), KMS_E_STORE);
+	assert_int_equal(check(&leaf), CLIENT_ACCEPTED);
 }
 
 static atomic_bool readers_stop;
@@ -428,7 +462,7 @@ static void *read_always(void *arg)
 {
 	unsigned long *checks = arg;
 	while (!atomic_load(&readers_stop)) {
-		assert_int_equal(check(&leaf), EKM_ACCEPTED);
+		assert_int_equal(check(&leaf), CLIENT_ACCEPTED);
 		(*checks)++;
 	}
 	return NULL;
@@ -468,6 +502,7 @@ int main(void)
 		T(what_lies_between_comes_with_the_handshake),
 		T(extended_key_usage_counts_only_when_there_is_one),
 		T(nobody_is_nobody),
+		T(a_service_is_no_pool_and_a_pool_no_service),
 		T(another_name_is_unknown_even_under_the_right_root),
 		T(a_certificate_has_exactly_one_common_name),
 		T(a_name_that_ends_early_for_c_is_none),

@@ -1,10 +1,10 @@
-/* api/ekm_cert.c - see ekm_cert.h. */
-#include "api/ekm_cert.h"
+/* api/client_cert.c - see client_cert.h. */
+#include "api/client_cert.h"
 
 #include <openssl/bio.h>
 #include <time.h>
 
-X509 *ekm_cert_parse(const uint8_t *der, size_t len)
+X509 *client_cert_parse(const uint8_t *der, size_t len)
 {
 	const uint8_t *p = der;
 	X509 *cert = len <= INT32_MAX ? d2i_X509(NULL, &p, (long)len) : NULL;
@@ -16,7 +16,7 @@ X509 *ekm_cert_parse(const uint8_t *der, size_t len)
 	return cert;
 }
 
-void ekm_cert_subject(const X509 *cert, char *ret_text, size_t cap)
+void client_cert_subject(const X509 *cert, char *ret_text, size_t cap)
 {
 	BIO *out = BIO_new(BIO_s_mem());
 	char *text = NULL;
@@ -30,7 +30,7 @@ void ekm_cert_subject(const X509 *cert, char *ret_text, size_t cap)
 	BIO_free(out);
 }
 
-bool ekm_cert_time(const ASN1_TIME *t, int64_t *ret_s)
+bool client_cert_time(const ASN1_TIME *t, int64_t *ret_s)
 {
 	struct tm tm = { 0 };
 

@@ -1,0 +1,168 @@
+/*
+ * api/limits.c - see limits.h. A bucket is kept as the time when it will be full again (the generic cell rate algorithm): one number, nothing to
+ * refill, and a bucket whose time has passed is one that was never used.
+ */
+#include "api/limits.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SHARDS 256 /* by the first byte of an id */
+#define PLACES 16  /* buckets of one shard */
+#define NS_PER_US 1000
+#define NS_PER_S INT64_C(1000000000)
+#define WINDOW_NS (LIMITS_WINDOW_S * NS_PER_S)
+
+struct bucket {
+	uint8_t id[LIMITS_ID_LEN];
+	int64_t full_ns[LIMIT_CLASSES]; /* not after now: full */
+};
+
+struct shard {
+	pthread_mutex_t lock; /* guards the buckets; held for a look through them */
+	struct bucket buckets[PLACES];
+};
+
+struct table {
+	const char *whose; /* for messages */
+	unsigned allowance[LIMIT_CLASSES];
+	int64_t step_ns[LIMIT_CLASSES]; /* one is refilled in this time */
+	struct shard shards[SHARDS];
+};
+
+struct limits {
+	const struct clock *clock;
+	struct table vaults, principals;
+};
+
+static void table_init(struct table *t, const char *whose, const unsigned allowance[LIMIT_CLASSES])
+{
+	t->whose = whose;
+	for (int c = 0; c < LIMIT_CLASSES; c++) {
+		assert(allowance[c] >= 1 && allowance[c] <= LIMITS_MAX);
+		t->allowance[c] = allowance[c];
+		t->step_ns[c] = WINDOW_NS / allowance[c];
+	}
+	for (int s = 0; s < SHARDS; s++)
+		(void)pthread_mutex_init(&t->shards[s].lock, NULL);
+}
+
+static void table_destroy(struct table *t)
+{
+	for (int s = 0; s < SHARDS; s++)
+		(void)pthread_mutex_destroy(&t->shards[s].lock);
+}
+
+kms_status limits_new(const struct limits_config *cfg, const struct clock *clock, struct limits **ret_limits, struct kms_err *err)
+{
+	struct limits *l = calloc(1, sizeof(*l));
+
+	if (l == NULL)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "limits");
+	l->clock = clock;
+	table_init(&l->vaults, "vault", cfg->vault);
+	table_init(&l->principals, "caller", cfg->principal);
+	*ret_limits = l;
+	return KMS_OK;
+}
+
+void limits_free(struct limits *l)
+{
+	if (l == NULL)
+		return;
+	table_destroy(&l->vaults);
+	table_destroy(&l->principals);
+	free(l);
+}
+
+static struct bucket *find_locked(struct shard *s, const uint8_t id[LIMITS_ID_LEN])
+{
+	for (int i = 0; i < PLACES; i++)
+		if (memcmp(s->buckets[i].id, id, LIMITS_ID_LEN) == 0) /* allowed: ids are public */
+			return &s->buckets[i];
+	return NULL;
+}
+
+static int64_t full_at(const struct bucket *b)
+{
+	return b->full_ns[LIMIT_REQUESTS] > b->full_ns[LIMIT_CREATES] ? b->full_ns[LIMIT_REQUESTS] : b->full_ns[LIMIT_CREATES];
+}
+
+/* In the place of the one that is full first: an empty place was always full. */
+static struct bucket *make_locked(struct shard *s, const uint8_t id[LIMITS_ID_LEN])
+{
+	struct bucket *least = &s->buckets[0];
+
+	for (int i = 1; i < PLACES; i++)
+		if (full_at(&s->buckets[i]) < full_at(least))
+			least = &s->buckets[i];
+	*least = (struct bucket){ .full_ns = { INT64_MIN, INT64_MIN } };
+	memcpy(least->id, id, LIMITS_ID_LEN);
+	return least;
+}
+
+/* @return how long until there is one to be taken; 0: it was taken */
+static int64_t take(struct table *t, const uint8_t id[LIMITS_ID_LEN], enum limit_class class, int64_t now_ns)
+{
+	struct shard *s = &t->shards[id[0]];
+	struct bucket *b = NULL;
+	int64_t full_ns = 0, wait_ns = 0;
+
+	(void)pthread_mutex_lock(&s->lock);
+	b = find_locked(s, id);
+	if (b == NULL)
+		b = make_locked(s, id);
+	full_ns = (b->full_ns[class] > now_ns ? b->full_ns[class] : now_ns) + t->step_ns[class];
+	wait_ns = full_ns - now_ns - WINDOW_NS;
+	if (wait_ns <= 0)
+		b->full_ns[class] = full_ns;
+	(void)pthread_mutex_unlock(&s->lock);
+	return wait_ns > 0 ? wait_ns : 0;
+}
+
+/* One whose place was taken meanwhile is full anyway. */
+static void give_back(struct table *t, const uint8_t id[LIMITS_ID_LEN], enum limit_class class)
+{
+	struct shard *s = &t->shards[id[0]];
+	struct bucket *b = NULL;
+
+	(void)pthread_mutex_lock(&s->lock);
+	b = find_locked(s, id);
+	if (b != NULL && b->full_ns[class] > INT64_MIN + t->step_ns[class])
+		b->full_ns[class] -= t->step_ns[class];
+	(void)pthread_mutex_unlock(&s->lock);
+}
+
+static kms_status refuse(const struct table *t, enum limit_class class, int64_t wait_ns, unsigned *ret_retry_s, struct kms_err *err)
+{
+	static const char *const WHAT[LIMIT_CLASSES] = { [LIMIT_REQUESTS] = "requests",
+		                                         [LIMIT_CREATES] = "new key versions (create, import, rotate, restore)" };
+
+	*ret_retry_s = (unsigned)((wait_ns + NS_PER_S - 1) / NS_PER_S);
+	return kms_refuse(err, KMS_E_THROTTLED, "The limit of this %s is reached: %u %s in %d seconds. Retry after %u s.", t->whose,
+	                  t->allowance[class], WHAT[class], LIMITS_WINDOW_S, *ret_retry_s);
+}
+
+kms_status limits_take(struct limits *l, const struct limits_claim *claim, unsigned *ret_retry_s, struct kms_err *err)
+{
+	int64_t now_ns = clock_mono_us(l->clock) * NS_PER_US;
+	int64_t wait_ns = take(&l->principals, claim->principal, claim->class, now_ns);
+
+	if (wait_ns > 0)
+		return refuse(&l->principals, claim->class, wait_ns, ret_retry_s, err);
+	if (!claim->has_vault)
+		return KMS_OK;
+	wait_ns = take(&l->vaults, claim->vault, claim->class, now_ns);
+	if (wait_ns == 0)
+		return KMS_OK;
+	give_back(&l->principals, claim->principal, claim->class);
+	return refuse(&l->vaults, claim->class, wait_ns, ret_retry_s, err);
+}
+
+void limits_give_back(struct limits *l, const struct limits_claim *claim)
+{
+	if (claim->has_vault)
+		give_back(&l->vaults, claim->vault, claim->class);
+}

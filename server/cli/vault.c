@@ -1,0 +1,112 @@
+/* server/cli/vault.c - vaults and their policy, revocation of keys, the server's state. */
+#include <stdio.h>
+#include <string.h>
+
+#include "server/cli/command.h"
+
+static bool add_flags(const struct call *call, json_t *body)
+{
+	return (!call_has(call, OPT_PURGE_PROTECTION) || json_object_set_new(body, "purge_protection", json_true()) == 0) &&
+	       (!call_has(call, OPT_NO_PURGE_PROTECTION) || json_object_set_new(body, "purge_protection", json_false()) == 0) &&
+	       (!call_has(call, OPT_ALLOW_RSA1_5) || json_object_set_new(body, "allow_rsa1_5", json_true()) == 0) &&
+	       (!call_has(call, OPT_NO_RSA1_5) || json_object_set_new(body, "allow_rsa1_5", json_false()) == 0);
+}
+
+/* What both making and changing a vault may say. */
+static enum cli_exit add_policy(const struct call *call, json_t *body)
+{
+	enum cli_exit code = cli_add_number(call, OPT_RETENTION_DAYS, "retention_days", body);
+
+	if (code == CLI_OK)
+		code = cli_add_number(call, OPT_QUORUM, "quorum", body);
+	if (code == CLI_OK)
+		code = cli_add_number(call, OPT_PURGE_APPROVALS, "purge_approvals", body);
+	if (code == CLI_OK && !add_flags(call, body))
+		code = cli_no_memory();
+	return code;
+}
+
+enum cli_exit vault_create(struct call *call)
+{
+	JSON_AUTO *body = json_pack("{s:s}", "name", call->arg[0]);
+	enum cli_exit code = body != NULL ? add_policy(call, body) : cli_no_memory();
+
+	return code == CLI_OK ? cli_ask(call, "POST", client_path(call->client, "/admin/v1/vaults"), body) : code;
+}
+
+enum cli_exit vault_list(struct call *call)
+{
+	static const struct show_column COLUMNS[] = {
+		{ "NAME", "name" },           { "STATE", "state" },     { "URL", "url" }, { "RETENTION", "retention_days" },
+		{ "PROTECTED", "purge_protection" }, { "QUORUM", "quorum" }, { "CREATED", "created" }, { NULL, NULL },
+	};
+	return cli_list(call, client_path(call->client, "/admin/v1/vaults"), COLUMNS);
+}
+
+enum cli_exit vault_show(struct call *call)
+{
+	return cli_ask(call, "GET", client_path(call->client, "/admin/v1/vaults/%s", call->arg[0]), NULL);
+}
+
+enum cli_exit vault_set(struct call *call)
+{
+	JSON_AUTO *body = json_object();
+	enum cli_exit code = body != NULL ? add_policy(call, body) : cli_no_memory();
+
+	if (code != CLI_OK)
+		return code;
+	if ((call_has(call, OPT_PURGE_PROTECTION) && call_has(call, OPT_NO_PURGE_PROTECTION)) ||
+	    (call_has(call, OPT_ALLOW_RSA1_5) && call_has(call, OPT_NO_RSA1_5))) {
+		cli_say("an option and its opposite exclude each other");
+		return CLI_USAGE;
+	}
+	if (!cli_add_text(body, "networks", call_value(call, OPT_NETWORKS)) || !cli_add_text(body, "issuer", call_value(call, OPT_ISSUER)))
+		return cli_no_memory();
+	if (json_object_size(body) == 0) {
+		cli_say("nothing to change; expected one option at least, see holdfast vault set --help");
+		return CLI_USAGE;
+	}
+	if (!cli_add_text(body, "reason", call_value(call, OPT_REASON)))
+		return cli_no_memory();
+	return cli_ask(call, "PATCH", client_path(call->client, "/admin/v1/vaults/%s", call->arg[0]), body);
+}
+
+static bool confirm(const char *vault)
+{
+	char typed[128] = "";
+	(void)fprintf(stderr, "This destroys the vault %s: its root key and every key in it, for ever.\nType the vault's name to go on: ", vault);
+	(void)fflush(stderr);
+	if (fgets(typed, sizeof(typed), stdin) == NULL)
+		return false;
+	typed[strcspn(typed, "\n")] = '\0';
+	return strcmp(typed, vault) == 0;
+}
+
+/* The first run asks for approval, the one after it was given destroys. */
+enum cli_exit vault_shred(struct call *call)
+{
+	const char *vault = call->arg[0];
+	const char *reason = call_has(call, OPT_REASON) ? call_value(call, OPT_REASON) : "unspecified";
+	JSON_AUTO *body = json_pack("{s:s, s:s}", "confirm", vault, "reason", reason);
+	if (body == NULL)
+		return cli_no_memory();
+	if (!call_has(call, OPT_YES) && !confirm(vault)) {
+		cli_say("not confirmed; nothing was changed");
+		return CLI_USAGE;
+	}
+	return cli_ask(call, "POST", client_path(call->client, "/admin/v1/vaults/%s/shred", vault), body);
+}
+
+static enum cli_exit key_change(struct call *call, const char *what, const char *reason)
+{
+	JSON_AUTO *body = json_object();
+	if (body == NULL || !cli_add_text(body, "reason", reason) || !cli_add_text(body, "version", call_value(call, OPT_VERSION)))
+		return cli_no_memory();
+	return cli_ask(call, "POST", client_path(call->client, "/admin/v1/vaults/%s/keys/%s/%s", call->arg[0], call->arg[1], what), body);
+}
+
+enum cli_exit key_revoke(struct call *call) { return key_change(call, "revoke", call_value(call, OPT_REASON)); }
+enum cli_exit key_reinstate(struct call *call) { return key_change(call, "reinstate", NULL); }
+
+enum cli_exit status(struct call *call) { return cli_ask(call, "GET", client_path(call->client, "/admin/v1/status"), NULL); }
+enum cli_exit hsm_info(struct call *call) { return cli_ask(call, "GET", client_path(call->client, "/admin/v1/hsm"), NULL); }
