@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int64_t offset_s; /* the clock of all domains of this process */
+static _Atomic int64_t offset_s; /* the clock of all domains of this process; server threads read it while a test moves it */
 
 static int64_t fake_us(const struct clock *c)
 {
