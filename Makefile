@@ -101,7 +101,8 @@ $(BUILD)/holdfast-ekm-test: $(EKM_TESTER_OBJ)
 all: $(BUILD)/holdfastd $(BUILD)/holdfast $(BUILD)/holdfast-ekm-test
 
 # A C test is one file in tests/{unit,contract,fault}; it may use every layer, tests/support, server/config.c and server/daemon.c.
-TEST_SRC := $(wildcard tests/unit/*.c tests/contract/*.c tests/fault/*.c)
+# The slowest first, so that no core waits for another at the end.
+TEST_SRC := $(wildcard tests/fault/*.c tests/unit/*.c tests/contract/*.c)
 TESTS := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
 $(TESTS): $(BUILD)/%: $(BUILD)/%.o
 	$(call say,LD,$@)

@@ -13,6 +13,7 @@
 #include "storage/sqlite/db.h"
 #include "storage/sqlite/sqlite.h"
 #include "tests/support/fault_vfs.h"
+#include "tests/support/sanitized.h"
 #include "tests/support/store_fixture.h"
 
 #define TOO_MANY 2000 /* a loop over n that gets here would never end */
@@ -188,7 +189,7 @@ static void no_write_is_acknowledged_that_is_not_there_and_service_returns_alone
 	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
 		const struct fault_case *c = &CASES[i];
 		bool has_failed = true;
-		for (int nth = 0; has_failed; nth++) {
+		for (int nth = t_fault_first(); has_failed; nth += T_FAULT_STEP) {
 			struct kms_err err = { 0 };
 			kms_status status;
 			assert_true(nth < TOO_MANY);
@@ -226,7 +227,7 @@ static void a_checkpoint_that_fails_loses_nothing_and_succeeds_later(void **stat
 
 	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
 		bool has_failed = true, has_refused = false;
-		for (int nth = 0; has_failed; nth++) {
+		for (int nth = t_fault_first(); has_failed; nth += T_FAULT_STEP) {
 			kms_status status;
 			assert_true(nth < TOO_MANY);
 			assert_int_equal(write_unit(f, &v, unit++, NULL), KMS_OK);
@@ -239,7 +240,7 @@ static void a_checkpoint_that_fails_loses_nothing_and_succeeds_later(void **stat
 			assert_int_equal(store_checkpoint(f->w, true, NULL), KMS_OK);
 		}
 		if ((CASES[i].ops & (FAULT_WRITE | FAULT_SYNC)) != 0)
-			assert_true(has_refused);
+			assert_true(has_refused || T_IS_SANITIZED);
 	}
 	assert_sound(f);
 	store_fixture_reopen(f);
@@ -259,7 +260,7 @@ static void an_open_that_fails_leaves_nothing_behind_and_can_be_repeated(void **
 			store_close(f->r);
 			store_close(f->w);
 			f->r = f->w = NULL;
-			for (int nth = 0; has_failed; nth++) {
+			for (int nth = t_fault_first(); has_failed; nth += T_FAULT_STEP) {
 				struct store *s = NULL;
 				struct kms_err err = { 0 };
 				kms_status status;
@@ -283,7 +284,7 @@ static void a_first_start_that_fails_anywhere_is_repaired_by_the_next(void **sta
 
 	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
 		bool has_failed = true;
-		for (int nth = 0; has_failed; nth++) {
+		for (int nth = t_fault_first(); has_failed; nth += T_FAULT_STEP) {
 			struct store *s = NULL;
 			kms_status status;
 			store_close(f->r);
@@ -315,7 +316,7 @@ static void a_migration_that_fails_anywhere_is_finished_by_the_next_start(void *
 
 	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
 		bool has_failed = true;
-		for (int nth = 0; has_failed; nth++) {
+		for (int nth = t_fault_first(); has_failed; nth += T_FAULT_STEP) {
 			STORE_VERSION_AUTO got = { 0 };
 			STORE_CREDENTIAL_AUTO secret = { 0 };
 			struct store *s = NULL;
@@ -415,7 +416,7 @@ static void reads_fail_as_errors_and_never_as_an_absence(void **state)
 		int refused = 0;
 		for (size_t i = 0; i < KMS_ARRAY_LEN(OPS); i++) {
 			bool has_failed = true;
-			for (int nth = 0; has_failed; nth++) {
+			for (int nth = t_fault_first(); has_failed; nth += T_FAULT_STEP) {
 				kms_status status;
 				assert_true(nth < TOO_MANY);
 				store_fixture_reopen(f); /* an empty cache */
@@ -427,7 +428,7 @@ static void reads_fail_as_errors_and_never_as_an_absence(void **state)
 				assert_int_equal(READS[r](f, &v), KMS_OK);
 			}
 		}
-		assert_true(refused > 0);
+		assert_true(refused > 0 || T_IS_SANITIZED);
 	}
 }
 

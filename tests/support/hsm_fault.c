@@ -1,6 +1,8 @@
 /* tests/support/hsm_fault.c - see hsm_fault.h. */
 #include "tests/support/hsm_fault.h"
 
+#include "tests/support/sanitized.h"
+
 void t_cool(struct t_rig *rig, const struct t_keys *resident)
 {
 	for (size_t i = 0; i < resident->count; i++)
@@ -22,9 +24,9 @@ void t_fail_each_call(struct t_rig *rig, const struct t_keys *resident, const st
 {
 	const size_t secrets = secret_live();
 	size_t on_token, in_sessions;
-	long nth = 0;
+	long nth = t_fault_first();
 
-	for (;; nth++) {
+	for (;; nth += T_FAULT_STEP) {
 		kms_status status;
 		bool happened;
 

@@ -11,12 +11,9 @@
 
 #include "server/base/encode.h"
 #include "tests/support/approvals.h"
+#include "tests/support/sanitized.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define STORIES 1000 /* ten times as slow */
-#else
-#define STORIES 10000
-#endif
+#define STORIES (T_IS_SANITIZED ? 1000 : 10000)
 #define STORIES_A_DAY 10
 #define VAULT "model"
 

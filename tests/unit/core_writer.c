@@ -455,6 +455,7 @@ static void refusals_before_authentication_are_coalesced_by_reason_vault_and_pee
 	static const uint8_t VAULT[GUID_LEN] = { 1 };
 	struct scene s;
 	struct write w = { .event = { .type = EVENT_KEY_GET } };
+	uint64_t first;
 	json_t *o;
 	(void)state;
 	setup(&s, 8);
@@ -466,20 +467,22 @@ static void refusals_before_authentication_are_coalesced_by_reason_vault_and_pee
 	assert_int_equal(w.seq, 2); /* its second is not over */
 	advance(&s, S_US);
 	assert_int_equal(writer_write(s.writer, &w), KMS_OK);
-	assert_int_equal(w.seq, 3);
+	/* With this unit, or before it when the writer woke up by itself in between. */
+	assert_true(w.seq == 3 || w.seq == 6);
+	first = w.seq == 3 ? 4 : 3;
 	writer_count_denied(s.writer, "Unauthorized", VAULT, "192.0.2.0");
 	writer_stop(s.writer);
 	assert_int_equal(mem_store_count(s.store), 9);
-	o = checked_leaf(&s, 4);
+	o = checked_leaf(&s, first);
 	assert_string_equal(json_string_value(json_object_get(o, "type")), "authz.denied");
 	assert_string_equal(json_string_value(json_object_get(o, "result")), "denied");
 	assert_string_equal(json_string_value(json_object_get(o, "err")), "Unauthorized");
 	assert_string_equal(json_string_value(json_object_get(json_object_get(o, "net"), "peer")), "192.0.2.0");
 	assert_string_equal(json_string_value(json_object_get(o, "tenant")), "01000000-0000-0000-0000-000000000000");
 	json_decref(o);
-	assert_int_equal(number_in(&s, 4, "count"), 5);
-	assert_int_equal(number_in(&s, 5, "count"), 1);
-	assert_int_equal(number_in(&s, 6, "count"), 1);
+	assert_int_equal(number_in(&s, first, "count"), 5);
+	assert_int_equal(number_in(&s, first + 1, "count"), 1);
+	assert_int_equal(number_in(&s, first + 2, "count"), 1);
 	assert_int_equal(number_in(&s, 7, "count"), 1); /* what came after that flush */
 	assert_type(&s, 8, "node.stop");
 	store_close(s.store);
