@@ -9,7 +9,7 @@ NODE ?= build/node/bin/node
 PREFIX ?= /usr
 SYSCONFDIR ?= /etc
 
-VERSION := 0.5.0
+VERSION := 0.6.0
 
 .DEFAULT_GOAL := all
 Q := $(if $(V),,@)
@@ -42,6 +42,8 @@ LIBS_api := libmicrohttpd gnutls jansson libcurl
 LIBS_server := libcyaml yaml-0.1 libsystemd
 LIBS_cli := libcurl jansson
 LIBS_ekm_tester := libssl libcrypto jansson
+LIBS_witness := libmicrohttpd libcrypto
+LIBS_verify := libcrypto
 PKGS := $(LIBS_base) $(LIBS_storage) $(LIBS_hsm) $(LIBS_api) $(LIBS_server) $(LIBS_cli) $(LIBS_ekm_tester)
 
 CFLAGS_ALL := -std=gnu17 -D_GNU_SOURCE $(WARN) $(OPT) $(HARDEN) -fPIE -pthread -I. -MMD -MP \
@@ -55,7 +57,9 @@ SRC_hsm := $(wildcard hsm/*.c hsm/pkcs11/*.c)
 SRC_core := $(wildcard server/core/*.c)
 SRC_api := $(wildcard api/*.c)
 SRC_support := $(wildcard tests/support/*.c)
-LAYERS := support api core hsm storage base
+SRC_verify := $(filter-out server/verify/main.c,$(wildcard server/verify/*.c))
+SRC_witness := $(filter-out server/witness/main.c,$(wildcard server/witness/*.c))
+LAYERS := support api core hsm storage base verify witness
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 $(foreach l,$(LAYERS),$(eval $(BUILD)/lib$(l).a: $(call obj,$(SRC_$(l)))))
 $(BUILD)/lib%.a:
@@ -80,14 +84,15 @@ $(BUILD)/migrations.inc: $(MIGRATIONS) scripts/embed-sql
 pkglibs = $(shell $(PKG_CONFIG) --libs $(1) 2>/dev/null)
 DAEMON_LIBS = $(call pkglibs,$(LIBS_server) $(LIBS_api) $(LIBS_storage) $(LIBS_hsm) $(LIBS_base))
 
-SERVER_OBJ := $(call obj,server/main.c server/config.c server/config_issuers.c server/daemon.c server/reserve.c)
+SERVER_OBJ := $(call obj,server/main.c server/config.c server/config_issuers.c server/config_log.c server/daemon.c server/reserve.c)
 $(BUILD)/holdfastd: $(SERVER_OBJ) $(foreach l,api core hsm storage base,$(BUILD)/lib$(l).a)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) $^ -o $@ $(DAEMON_LIBS)
 
 CLI_OBJ := $(call obj,$(wildcard server/cli/*.c))
-$(BUILD)/server/cli/main.o: CFLAGS_ALL += -DHOLDFAST_VERSION=$(VERSION)
-$(BUILD)/server/cli/main.o: Makefile
+VERSIONED := $(call obj,server/cli/main.c api/h_ekm.c server/verify/main.c)
+$(VERSIONED): CFLAGS_ALL += -DHOLDFAST_VERSION=$(VERSION)
+$(VERSIONED): Makefile
 $(BUILD)/holdfast: $(CLI_OBJ) $(BUILD)/libbase.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) $^ -o $@ $(call pkglibs,$(LIBS_cli) $(LIBS_base))
@@ -97,8 +102,20 @@ $(BUILD)/holdfast-ekm-test: $(EKM_TESTER_OBJ)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) $^ -o $@ $(call pkglibs,$(LIBS_ekm_tester))
 
+# The witness stands on another machine, and shares no source with the server either.
+$(BUILD)/holdfast-witness: $(call obj,server/witness/main.c) $(BUILD)/libwitness.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) $^ -o $@ $(call pkglibs,$(LIBS_witness))
+
+# The offline verifier shares no source with the server. It builds where nothing else does: `make verify` needs a compiler and libcrypto.
+$(BUILD)/holdfast-verify: $(call obj,server/verify/main.c) $(BUILD)/libverify.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) $^ -o $@ $(call pkglibs,$(LIBS_verify))
+.PHONY: verify
+verify: $(BUILD)/holdfast-verify
+
 .PHONY: all
-all: $(BUILD)/holdfastd $(BUILD)/holdfast $(BUILD)/holdfast-ekm-test
+all: $(BUILD)/holdfastd $(BUILD)/holdfast $(BUILD)/holdfast-ekm-test $(BUILD)/holdfast-witness $(BUILD)/holdfast-verify
 
 # A C test is one file in tests/{unit,contract,fault}; it may use every layer, tests/support, server/config.c and server/daemon.c.
 # The slowest first, so that no core waits for another at the end.
@@ -115,10 +132,12 @@ need_hsm := hsm base
 need_core := core hsm storage base
 need_api := api core hsm storage base
 need_server := base
+need_verify := verify base
+need_witness := witness base
 layer_of = $(firstword $(subst _, ,$(notdir $(1))))
 $(foreach t,$(TESTS),$(eval $(t): $(BUILD)/libsupport.a $(foreach l,$(need_$(call layer_of,$(t))),$(BUILD)/lib$(l).a)))
 SERVER_TESTS := $(foreach t,$(TESTS),$(if $(filter server,$(call layer_of,$(t))),$(t)))
-$(SERVER_TESTS): $(BUILD)/server/config.o $(BUILD)/server/config_issuers.o $(BUILD)/server/daemon.o
+$(SERVER_TESTS): $(BUILD)/server/config.o $(BUILD)/server/config_issuers.o $(BUILD)/server/config_log.o $(BUILD)/server/daemon.o
 
 -include $(wildcard $(shell find $(BUILD) -name '*.d' 2>/dev/null))
 -include tests/tests.mk
@@ -131,9 +150,11 @@ run: all
 .PHONY: install
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(SYSCONFDIR)/holdfast
-	install -m 755 $(BUILD)/holdfastd $(BUILD)/holdfast $(BUILD)/holdfast-ekm-test $(DESTDIR)$(PREFIX)/bin
-	sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' server/holdfastd.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/holdfastd.service
-	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/holdfastd.service
+	install -m 755 $(BUILD)/holdfastd $(BUILD)/holdfast $(BUILD)/holdfast-ekm-test $(BUILD)/holdfast-verify $(BUILD)/holdfast-witness $(DESTDIR)$(PREFIX)/bin
+	for unit in holdfastd holdfast-witness; do \
+		sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' server/$$unit.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service && \
+		chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service || exit 1; \
+	done
 	install -m 644 scripts/holdfast.yaml.example $(DESTDIR)$(SYSCONFDIR)/holdfast/holdfast.yaml.example
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	$(BUILD)/holdfast completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/holdfast

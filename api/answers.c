@@ -95,11 +95,26 @@ static const struct json_field APPROVAL[] = { TEXT("id"), TEXT("vault"), TEXT("a
 	                                      NUMBER("expires"), NUMBER_MAYBE("settled"), TEXT("request"), TEXT("sha256"), LIST("votes", VOTE), END };
 static const struct json_field APPROVAL_LIST[] = { LIST("value", APPROVAL), TEXT_MAYBE("next"), END };
 static const struct json_field REVOCATION[] = { TEXT("name"), TEXT("version"), TEXT("state"), TEXT("reason"), END };
+static const struct json_field AUDIT[] = { TEXT("state"), NUMBER("signed_size"), NUMBER_MAYBE("signed"), NUMBER("pinned_size"), NUMBER_MAYBE("pinned"),
+	                                   NUMBER("late_ms"), NUMBER_MAYBE("known_size"), TEXT_MAYBE("why"), TEXT_MAYBE("failure"), END };
 static const struct json_field STATUS[] = { FLAG("ready"), TEXT("hsm"), TEXT("storage"), TEXT("log"), TEXT("log_origin"), NUMBER("log_size"),
-	                                    TEXT("log_root"), NUMBER("refused"), END };
+	                                    TEXT("log_root"), NUMBER("refused"), OBJECT("audit", AUDIT), END };
+static const struct json_field CHECK_LINE[] = { TEXT("name"), TEXT("result"), TEXT("text"), END };
+static const struct json_field CHECK[] = { LIST("value", CHECK_LINE), END };
+static const struct json_field LOG_ROTATION[] = { TEXT("old_key"), TEXT("new_key"), END };
+static const struct json_field LOG_ACCEPTANCE[] = { TEXT("next_origin"), TEXT("next_step"), END };
 static const struct json_field HSM[] = { FLAG("available"), TEXT("manufacturer"), TEXT("model"), TEXT("serial"), TEXT("token"), TEXT("library"),
 	                                 TEXT("firmware"), NUMBER("reinitialised"), NUMBER("sessions"), NUMBER("cached_keys"), NAMES("can"),
 	                                 NAMES("cannot"), END };
+static const struct json_field LOG_KEY[] = { TEXT("vkey"), NUMBER("generation"), TEXT("origin"), NUMBER("from_size"), NUMBER("created"), FLAG("current"), END };
+static const struct json_field VERIFIER_KEY[] = { TEXT("vkey"), END };
+static const struct json_field WITNESS[] = { TEXT("vkey"), NUMBER("size"), NUMBER_MAYBE("cosigned"), END };
+static const struct json_field CLOSED_LOG[] = { TEXT("origin"), NUMBER("restored_size"), NUMBER("known_size"), TEXT("known_root"), NUMBER("closed"),
+	                                        END };
+static const struct json_field LOG_KEYS[] = { TEXT("origin"), LIST("log", LOG_KEY), LIST("attestation", VERIFIER_KEY), LIST("witnesses", WITNESS),
+	                                      LIST("closed", CLOSED_LOG), END };
+static const struct json_field INCLUSION[] = { NUMBER("seq"), NUMBER("size"), TEXT("leaf"), NAMES("hashes"), END };
+static const struct json_field CONSISTENCY[] = { NUMBER("from"), NUMBER("to"), NAMES("hashes"), END };
 static const struct json_field TOKEN[] = { TEXT("token_type"), NUMBER("expires_in"), NUMBER("ext_expires_in"), TEXT("access_token"), END };
 static const struct json_field DISCOVERY[] = { TEXT("issuer"), TEXT("authorization_endpoint"), TEXT("token_endpoint"), TEXT("jwks_uri"),
 	                                       NAMES("token_endpoint_auth_methods_supported"),
@@ -109,7 +124,7 @@ static const struct json_field PUBLIC_JWK[] = { TEXT("kty"), TEXT("crv"), DATA("
 static const struct json_field JWKS[] = { LIST("keys", PUBLIC_JWK), END };
 static const struct json_field SUBSCRIPTIONS[] = { LIST("value", KV_NOTHING), END };
 static const struct json_field LIVE[] = { TEXT("status"), END };
-static const struct json_field READY[] = { TEXT("status"), TEXT("hsm"), TEXT("storage"), TEXT("log"), END };
+static const struct json_field READY[] = { TEXT("status"), TEXT("hsm"), TEXT("storage"), TEXT("log"), TEXT("audit"), END };
 static const struct json_field DOCUMENT[] = { TEXT("openapi"), OBJECT("info", KV_NOTHING), LIST("servers", KV_NOTHING), OBJECT("paths", KV_NOTHING),
 	                                      OBJECT("components", KV_NOTHING), END };
 
@@ -150,6 +165,13 @@ const struct answer_info ANSWERS[ANSWER_COUNT] = {
 	[ANSWER_STATUS] = { "Status", STATUS, NULL },
 	[ANSWER_HSM] = { "HsmInfo", HSM, NULL },
 	[ANSWER_ENTRIES] = { "LogEntries", NULL, "application/x-ndjson" },
+	[ANSWER_ENTRY] = { "LogEntry", KV_NOTHING, NULL },
+	[ANSWER_CHECKPOINT] = { "SignedCheckpoint", NULL, "text/plain" },
+	[ANSWER_LOG_KEYS] = { "LogKeys", LOG_KEYS, NULL },
+	[ANSWER_INCLUSION] = { "InclusionProof", INCLUSION, NULL },
+	[ANSWER_CONSISTENCY] = { "ConsistencyProof", CONSISTENCY, NULL },
+	[ANSWER_BUNDLE] = { "ProofBundle", NULL, "text/plain" },
+	[ANSWER_TILE] = { "LogTile", NULL, "application/octet-stream" },
 	[ANSWER_TOKEN] = { "AccessToken", TOKEN, NULL },
 	[ANSWER_DISCOVERY] = { "OpenIdConfiguration", DISCOVERY, NULL },
 	[ANSWER_JWKS] = { "JsonWebKeySet", JWKS, NULL },
@@ -176,6 +198,9 @@ const struct answer_info ANSWERS[ANSWER_COUNT] = {
 	[ANSWER_EXPLANATION] = { "AccessExplanation", EXPLANATION, NULL },
 	[ANSWER_SERVICE] = { "Service", SERVICE, NULL },
 	[ANSWER_SERVICE_LIST] = { "ServiceList", SERVICE_LIST, NULL },
+	[ANSWER_CHECK] = { "SelfCheck", CHECK, NULL },
+	[ANSWER_LOG_ROTATION] = { "LogKeyRotated", LOG_ROTATION, NULL },
+	[ANSWER_LOG_ACCEPTANCE] = { "LogAccepted", LOG_ACCEPTANCE, NULL },
 	[ANSWER_APPROVAL] = { "Approval", APPROVAL, NULL },
 	[ANSWER_APPROVAL_LIST] = { "ApprovalList", APPROVAL_LIST, NULL },
 };

@@ -14,6 +14,7 @@
 #include "server/base/worker.h"
 #include "server/core/access.h"
 #include "server/core/approval.h"
+#include "server/core/checkpoint.h"
 #include "server/core/crypto.h"
 #include "server/core/ekm.h"
 #include "server/core/keyring.h"
@@ -26,6 +27,7 @@ enum lane {
 	LANE_CONTROL, /* management in the database: revoke, roles, principals; never behind tenants' requests */
 	LANE_CRYPTO,  /* short device calls */
 	LANE_LOGIN,   /* tokens: whoever floods a vault keeps nobody from logging in */
+	LANE_AUDIT,   /* reads of the event log: a page of it takes as long as a hundred requests for a key */
 	LANE_EKM,     /* those of Managed HSM pools, who wait 250 ms and no longer */
 	LANE_KEYGEN,  /* makes the keys of tenants: seconds for a large one */
 	LANE_DESTROY, /* shred, purge, and making vaults and principals */
@@ -201,6 +203,9 @@ union request_body {
 		struct json_bytes signature;
 	} vote;
 	struct {
+		char reason[STORE_REASON_MAX + 1];
+	} log_accept;
+	struct {
 		int reason;
 		char version[33];
 	} revoke;
@@ -247,8 +252,8 @@ struct request {
 	char key[STORE_KEY_NAME_MAX + 2]; /* path parameters; one too long is kept one too long, so that it is refused */
 	bool has_version;
 	uint8_t version[STORE_ID_LEN];
-	char item[PATH_PARAM_MAX]; /* {id}, {tenant}, {pool}, {service} or {external} */
-	char part[PATH_PARAM_MAX]; /* {credential} or {member} of it */
+	char item[PATH_PARAM_MAX]; /* {id}, {tenant}, {pool}, {service}, {external}, {size} or {tile} */
+	char part[PATH_PARAM_MAX]; /* {credential} or {member} of it; the {level} of a tile */
 	unsigned allowed;          /* methods of the matching paths, bits, for 405 */
 	bool is_public_path;       /* no route, but one of another method at this path is public */
 	char query_text[HTTP_URI_MAX + 2 * QUERY_MAX]; /* decoded: each name and value with a NUL of its own */
@@ -265,6 +270,8 @@ struct request {
 	struct http_response response; /* rendered; sent when its leaf is durable */
 	int64_t claims_from_s; /* of a KMS_E_CLAIMS: the challenge asks for a token that was not issued before; 0 = another answer */
 	const char *content_type;
+	struct seal seal; /* while its answer waits for a checkpoint */
+	const char *cache_control; /* of this answer, static; NULL = no-cache */
 };
 
 /* What a route answers when all is well; api/openapi.c describes them. */
@@ -277,16 +284,27 @@ enum answer {
 	ANSWER_SUBSCRIPTIONS, ANSWER_LIVE, ANSWER_READY, ANSWER_OPENAPI, ANSWER_EKM_POOL, ANSWER_EKM_POOL_LIST, ANSWER_EKM_KEY, ANSWER_EKM_KEY_LIST,
 	ANSWER_EKM_INFO, ANSWER_EKM_METADATA, ANSWER_EKM_VALUE, ANSWER_PRINCIPAL_DETAIL, ANSWER_CREDENTIAL, ANSWER_NEW_SECRET, ANSWER_CREDENTIAL_LIST,
 	ANSWER_GROUP_LIST, ANSWER_MEMBER, ANSWER_MEMBER_LIST, ANSWER_ROLE_DEFINITION, ANSWER_ROLE_DEFINITION_LIST, ANSWER_EXPLANATION, ANSWER_SERVICE,
-	ANSWER_SERVICE_LIST, ANSWER_APPROVAL, ANSWER_APPROVAL_LIST,
+	ANSWER_SERVICE_LIST, ANSWER_APPROVAL, ANSWER_APPROVAL_LIST, ANSWER_CHECKPOINT, ANSWER_LOG_KEYS, ANSWER_ENTRY, ANSWER_INCLUSION,
+	ANSWER_CONSISTENCY, ANSWER_BUNDLE, ANSWER_TILE,
+	ANSWER_CHECK, ANSWER_LOG_ROTATION, ANSWER_LOG_ACCEPTANCE,
 	ANSWER_COUNT
 };
 
 typedef kms_status (*handler_fn)(struct request *r, struct kms_err *err);
 
+/* In which states of the event log a route runs (checkpoint.h); the writer runs in all of them. */
+enum runs {
+	RUNS_GOOD,     /* while leaves get their checkpoints in time */
+	RUNS_LATE,     /* also while they do not: what takes something away and needs no device */
+	RUNS_TO_FOUND, /* in a good log; and in one that was rolled back while the installation has no approvers, who alone can accept it */
+	RUNS_ALWAYS,   /* also in a log that was rolled back or is damaged: what shows it, and leads to its acceptance */
+};
+
 struct route {
 	enum http_method method;
 	enum dialect dialect; /* DIALECT_DOMAIN routes with a permission serve the local socket too */
-	const char *path;     /* literal segments and {vault} {key} {version} {id} {credential} {member} {tenant} {pool} {service} {external} */
+	const char *path;     /* literal segments and {vault} {key} {version} {id} {credential} {member} {tenant} {pool} {service} {external}
+	                       * {size} {level}, and {tile} for the rest of the path */
 	enum permission permission;
 	const struct json_schema *body; /* NULL: no body is read */
 	handler_fn handler;
@@ -294,6 +312,7 @@ struct route {
 	enum lane lane;
 	const char *operation; /* for the log and metrics */
 	enum answer answer;
+	enum runs runs;
 };
 
 extern const struct route API_ROUTES[];
@@ -308,6 +327,10 @@ void router_match(struct request *r, enum http_method method, const char *path);
 bool router_query(struct request *r, const char *raw);
 /** Does it make key versions? Those have an allowance of their own (limits.h). A backup makes none. */
 bool route_is_create(const struct route *route);
+/** Does it answer with proofs or tiles of the event log? Those have an allowance of their own too. */
+bool route_is_proof(const struct route *route);
+/** Does it run while the log is in this state? One that makes approvers for a log that was rolled back is asked again whether there are any (RUNS_TO_FOUND). */
+bool route_runs(const struct route *route, enum log_state state);
 /** First value of a parameter, name compared without case; NULL when absent. */
 const char *query_get(const struct request *r, const char *name);
 /** KMS_OK when api-version is there and one that the dialect speaks. */
@@ -331,6 +354,11 @@ KMS_MUST_CHECK kms_status tokens_issue(struct tokens *t, const struct store_prin
                                        struct secret **ret_token, struct kms_err *err);
 /** The public key as a JWK Set. Owned by the caller. */
 json_t *tokens_jwks(const struct tokens *t);
+
+/* ---- gate.c ---- */
+
+/** Of a key's update that runs while the log is late: does it disable the key? What else it says may give access as well as take it. @return KMS_OK | KMS_E_AUDIT */
+KMS_MUST_CHECK kms_status gate_update(struct request *r, struct kms_err *err);
 
 /* ---- h_token.c: what every way to a token has in common ---- */
 
@@ -407,7 +435,8 @@ extern const struct json_schema KEY_CREATE_SCHEMA, KEY_IMPORT_SCHEMA, KEY_UPDATE
 	KEY_VERIFY_SCHEMA, KEY_RESTORE_SCHEMA, ROTATION_POLICY_SCHEMA, RANDOM_SCHEMA, VAULT_CREATE_SCHEMA, VAULT_SHRED_SCHEMA,
 	PRINCIPAL_CREATE_SCHEMA, ROLE_SCHEMA, REVOKE_SCHEMA, REINSTATE_SCHEMA, EKM_POOL_SCHEMA, EKM_CERTIFICATES_SCHEMA, EKM_PUBLISH_SCHEMA,
 	EKM_RETIRE_SCHEMA, EKM_CONTEXT_SCHEMA, EKM_CRYPTO_SCHEMA, VAULT_UPDATE_SCHEMA, INSTALLATION_ROLE_SCHEMA, ROLE_DEFINITION_SCHEMA,
-	GROUP_SCHEMA, MEMBER_SCHEMA, SECRET_SCHEMA, CERTIFICATE_SCHEMA, IDENTITY_SCHEMA, SERVICE_SCHEMA, SERVICE_CERTIFICATES_SCHEMA, VOTE_SCHEMA;
+	GROUP_SCHEMA, MEMBER_SCHEMA, SECRET_SCHEMA, CERTIFICATE_SCHEMA, IDENTITY_SCHEMA, SERVICE_SCHEMA, SERVICE_CERTIFICATES_SCHEMA, VOTE_SCHEMA,
+	LOG_ROTATE_SCHEMA, LOG_ACCEPT_SCHEMA;
 
 kms_status api_key_create(struct request *r, struct kms_err *err);
 kms_status api_key_get(struct request *r, struct kms_err *err);
@@ -477,7 +506,19 @@ kms_status api_key_revoke(struct request *r, struct kms_err *err);
 kms_status api_key_reinstate(struct request *r, struct kms_err *err);
 kms_status api_status(struct request *r, struct kms_err *err);
 kms_status api_hsm(struct request *r, struct kms_err *err);
+kms_status api_check(struct request *r, struct kms_err *err);
+kms_status api_log_rotate_key(struct request *r, struct kms_err *err);
+kms_status api_log_accept(struct request *r, struct kms_err *err);
+kms_status api_audit_checkpoint(struct request *r, struct kms_err *err);
+kms_status api_audit_checkpoint_of(struct request *r, struct kms_err *err);
+kms_status api_audit_keys(struct request *r, struct kms_err *err);
 kms_status api_audit_entries(struct request *r, struct kms_err *err);
+kms_status api_audit_entry(struct request *r, struct kms_err *err);
+kms_status api_audit_inclusion(struct request *r, struct kms_err *err);
+kms_status api_audit_consistency(struct request *r, struct kms_err *err);
+kms_status api_audit_bundle(struct request *r, struct kms_err *err);
+kms_status api_audit_tile(struct request *r, struct kms_err *err);
+kms_status api_audit_entry_tile(struct request *r, struct kms_err *err);
 kms_status api_ekm_pool_list(struct request *r, struct kms_err *err);
 kms_status api_ekm_pool_add(struct request *r, struct kms_err *err);
 kms_status api_ekm_pool_set(struct request *r, struct kms_err *err);
@@ -499,7 +540,13 @@ kms_status api_openapi(struct request *r, struct kms_err *err);
 kms_status api_live(struct request *r, struct kms_err *err);
 kms_status api_ready(struct request *r, struct kms_err *err);
 
-/** Is every part that serving needs there? Fills one word for each. */
-bool api_is_ready(const struct request *r, const char **ret_hsm, const char **ret_storage, const char **ret_log);
+/* One word for each part that serving needs: for probes and people. */
+struct readiness {
+	const char *hsm, *storage, *log, *audit; /* log: can it be written; audit: does it hold what it promised (checkpoint.h) */
+};
+/** Is every part there? */
+bool api_is_ready(const struct request *r, struct readiness *ret);
+/** "good", "late", "rolled_back", "damaged". */
+const char *api_log_state_name(enum log_state state);
 
 #endif

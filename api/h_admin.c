@@ -1,4 +1,4 @@
-/* api/h_admin.c - the management and audit API: vaults, revocation, status, the log (docs/admin-api.md). */
+/* api/h_admin.c - the management API: vaults, revocation, status (docs/admin-api.md). */
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,6 @@
 #include "server/core/network.h"
 
 #define OFFSET(member) offsetof(union request_body, member)
-#define ENTRIES_DEFAULT 100
 
 /* ---- schemas: our own dialect refuses unknown members ---- */
 
@@ -211,22 +210,7 @@ static kms_status revoke(struct request *r, enum revoke_reason reason, struct km
 kms_status api_key_revoke(struct request *r, struct kms_err *err) { return revoke(r, (enum revoke_reason)r->body.revoke.reason, err); }
 kms_status api_key_reinstate(struct request *r, struct kms_err *err) { return revoke(r, REVOKE_NONE, err); }
 
-/* ---- status ---- */
-
-kms_status api_status(struct request *r, struct kms_err *err)
-{
-	const char *hsm = NULL, *storage = NULL, *log = NULL;
-	bool is_ready = api_is_ready(r, &hsm, &storage, &log);
-	struct writer_state w = { 0 };
-	char root[B64_LEN(MERKLE_HASH_LEN) + 1];
-
-	op_det_text(&r->op, "what", "status");
-	writer_state(r->op.kms->writer, &w);
-	b64_encode(w.root, sizeof(w.root), root);
-	return reply_json(r, 200, json_pack("{s:b,s:s,s:s,s:s,s:s,s:I,s:s,s:I}", "ready", (int)is_ready, "hsm", hsm, "storage", storage, "log", log,
-	                                    "log_origin", r->op.kms->origin, "log_size", (json_int_t)w.size, "log_root", root, "refused",
-	                                    (json_int_t)w.refused), err);
-}
+/* ---- the key device ---- */
 
 kms_status api_hsm(struct request *r, struct kms_err *err)
 {
@@ -247,83 +231,4 @@ kms_status api_hsm(struct request *r, struct kms_err *err)
 	                                    i.manufacturer, "model", i.model, "serial", i.serial, "token", i.label, "library", i.library, "firmware",
 	                                    i.firmware, "reinitialised", (json_int_t)i.epoch, "sessions", (json_int_t)i.sessions_open,
 	                                    "cached_keys", (json_int_t)i.cached_keys, "can", can, "cannot", cannot), err);
-}
-
-/* ---- the log ---- */
-
-static kms_status read_number(const struct request *r, const char *name, uint64_t fallback, uint64_t max, uint64_t *ret, struct kms_err *err)
-{
-	const char *text = query_get(r, name);
-	char *end = NULL;
-	unsigned long long n = fallback;
-
-	if (text != NULL) {
-		n = strtoull(text, &end, 10);
-		if (*text < '0' || *text > '9' || *end != '\0' || n > max)
-			return kms_refuse(err, KMS_E_INVALID, "%s: must be a number up to %llu.", name, (unsigned long long)max);
-	}
-	*ret = n;
-	return KMS_OK;
-}
-
-static bool may_see(const struct request *r, const struct store_event *e)
-{
-	if (((r->op.installation_permissions | r->op.permissions) & PERM_BIT(PERM_AUDIT_READ_ALL)) != 0)
-		return true;
-	return r->op.has_vault && memcmp(e->vault_id, r->op.vault.id, STORE_ID_LEN) == 0; /* allowed: ids are public */
-}
-
-static void write_entry(const struct request *r, const struct store_event *e, FILE *out)
-{
-	char hash[B64_LEN(STORE_HASH_LEN) + 1];
-
-	if (may_see(r, e)) {
-		(void)fwrite(e->leaf, 1, e->leaf_len, out);
-	} else {
-		b64_encode(e->hash, STORE_HASH_LEN, hash);
-		(void)fprintf(out, "{\"hash\":\"%s\",\"seq\":%llu}", hash, (unsigned long long)e->seq);
-	}
-	(void)fputc('\n', out);
-}
-
-static kms_status write_entries(struct request *r, uint64_t start, uint64_t end, FILE *out, struct kms_err *err)
-{
-	for (uint64_t seq = start; seq < end; seq++) {
-		struct store_event e = { 0 };
-		KMS_TRY(store_event(r->op.store, seq, &e, err));
-		write_entry(r, &e, out);
-		store_event_clear(&e);
-	}
-	return KMS_OK;
-}
-
-/* Without `start`: the newest. Leaves that the caller may not see keep their place as hashes (audit-log.md section 8). */
-kms_status api_audit_entries(struct request *r, struct kms_err *err)
-{
-	uint64_t size = 0, start = 0, count = 0;
-	char *text = NULL;
-	size_t len = 0;
-	FILE *out = NULL;
-	kms_status status = KMS_OK;
-
-	op_det_text(&r->op, "what", "entries");
-	KMS_TRY(read_number(r, "count", ENTRIES_DEFAULT, LOG_ENTRIES_MAX, &count, err));
-	KMS_TRY(store_event_count(r->op.store, &size, err));
-	KMS_TRY(read_number(r, "start", size > count ? size - count : 0, INT64_MAX, &start, err));
-	op_det_number(&r->op, "start", (int64_t)start);
-	out = open_memstream(&text, &len);
-	if (out == NULL)
-		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "entries");
-	status = write_entries(r, start, start < size && size - start > count ? start + count : size, out, err);
-	if (fclose(out) != 0 && status == KMS_OK)
-		status = kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "entries");
-	if (status != KMS_OK) {
-		free(text);
-		return status;
-	}
-	reply_empty(r, 200);
-	r->response.body = text;
-	r->response.body_len = len;
-	r->content_type = "application/x-ndjson";
-	return KMS_OK;
 }

@@ -3,12 +3,13 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "server/base/version.h"
 
 #define OFFSET(member) offsetof(union request_body, member)
 #define US_PER_MS 1000
 #define WRAPPED_MAX (EKM_VALUE_MAX + 16) /* RFC 5649 adds at most 7 bytes of padding, and 8 */
 #define VENDOR "Holdfast"
-#define PRODUCT "Holdfast 1.0.0"
+#define PRODUCT "Holdfast " HOLDFAST_VERSION_STRING
 
 /* ---- schemas: a preview interface, so what is unknown is ignored ---- */
 
@@ -57,13 +58,14 @@ static void note_call(struct request *r)
 
 kms_status api_ekm_info(struct request *r, struct kms_err *err)
 {
-	const char *hsm = NULL, *storage = NULL, *log = NULL;
+	struct readiness ready = { 0 };
 
 	note_call(r);
 	KMS_TRY(op_need_living_vault(&r->op, err));
 	/* A probe must tell what a wrap would meet (6.1). */
-	if (!api_is_ready(r, &hsm, &storage, &log))
-		return kms_refuse(err, KMS_E_BUSY, "Wrap and unwrap cannot be served now (HSM: %s, database: %s, log: %s).", hsm, storage, log);
+	if (!api_is_ready(r, &ready))
+		return kms_refuse(err, KMS_E_BUSY, "Wrap and unwrap cannot be served now (HSM: %s, database: %s, log: %s, checkpoints: %s).", ready.hsm,
+		                  ready.storage, ready.log, ready.audit);
 	return reply_json(r, 200, json_pack("{s:s,s:s,s:s,s:s,s:s}", "api_version", request_ekm_api_version(r), "proxy_vendor", VENDOR, "proxy_name",
 	                                    PRODUCT, "ekm_vendor", VENDOR, "ekm_product", PRODUCT), err);
 }

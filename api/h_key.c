@@ -51,6 +51,7 @@ kms_status api_key_update(struct request *r, struct kms_err *err)
 		                  .tags = c->tags };
 
 	KMS_TRY(kv_refuse_exportable(c, err));
+	KMS_TRY(gate_update(r, err));
 	KMS_TRY(keyring_update(&r->op, r->key, kv_version(r), &req, err));
 	return kv_reply_bundle(r, err);
 }

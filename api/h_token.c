@@ -293,9 +293,9 @@ kms_status api_live(struct request *r, struct kms_err *err) { return reply_json(
 
 kms_status api_ready(struct request *r, struct kms_err *err)
 {
-	const char *hsm = NULL, *storage = NULL, *log = NULL;
-	bool is_ready = api_is_ready(r, &hsm, &storage, &log);
+	struct readiness ready = { 0 };
+	bool is_ready = api_is_ready(r, &ready);
 
-	return reply_json(r, is_ready ? 200 : 503, json_pack("{s:s,s:s,s:s,s:s}", "status", is_ready ? "ready" : "not ready", "hsm", hsm, "storage",
-	                                                     storage, "log", log), err);
+	return reply_json(r, is_ready ? 200 : 503, json_pack("{s:s,s:s,s:s,s:s,s:s}", "status", is_ready ? "ready" : "not ready", "hsm", ready.hsm,
+	                                                     "storage", ready.storage, "log", ready.log, "audit", ready.audit), err);
 }

@@ -13,7 +13,9 @@
 #define PLACES 16  /* buckets of one shard */
 #define NS_PER_US 1000
 #define NS_PER_S INT64_C(1000000000)
-#define WINDOW_NS (LIMITS_WINDOW_S * NS_PER_S)
+
+/* In how many seconds an empty bucket is full again. */
+static const int WINDOW_S[LIMIT_CLASSES] = { [LIMIT_REQUESTS] = LIMITS_WINDOW_S, [LIMIT_CREATES] = LIMITS_WINDOW_S, [LIMIT_PROOFS] = 1 };
 
 struct bucket {
 	uint8_t id[LIMITS_ID_LEN];
@@ -37,13 +39,13 @@ struct limits {
 	struct table vaults, principals;
 };
 
-static void table_init(struct table *t, const char *whose, const unsigned allowance[LIMIT_CLASSES])
+static void table_init(struct table *t, const char *whose, const unsigned configured[LIMIT_CONFIGURED])
 {
 	t->whose = whose;
 	for (int c = 0; c < LIMIT_CLASSES; c++) {
-		assert(allowance[c] >= 1 && allowance[c] <= LIMITS_MAX);
-		t->allowance[c] = allowance[c];
-		t->step_ns[c] = WINDOW_NS / allowance[c];
+		t->allowance[c] = c == LIMIT_PROOFS ? LIMITS_PROOFS : configured[c];
+		assert(t->allowance[c] >= 1 && t->allowance[c] <= LIMITS_MAX);
+		t->step_ns[c] = WINDOW_S[c] * NS_PER_S / t->allowance[c];
 	}
 	for (int s = 0; s < SHARDS; s++)
 		(void)pthread_mutex_init(&t->shards[s].lock, NULL);
@@ -87,7 +89,12 @@ static struct bucket *find_locked(struct shard *s, const uint8_t id[LIMITS_ID_LE
 
 static int64_t full_at(const struct bucket *b)
 {
-	return b->full_ns[LIMIT_REQUESTS] > b->full_ns[LIMIT_CREATES] ? b->full_ns[LIMIT_REQUESTS] : b->full_ns[LIMIT_CREATES];
+	int64_t last = b->full_ns[0];
+
+	for (int c = 1; c < LIMIT_CLASSES; c++)
+		if (b->full_ns[c] > last)
+			last = b->full_ns[c];
+	return last;
 }
 
 /* In the place of the one that is full first: an empty place was always full. */
@@ -98,7 +105,8 @@ static struct bucket *make_locked(struct shard *s, const uint8_t id[LIMITS_ID_LE
 	for (int i = 1; i < PLACES; i++)
 		if (full_at(&s->buckets[i]) < full_at(least))
 			least = &s->buckets[i];
-	*least = (struct bucket){ .full_ns = { INT64_MIN, INT64_MIN } };
+	for (int c = 0; c < LIMIT_CLASSES; c++)
+		least->full_ns[c] = INT64_MIN;
 	memcpy(least->id, id, LIMITS_ID_LEN);
 	return least;
 }
@@ -115,7 +123,7 @@ static int64_t take(struct table *t, const uint8_t id[LIMITS_ID_LEN], enum limit
 	if (b == NULL)
 		b = make_locked(s, id);
 	full_ns = (b->full_ns[class] > now_ns ? b->full_ns[class] : now_ns) + t->step_ns[class];
-	wait_ns = full_ns - now_ns - WINDOW_NS;
+	wait_ns = full_ns - now_ns - WINDOW_S[class] * NS_PER_S;
 	if (wait_ns <= 0)
 		b->full_ns[class] = full_ns;
 	(void)pthread_mutex_unlock(&s->lock);
@@ -138,11 +146,13 @@ static void give_back(struct table *t, const uint8_t id[LIMITS_ID_LEN], enum lim
 static kms_status refuse(const struct table *t, enum limit_class class, int64_t wait_ns, unsigned *ret_retry_s, struct kms_err *err)
 {
 	static const char *const WHAT[LIMIT_CLASSES] = { [LIMIT_REQUESTS] = "requests",
-		                                         [LIMIT_CREATES] = "new key versions (create, import, rotate, restore)" };
+		                                         [LIMIT_CREATES] = "new key versions (create, import, rotate, restore)",
+		                                         [LIMIT_PROOFS] = "proofs and tiles of the event log" };
+	int window_s = WINDOW_S[class];
 
 	*ret_retry_s = (unsigned)((wait_ns + NS_PER_S - 1) / NS_PER_S);
-	return kms_refuse(err, KMS_E_THROTTLED, "The limit of this %s is reached: %u %s in %d seconds. Retry after %u s.", t->whose,
-	                  t->allowance[class], WHAT[class], LIMITS_WINDOW_S, *ret_retry_s);
+	return kms_refuse(err, KMS_E_THROTTLED, "The limit of this %s is reached: %u %s in %d second%s. Retry after %u s.", t->whose,
+	                  t->allowance[class], WHAT[class], window_s, window_s == 1 ? "" : "s", *ret_retry_s);
 }
 
 kms_status limits_take(struct limits *l, const struct limits_claim *claim, unsigned *ret_retry_s, struct kms_err *err)

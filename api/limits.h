@@ -1,6 +1,6 @@
 /*
  * api/limits.h - how much one vault and one principal may ask for: token buckets in memory, of each an allowance of requests and one of new key
- * versions. Full at first, refilled evenly within LIMITS_WINDOW_S. Nothing is allocated once they are made: a table of fixed size holds the buckets
+ * versions, and of a principal one of proofs. Full at first, refilled evenly within LIMITS_WINDOW_S, that of proofs within a second. Nothing is allocated once they are made: a table of fixed size holds the buckets
  * that are not full, and when it has no place left the one that is nearest to full makes room, so that it is full when it is asked for again, and
  * never fuller.
  */
@@ -20,18 +20,21 @@
 enum limit_class {
 	LIMIT_REQUESTS, /* everything else */
 	LIMIT_CREATES,  /* of key versions: create, import, rotate, restore */
+	LIMIT_CONFIGURED,
+	LIMIT_PROOFS = LIMIT_CONFIGURED, /* of the event log, and its tiles: a principal's only, LIMITS_PROOFS in a second (audit-log.md section 8) */
 	LIMIT_CLASSES
 };
+#define LIMITS_PROOFS 50
 
 /* Allowances in LIMITS_WINDOW_S, 1..LIMITS_MAX each. */
 struct limits_config {
-	unsigned vault[LIMIT_CLASSES], principal[LIMIT_CLASSES];
+	unsigned vault[LIMIT_CONFIGURED], principal[LIMIT_CONFIGURED];
 };
 
 /* Whose buckets a request is taken from. Ids are random or hashes: nobody may choose one. */
 struct limits_claim {
 	enum limit_class class;
-	bool has_vault;
+	bool has_vault; /* never with LIMIT_PROOFS */
 	uint8_t vault[LIMITS_ID_LEN], principal[LIMITS_ID_LEN];
 };
 

@@ -35,6 +35,12 @@ static const struct {
 	{ ANSWER_EXPLANATION, { .name = "key", .kind = J_STRING } },
 	{ ANSWER_ENTRIES, { .name = "start", .kind = J_INT, .min = 0, .max = INT64_MAX } },
 	{ ANSWER_ENTRIES, { .name = "count", .kind = J_INT, .min = 0, .max = LOG_ENTRIES_MAX } },
+	{ ANSWER_INCLUSION, { .name = "seq", .kind = J_INT, .min = 0, .max = INT64_MAX, .required = true } },
+	{ ANSWER_INCLUSION, { .name = "size", .kind = J_INT, .min = 1, .max = INT64_MAX } },
+	{ ANSWER_CONSISTENCY, { .name = "from", .kind = J_INT, .min = 1, .max = INT64_MAX, .required = true } },
+	{ ANSWER_CONSISTENCY, { .name = "to", .kind = J_INT, .min = 1, .max = INT64_MAX } },
+	{ ANSWER_BUNDLE, { .name = "id", .kind = J_STRING } },
+	{ ANSWER_BUNDLE, { .name = "seq", .kind = J_INT, .min = 0, .max = INT64_MAX } },
 };
 
 /* Parameters in paths. */
@@ -45,13 +51,16 @@ static const struct {
 	{ "key", "^[0-9a-zA-Z-]{1,127}$", "Name of a key; compared without case." },
 	{ "version", "^[0-9a-fA-F]{32}$", "Version of a key." },
 	{ "vault", "^[0-9a-zA-Z-]{3,24}$", "Name of a vault." },
-	{ "id", GUID_PATTERN, "Id of a principal, a group, a role, or a request for approval." },
+	{ "id", GUID_PATTERN, "Id of a principal, a group, a role, a request for approval, or an event." },
 	{ "credential", GUID_PATTERN, "Id of a credential." },
 	{ "member", GUID_PATTERN, "Id of a member." },
 	{ "service", "^.{1,64}$", "Name or id of a service with client certificates." },
 	{ "pool", "^.{1,64}$", "Name or id of a Managed HSM pool." },
 	{ "external", "^[0-9a-zA-Z-]{1,64}$", "External key id; compared with case." },
 	{ "tenant", GUID_PATTERN, "Directory of a vault, or of the installation." },
+	{ "size", "^(0|[1-9][0-9]*)$", "Size of the log that a checkpoint was signed for." },
+	{ "level", "^(0|[1-9][0-9]?)$", "Level of a tile (C2SP tlog-tiles)." },
+	{ "tile", "^(x[0-9]{3}/){0,4}[0-9]{3}(\\.p/[1-9][0-9]{0,2})?$", "Number of a tile (C2SP tlog-tiles): groups of three digits, several segments of the path." },
 };
 
 /* ---- schemas ---- */
@@ -414,7 +423,7 @@ static json_t *operation(const struct route *r)
 		json_put(&o, "requestBody", operation_body(r));
 	json_put(&o, "responses", operation_responses(r));
 	json_put(&o, "security", security(r));
-	if (!is_public(r))
+	if (!is_public(r) && r->permission != PERM_CALLER)
 		json_put(&o, "x-permission", json_string(permission_action(r->permission)));
 	if (r->event != EVENT_NONE)
 		json_put(&o, "x-event", json_string(event_type_name(r->event)));

@@ -11,6 +11,7 @@
 #define SERVICE_VERSION "1.0.0.0"
 #define AUTHORITY_MAX 640 /* more than the configuration takes, and than this server's URL with a directory */
 #define RETRY_AFTER_S "1"
+#define NO_STORE "no-store"
 #define JSON_TYPE "application/json; charset=utf-8"
 
 static void drop_body(struct http_response *res)
@@ -41,6 +42,7 @@ kms_status reply_json(struct request *r, int status, json_t *body, struct kms_er
 		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "reply");
 	r->response.status = status;
 	r->content_type = JSON_TYPE;
+	r->cache_control = NULL;
 	return KMS_OK;
 }
 
@@ -49,6 +51,7 @@ void reply_empty(struct request *r, int status)
 	drop_body(&r->response);
 	r->response.status = status;
 	r->content_type = NULL;
+	r->cache_control = NULL;
 }
 
 /* Messages quote callers, cut to a length that may end within a character, or are no text at all; JSON takes UTF-8 only. */
@@ -145,6 +148,7 @@ struct ekm_error reply_ekm_error(kms_status status)
 	case KMS_E_BUSY:
 	case KMS_E_STORE:
 	case KMS_E_AUDIT:
+	case KMS_E_INTEGRITY:
 	case KMS_E_SHUTDOWN:
 	case KMS_E_CONFLICT:
 	case KMS_E_FENCED:
@@ -215,6 +219,7 @@ void reply_error(struct request *r, const struct kms_err *err)
 	r->response.status = is_ekm ? reply_ekm_error(err->status).http : kms_status_http(err->status);
 	r->claims_from_s = err->status == KMS_E_CLAIMS ? r->op.principal.tokens_from_s : 0;
 	r->content_type = JSON_TYPE;
+	r->cache_control = NULL;
 }
 
 struct header_list {
@@ -243,20 +248,23 @@ static bool is_terse(enum dialect dialect) { return dialect == DIALECT_EKM || di
 
 static void add_few(struct header_list *l, const char *request_id)
 {
-	add(l, "Cache-Control", "no-store");
+	add(l, "Cache-Control", NO_STORE);
 	add(l, "X-Content-Type-Options", "nosniff");
 	add(l, "x-ms-request-id", request_id);
 }
 
-/* What every answer of the other dialects carries (keyvault-keys.md 2.3); `l->network` must outlive the sending. */
+/* What every answer of the other dialects carries (keyvault-keys.md 2.3); `l->network` must outlive the sending.
+ * @param cache_control  NULL: the answer may not be kept, which is said to older caches too */
 static void add_common(struct header_list *l, const struct kms *kms, const struct http_request *http, const char *request_id,
                        const char *cache_control)
 {
 	bool is_v6 = strchr(http->peer, ':') != NULL;
 
-	add(l, "Cache-Control", cache_control);
-	add(l, "Pragma", "no-cache");
-	add(l, "Expires", "-1");
+	add(l, "Cache-Control", cache_control != NULL ? cache_control : "no-cache");
+	if (cache_control == NULL || strcmp(cache_control, NO_STORE) == 0) {
+		add(l, "Pragma", "no-cache");
+		add(l, "Expires", "-1");
+	}
 	add(l, "X-Content-Type-Options", "nosniff");
 	add(l, "x-ms-request-id", request_id);
 	if (http->client_request_id != NULL)
@@ -289,7 +297,7 @@ void reply_refusal(const struct kms *kms, const struct http_request *http, enum 
 	if (is_terse(dialect))
 		add_few(&l, id_text);
 	else
-		add_common(&l, kms, http, id_text, "no-cache");
+		add_common(&l, kms, http, id_text, NULL);
 	if (is_ekm && ret->status == 405)
 		add(&l, "Allow", http_method_name(HTTP_POST));
 	if (ret->status == 429 || ret->status == 503)
@@ -350,7 +358,7 @@ void reply_send(struct request *r, bool has_receipt)
 	if (is_terse(r->dialect))
 		add_few(&l, r->id);
 	else
-		add_common(&l, kms, r->http, r->id, is_token_route(r) ? "no-store" : "no-cache");
+		add_common(&l, kms, r->http, r->id, is_token_route(r) ? NO_STORE : r->cache_control);
 	if (has_receipt) {
 		(void)snprintf(seq, sizeof(seq), "%llu", (unsigned long long)r->op.write.seq);
 		b64_encode(r->op.write.leaf_hash, MERKLE_HASH_LEN, leaf);

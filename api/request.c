@@ -254,6 +254,11 @@ static kms_status take_allowance(struct request *r, bool is_vaults)
 		external_id(r, claim->principal);
 	else
 		memcpy(claim->principal, r->caller.principal_id, LIMITS_ID_LEN);
+	if (route_is_proof(r->route)) {
+		struct limits_claim proof = { .class = LIMIT_PROOFS };
+		memcpy(proof.principal, claim->principal, LIMITS_ID_LEN);
+		KMS_TRY(limits_take(r->api->limits, &proof, &r->retry_after_s, &r->verdict_err));
+	}
 	KMS_TRY(limits_take(r->api->limits, claim, &r->retry_after_s, &r->verdict_err));
 	r->has_claim = true;
 	return KMS_OK;
@@ -350,6 +355,8 @@ static void decide(struct request *r, struct http_admission *ret_admission)
 	             : r->listener == API_IDENTITY ? admit_local_service(r)
 	                                           : admit_bearer(r);
 	if (r->verdict == KMS_OK)
+		r->verdict = gate_admit(r);
+	if (r->verdict == KMS_OK)
 		r->verdict = take_allowance(r, find_tenant(r));
 	if (r->verdict != KMS_OK || r->route == NULL || r->route->body == NULL || r->route->body->body_max == 0)
 		return;
@@ -442,10 +449,13 @@ static void count_denied(struct request *r, kms_status status)
 
 /* ---- the end of a request ---- */
 
-static void log_server_failure(const struct request *r, const struct kms_err *err)
+void request_log_failure(const struct request *r, const struct kms_err *err)
 {
-	/* While an issuer's keys are being read anybody can be refused for it, as often as he likes; why they are read, the log says elsewhere (issuers.c). */
-	if (kms_status_http(err->status) >= 500 && r->verdict != KMS_E_BUSY)
+	/* While an issuer's keys are being read, or the event log is not good, anybody can be refused for it, as often as he likes; the log says elsewhere
+	 * why that is (issuers.c, checkpoint.c). */
+	bool is_known = r->verdict == KMS_E_BUSY || r->verdict == KMS_E_AUDIT || r->verdict == KMS_E_INTEGRITY;
+
+	if (kms_status_http(err->status) >= 500 && !is_known)
 		log_failure(LOG_ERROR, r->route != NULL ? r->route->operation : "request", r->id, err);
 }
 
@@ -456,9 +466,9 @@ static void answer_unlogged(struct request *r, const struct kms_err *err)
 
 	reply_error(r, err);
 	http = r->response.status;
-	log_server_failure(r, err);
+	request_log_failure(r, err);
 	/* What the writer itself answered, it has counted. */
-	if ((http == 408 || http == 429 || http == 503) && err->status != KMS_E_AUDIT)
+	if ((http == 408 || http == 429 || http == 503) && (err->status != KMS_E_AUDIT || r->verdict == KMS_E_AUDIT))
 		writer_count_refused(r->api->cfg.kms->writer);
 	reply_send(r, false);
 }
@@ -485,7 +495,7 @@ static void close_intent(struct request *r)
 static void prepare_failure(struct request *r, const struct kms_err *err)
 {
 	reply_error(r, err);
-	log_server_failure(r, err);
+	request_log_failure(r, err);
 	r->op.write.change_count = 0;
 	/* A refusal of the caller's bytes was made with the key, so it depends on the key as much as a result does. */
 	r->op.write.has_fence &= err->status == KMS_E_CRYPTO;
@@ -515,7 +525,7 @@ static void written(struct write *w)
 
 	switch (w->status) { /* allowed: all others withhold */
 	case KMS_OK:
-		reply_send(r, true);
+		gate_answer(r);
 		return;
 	case KMS_E_FENCED:
 		decide_anew(r);
@@ -558,7 +568,7 @@ static void write_sync(struct request *r)
 			op->after(op);
 		if (r->committed != NULL)
 			r->committed(r);
-		reply_send(r, true);
+		gate_answer(r);
 		return;
 	}
 	if (!take_back(op) || (status != KMS_E_FENCED && status != KMS_E_CONFLICT && status != KMS_E_NOTFOUND)) {
@@ -574,7 +584,7 @@ static void write_sync(struct request *r)
 			return;
 		}
 		if (refusal != KMS_E_FENCED) {
-			reply_send(r, true);
+			gate_answer(r);
 			return;
 		}
 	}
@@ -596,7 +606,8 @@ static void finish(struct request *r, kms_status status, struct kms_err *err)
 		return;
 	}
 	if (!r->op.has_intent && (status == KMS_E_THROTTLED || status == KMS_E_AUDIT || status == KMS_E_SHUTDOWN)) {
-		withhold(r, status);
+		err->status = status;
+		answer_unlogged(r, err);
 		return;
 	}
 	if (status != KMS_OK && r->op.write.event.actor == EVENT_ACTOR_NONE) {
@@ -692,6 +703,7 @@ static kms_status perform(struct request *r, struct kms_err *err)
 		KMS_TRY(router_api_version(r, err));
 	if (!is_public(r))
 		KMS_TRY(op_authorise(&r->op, r->route->permission, r->key, err));
+	KMS_TRY(gate_founding(r, err));
 	KMS_TRY(read_body(r, err));
 	return r->route->handler(r, err);
 }

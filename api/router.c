@@ -5,7 +5,7 @@
 
 #include "api/api.h"
 
-#define SEGMENTS_MAX 9
+#define SEGMENTS_MAX 10 /* of the longest, the name of a tile */
 #define EXTERNAL_ID_CHARS "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-"
 
 struct segments {
@@ -51,12 +51,25 @@ static bool segment_matches(const char *pattern, size_t len, const char *text)
 	return true;
 }
 
+/* {tile} stands for the rest of the path, of one segment at least. A segment that has a slash of its own was written otherwise than it is read. */
+static bool is_rest(const char *pattern, size_t len) { return strncmp(pattern, "{tile}", len) == 0; }
+
+static bool rest_matches(const struct segments *s, size_t first)
+{
+	for (size_t n = first; n < s->count; n++)
+		if (strchr(s->text[n], '/') != NULL)
+			return false;
+	return first < s->count;
+}
+
 static bool pattern_matches(const char *pattern, const struct segments *s)
 {
 	size_t n = 0;
 
 	while (*pattern == '/') {
 		size_t len = strcspn(++pattern, "/");
+		if (is_rest(pattern, len))
+			return rest_matches(s, n);
 		if (n == s->count || !segment_matches(pattern, len, s->text[n]))
 			return false;
 		pattern += len;
@@ -72,6 +85,19 @@ static void copy_text(char *to, size_t cap, const char *from)
 	to[len] = '\0';
 }
 
+/* One that is too long is cut to a length that no tile has. */
+static void take_rest(struct request *r, const struct segments *s, size_t first)
+{
+	size_t len = 0;
+
+	for (size_t n = first; n < s->count; n++) {
+		if (n > first && len + 1 < sizeof(r->item))
+			r->item[len++] = '/';
+		copy_text(r->item + len, sizeof(r->item) - len, s->text[n]);
+		len += strlen(r->item + len);
+	}
+}
+
 static void take_param(struct request *r, const char *pattern, size_t len, const char *text)
 {
 	if (strncmp(pattern, "{key}", len) == 0) {
@@ -80,7 +106,8 @@ static void take_param(struct request *r, const char *pattern, size_t len, const
 		copy_text(r->vault, sizeof(r->vault), text);
 	} else if (strncmp(pattern, "{version}", len) == 0) {
 		r->has_version = hex_decode(text, strlen(text), r->version, sizeof(r->version));
-	} else if (strncmp(pattern, "{credential}", len) == 0 || strncmp(pattern, "{member}", len) == 0) {
+	} else if (strncmp(pattern, "{credential}", len) == 0 || strncmp(pattern, "{member}", len) == 0 ||
+	           strncmp(pattern, "{level}", len) == 0) {
 		copy_text(r->part, sizeof(r->part), text);
 	} else {
 		copy_text(r->item, sizeof(r->item), text);
@@ -91,7 +118,9 @@ static void take_params(struct request *r, const char *pattern, const struct seg
 {
 	for (size_t n = 0; *pattern == '/'; n++) {
 		size_t len = strcspn(++pattern, "/");
-		if (pattern[0] == '{')
+		if (is_rest(pattern, len))
+			take_rest(r, s, n);
+		else if (pattern[0] == '{')
 			take_param(r, pattern, len, s->text[n]);
 		pattern += len;
 	}
@@ -153,6 +182,23 @@ static void match_ekm(struct request *r, enum http_method method, const char *pa
 		else
 			r->allowed |= 1U << route->method;
 	}
+}
+
+bool route_is_proof(const struct route *route)
+{
+	return route != NULL && (route->answer == ANSWER_INCLUSION || route->answer == ANSWER_CONSISTENCY || route->answer == ANSWER_BUNDLE ||
+	                         route->answer == ANSWER_TILE);
+}
+
+bool route_runs(const struct route *route, enum log_state state)
+{
+	switch (state) {
+	case LOG_GOOD: return true;
+	case LOG_LATE: return route->runs == RUNS_ALWAYS || route->runs == RUNS_LATE;
+	case LOG_ROLLED_BACK:
+	case LOG_DAMAGED: break;
+	}
+	return route->runs == RUNS_ALWAYS || route->runs == RUNS_TO_FOUND;
 }
 
 bool route_is_create(const struct route *route)

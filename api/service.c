@@ -7,6 +7,7 @@
 #include "api/assertion.h"
 #include "api/issuers.h"
 #include "server/base/log.h"
+#include "server/core/log_admin.h"
 
 #define HSM_SILENT_MS 10000 /* the monitor asks once a second; silence this long means that a call hangs */
 
@@ -38,7 +39,8 @@ static const uint64_t SETTLED_IN[LANE_COUNT] = {
 	                 RECOVER_TYPE(EVENT_EKM_RETIRE) | RECOVER_TYPE(EVENT_TENANT_UPDATE),
 	[LANE_KEYGEN] = RECOVER_TYPE(EVENT_KEY_CREATE) | RECOVER_TYPE(EVENT_KEY_ROTATE) | RECOVER_TYPE(EVENT_KEY_IMPORT) |
 	                RECOVER_TYPE(EVENT_KEY_BACKUP) | RECOVER_TYPE(EVENT_KEY_RESTORE),
-	[LANE_DESTROY] = RECOVER_TYPE(EVENT_KEY_PURGE) | RECOVER_TYPE(EVENT_TENANT_SHRED) | RECOVER_TYPE(EVENT_TENANT_CREATE),
+	[LANE_DESTROY] = RECOVER_TYPE(EVENT_KEY_PURGE) | RECOVER_TYPE(EVENT_TENANT_SHRED) | RECOVER_TYPE(EVENT_TENANT_CREATE) |
+	                 RECOVER_TYPE(EVENT_LOG_KEY_ROTATED),
 };
 
 static void purge_due(struct kms *kms, struct store *store)
@@ -73,6 +75,20 @@ static void read_pools(struct api *api, struct store *store)
 		log_failure(LOG_WARN, "pools_not_read", NULL, &err); /* those of the last reading stay in force */
 }
 
+/* Once after each start: a rotation may have been interrupted before its old key was destroyed. */
+static void retire_log_keys(struct api *api, struct store *store)
+{
+	struct kms_err err = { 0 };
+	bool done = false;
+
+	if (api->log_keys_retired)
+		return;
+	if (log_retire_keys(api->cfg.kms, store, &done, &err) == KMS_OK)
+		api->log_keys_retired = done;
+	else
+		log_failure(LOG_WARN, "old_log_key_not_destroyed", NULL, &err);
+}
+
 static void run_housekeeping(struct job *job, void *thread_state)
 {
 	struct housekeeping *h = (struct housekeeping *)job;
@@ -82,8 +98,10 @@ static void run_housekeeping(struct job *job, void *thread_state)
 		read_pools(h->api, thread_state);
 	if (h->types != 0)
 		settle_due(kms, thread_state, h->types);
-	if (h->purges)
+	if (h->purges) {
 		purge_due(kms, thread_state);
+		retire_log_keys(h->api, thread_state);
+	}
 	atomic_store(&h->is_running, false);
 }
 
@@ -94,7 +112,8 @@ void api_housekeeping(struct api *api)
 	hsm_info(api->cfg.kms->hsm, &device);
 	for (int i = 0; i < LANE_COUNT; i++) {
 		struct housekeeping *h = &api->housekeeping[i];
-		bool settles = SETTLED_IN[i] != 0 && device.is_available;
+		/* In a log that is not good nothing is destroyed and nothing is settled: what is missing in it may be the reason not to. */
+		bool settles = SETTLED_IN[i] != 0 && device.is_available && log_state(api->cfg.kms->log) == LOG_GOOD;
 		bool reads_pools = i == LANE_CONTROL && api->trust != NULL; /* another node may have changed them */
 		if ((!settles && !reads_pools) || atomic_exchange(&h->is_running, true))
 			continue;
@@ -130,8 +149,8 @@ static void close_reader(void *arg, void *state)
 
 static kms_status start_lanes(struct api *api, struct kms_err *err)
 {
-	static const char *const NAMES[LANE_COUNT] = { [LANE_META] = "meta", [LANE_CONTROL] = "control", [LANE_CRYPTO] = "crypto", [LANE_LOGIN] = "login", [LANE_EKM] = "ekm",
-		                                       [LANE_KEYGEN] = "keygen", [LANE_DESTROY] = "destroy" };
+	static const char *const NAMES[LANE_COUNT] = { [LANE_META] = "meta", [LANE_CONTROL] = "control", [LANE_CRYPTO] = "crypto", [LANE_LOGIN] = "login",
+		                                       [LANE_AUDIT] = "audit", [LANE_EKM] = "ekm", [LANE_KEYGEN] = "keygen", [LANE_DESTROY] = "destroy" };
 
 	for (int i = 0; i < LANE_COUNT; i++) {
 		bool is_crypto = i == LANE_CRYPTO || i == LANE_EKM;
@@ -235,18 +254,31 @@ void api_free(struct api *api)
 	free(api);
 }
 
-bool api_is_ready(const struct request *r, const char **ret_hsm, const char **ret_storage, const char **ret_log)
+const char *api_log_state_name(enum log_state state)
+{
+	switch (state) {
+	case LOG_GOOD: return "good";
+	case LOG_LATE: return "late";
+	case LOG_ROLLED_BACK: return "rolled_back";
+	case LOG_DAMAGED: break;
+	}
+	return "damaged";
+}
+
+bool api_is_ready(const struct request *r, struct readiness *ret)
 {
 	const struct api *api = r->api;
 	struct hsm_info device = { 0 };
 	struct writer_state log = { 0 };
+	enum log_state state = log_state(api->cfg.kms->log);
 
 	hsm_info(api->cfg.kms->hsm, &device);
 	writer_state(api->cfg.kms->writer, &log);
 	if (device.silent_ms > HSM_SILENT_MS)
 		device.is_available = false;
-	*ret_hsm = device.is_available ? "ok" : device.silent_ms > HSM_SILENT_MS ? "unresponsive" : "unavailable";
-	*ret_storage = log.is_failing ? "failing" : "ok";
-	*ret_log = log.is_failing ? "audit_unavailable" : atomic_load(&api->is_stopping) ? "stopping" : "ok";
-	return device.is_available && !log.is_failing && !atomic_load(&api->is_stopping);
+	ret->hsm = device.is_available ? "ok" : device.silent_ms > HSM_SILENT_MS ? "unresponsive" : "unavailable";
+	ret->storage = log.is_failing ? "failing" : "ok";
+	ret->log = log.is_failing ? "audit_unavailable" : atomic_load(&api->is_stopping) ? "stopping" : "ok";
+	ret->audit = state == LOG_GOOD ? "ok" : api_log_state_name(state);
+	return device.is_available && !log.is_failing && state == LOG_GOOD && !atomic_load(&api->is_stopping);
 }

@@ -16,6 +16,7 @@ struct api {
 	char *openapi; /* owned; never changes */
 	size_t openapi_len;
 	atomic_bool is_stopping;
+	bool log_keys_retired; /* of the destroy lane's thread */
 	atomic_uint shares[LANE_COUNT][WORKER_GROUPS]; /* requests of each tenant in each lane, until they are answered */
 	atomic_size_t large_bodies, large_bodies_of[WORKER_GROUPS]; /* bytes; see reserve_body() */
 	struct housekeeping {
@@ -26,5 +27,17 @@ struct api {
 		bool purges, reads_pools;
 	} housekeeping[LANE_COUNT];
 };
+
+/** Log a failure of ours, once, with the request's id. */
+void request_log_failure(const struct request *r, const struct kms_err *err);
+
+/* ---- gate.c: the state of the event log ---- */
+
+/** On admission: may the request be served now? Else r->verdict_err says what has happened and what to do. @return KMS_OK | KMS_E_AUDIT | KMS_E_INTEGRITY */
+KMS_MUST_CHECK kms_status gate_admit(struct request *r);
+/** In the lane: who makes approvers for a log that nobody could accept otherwise does so only while there are none. */
+KMS_MUST_CHECK kms_status gate_founding(struct request *r, struct kms_err *err);
+/** The request's leaf is durable: answer, or wait for its checkpoint without holding up whoever calls. The request may be gone afterwards. */
+void gate_answer(struct request *r);
 
 #endif

@@ -203,6 +203,8 @@ kms_status hsm_check(struct hsm *h, struct kms_err *err)
 	return h->ops->check(h, err);
 }
 
+void hsm_set_log_key(struct hsm *h, const uint8_t id[HSM_ID_LEN]) { h->ops->set_log_key(h, id); }
+
 void hsm_info(struct hsm *h, struct hsm_info *ret_info)
 {
 	h->ops->info(h, ret_info);
@@ -325,6 +327,25 @@ kms_status hsm_keys_list(struct hsm *h, hsm_object_fn each, void *arg, struct km
 {
 	assert(each != NULL);
 	return h->ops->keys_list(h, each, arg, err);
+}
+
+kms_status hsm_pins(struct hsm *h, const uint8_t owner[HSM_ID_LEN], struct hsm_pin *ret, size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	assert(ret != NULL && cap > 0 && ret_count != NULL);
+	KMS_TRY(check_id(owner, err));
+	return h->ops->pins(h, owner, ret, cap, ret_count, err);
+}
+
+kms_status hsm_pin(struct hsm *h, const struct hsm_pin *pin, struct kms_err *err)
+{
+	size_t len;
+
+	assert(pin != NULL);
+	KMS_TRY(check_id(pin->owner, err));
+	len = strnlen(pin->origin, sizeof(pin->origin));
+	if (len == 0 || len > HSM_ORIGIN_MAX)
+		return kms_fail(err, KMS_E_INVALID, KMS_SRC_SELF, 0, "a pin of a log without a name, or with one too long");
+	return h->ops->pin(h, pin, err);
 }
 
 /* The digest that goes with a curve (RFC 7518 section 3.4, RFC 8812 section 3.2); 0: not an ECDSA curve. */

@@ -130,6 +130,17 @@ struct hsm_info {
 	bool is_available;
 };
 
+#define HSM_ORIGIN_MAX 200
+#define HSM_PINS_MAX 16
+
+/* What the device remembers of a log: the newest checkpoint that was signed (audit-log.md 5.5). */
+struct hsm_pin {
+	uint8_t owner[HSM_ID_LEN]; /* the installation: several may share a token */
+	char origin[HSM_ORIGIN_MAX + 1];
+	uint64_t size;
+	uint8_t root[32];
+};
+
 struct hsm;
 
 /* Called once for each object found; return false to stop. */
@@ -139,6 +150,7 @@ struct hsm_ops {
 	const char *name; /* "pkcs11", "fake" */
 	void (*close)(struct hsm *h);
 	kms_status (*check)(struct hsm *h, struct kms_err *err);
+	void (*set_log_key)(struct hsm *h, const uint8_t id[HSM_ID_LEN]);
 	void (*info)(struct hsm *h, struct hsm_info *ret_info);
 	kms_status (*random)(struct hsm *h, struct secret *fill, struct kms_err *err);
 	kms_status (*key_generate)(struct hsm *h, const struct hsm_key *key, struct hsm_public *ret_public, struct kms_err *err);
@@ -150,6 +162,8 @@ struct hsm_ops {
 	kms_status (*keys_gone)(struct hsm *h, const uint8_t (*ids)[HSM_ID_LEN], size_t count, const uint8_t witness_id[HSM_ID_LEN],
 	                        bool *ret_gone, struct kms_err *err);
 	kms_status (*keys_list)(struct hsm *h, hsm_object_fn each, void *arg, struct kms_err *err);
+	kms_status (*pins)(struct hsm *h, const uint8_t owner[HSM_ID_LEN], struct hsm_pin *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+	kms_status (*pin)(struct hsm *h, const struct hsm_pin *pin, struct kms_err *err);
 	kms_status (*key_import)(struct hsm *h, const struct hsm_key *key, const struct hsm_material *material, uint8_t *ret_blob,
 	                         size_t *ret_blob_len, struct kms_err *err);
 	kms_status (*key_transfer)(struct hsm *h, const struct hsm_key *exchange, const struct hsm_key *key, const uint8_t *transfer,
@@ -187,6 +201,8 @@ void hsm_close(struct hsm *h);
 /** Probe by use (token present, log key found and usable); when lost, try to bring the device back (stop-the-world re-initialise).
  *  Meant for one monitor thread. @return KMS_OK (available now) | KMS_E_DEVICE */
 KMS_MUST_CHECK kms_status hsm_check(struct hsm *h, struct kms_err *err);
+/** From now on this key proves the token alive (hsm_check(), and each search that must not be fooled by an absent token). Never blocks on the device. */
+void hsm_set_log_key(struct hsm *h, const uint8_t id[HSM_ID_LEN]);
 /** What is known without touching the device. Never blocks on it. */
 void hsm_info(struct hsm *h, struct hsm_info *ret_info);
 /** Fill `fill` from the device's generator. */
@@ -241,6 +257,14 @@ KMS_MUST_CHECK kms_status hsm_keys_gone(struct hsm *h, const uint8_t (*ids)[HSM_
                                         const uint8_t witness_id[HSM_ID_LEN], bool *ret_gone, struct kms_err *err);
 /** Enumerate the private and secret token objects once (linear; for start-up). Objects whose label is not ours come with is_ours=false. */
 KMS_MUST_CHECK kms_status hsm_keys_list(struct hsm *h, hsm_object_fn each, void *arg, struct kms_err *err);
+/** Every pin of this installation: one for each origin, the largest of its slots. More than cap, or one that cannot be read and is not just the
+ *  slot beside a good one: KMS_E_DEVICE. */
+KMS_MUST_CHECK kms_status hsm_pins(struct hsm *h, const uint8_t owner[HSM_ID_LEN], struct hsm_pin *ret, size_t cap, size_t *ret_count,
+                                   struct kms_err *err);
+/** Pin a log: overwrites the older of the two private data objects of this owner and origin, never the newest, and is on stable storage when it
+ *  returns. Again with the same size and root: KMS_OK. Never by a smaller size or, at the same size, another root, nor for more than HSM_PINS_MAX
+ *  logs: KMS_E_CONFLICT. */
+KMS_MUST_CHECK kms_status hsm_pin(struct hsm *h, const struct hsm_pin *pin, struct kms_err *err);
 /**
  * Sign, or make a MAC. A caller's version needs HSM_USE_SIGN. Signatures of the installation's keys are verified in software before they
  * are returned (fault attacks); those of callers' versions by core, which has the public half.

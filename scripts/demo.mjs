@@ -3,8 +3,10 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import fs from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { proveEkm } from "./demo-ekm.mjs";
 
 const require = createRequire(new URL("../tests/sdk/package.json", import.meta.url));
@@ -14,6 +16,8 @@ const { CryptographyClient, KeyClient } = require("@azure/keyvault-keys");
 const env = process.env;
 const ALGORITHM = "RSA-OAEP-256";
 const NEEDS_APPROVAL = 5; // exit code of holdfast
+const WITNESS_MS = 10_000; // on the first run the witness is told of the log only when that has its key
+const POLL_MS = 100;
 const NO_RETRY = { retryOptions: { maxRetries: 0 } }; // a refusal is an answer, not an accident
 
 let steps = 0;
@@ -54,6 +58,44 @@ async function proveApproval() {
 		const { state, verified } = holdfast("vault", "shred", name, "--reason", "demonstration", "--yes");
 		assert.deepEqual([state, verified], ["shredded", true]);
 		return "its keys are gone from the device, looked for again";
+	});
+}
+
+/** What anybody can check who has the log's public key: the whole log, one event of it, and that a forged one is refused. The verifier asks no server. */
+async function proveLog() {
+	const log = env.HOLDFAST_LOG_FILE, proof = path.join(env.HOLDFAST_RUN_DIR, "event.proof");
+	const policy = path.join(env.HOLDFAST_RUN_DIR, "policy");
+	const verify = (...args) => spawnSync(env.HOLDFAST_VERIFY, args, { encoding: "utf8" });
+	let size;
+	await step("export the log (holdfast log export)", async () => {
+		fs.writeFileSync(policy, `log ${env.HOLDFAST_LOG_KEY}\nwitness demo ${env.HOLDFAST_WITNESS_KEY}\nquorum demo\n`);
+		for (const end = Date.now() + WITNESS_MS; ;) { // a witness cosigns soon after the log's own signature, not with it
+			({ size } = holdfast("log", "export", "--output", log));
+			if (verify("--policy", policy, "--checkpoint", `${log}.checkpoint`).status === 0 || Date.now() > end)
+				return `${size} events`;
+			await sleep(POLL_MS);
+		}
+	});
+	await step("verify it without the server (holdfast-verify), its witness included", async () => {
+		const res = verify("--policy", policy, "--checkpoint", `${log}.checkpoint`, log);
+		assert.equal(res.status, 0, res.stdout + res.stderr);
+		return "nothing was changed, removed or moved";
+	});
+	await step("prove one event of it (holdfast log prove)", async () => {
+		const { seq } = holdfast("log", "prove", String(size - 1), "--output", proof);
+		const res = verify("--key", env.HOLDFAST_LOG_KEY, "--bundle", proof);
+		assert.equal(res.status, 0, res.stdout + res.stderr);
+		return `event ${seq}, ${fs.statSync(proof).size} bytes`;
+	});
+	await step("change one byte of the export, which must be refused", async () => {
+		const forged = fs.readFileSync(log);
+		const at = forged.indexOf('"salt":"', forged.length >> 1) + 8;
+		forged[at] = forged[at] === 0x41 ? 0x42 : 0x41; // A, else B: still a good line, so that only the root tells
+		fs.writeFileSync(`${log}.forged`, forged);
+		const { status } = verify("--policy", policy, "--checkpoint", `${log}.checkpoint`, `${log}.forged`);
+		fs.rmSync(`${log}.forged`);
+		assert.equal(status, 3, `exit ${status}`);
+		return `refused with exit code ${status}`;
 	});
 }
 
@@ -114,6 +156,8 @@ async function main() {
 	await proveApproval();
 	console.log(`\nProof as a Managed HSM pool against ${env.HOLDFAST_EKM_URL}:`);
 	await proveEkm({ step, keys, holdfast, vaultName });
+	console.log("\nProof that the log cannot be changed:");
+	await proveLog();
 	console.log(`All ${steps} steps went as they must.`);
 }
 

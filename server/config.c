@@ -3,6 +3,7 @@
 #include "server/config.h"
 
 #include "server/config_issuers.h"
+#include "server/config_log.h"
 
 #include <arpa/inet.h>
 #include <cyaml/cyaml.h>
@@ -36,6 +37,7 @@
 #define CREDENTIAL_PREFIX "credential:"
 #define ORIGIN_SUFFIX "/audit/log1"
 #define ISSUERS "issuers"
+#define WITNESSES "log.witnesses"
 
 /* ---- what each value must be ---- */
 
@@ -211,6 +213,11 @@ static const struct number_rule NUMBERS[] = {
 	{ "storage.reserve_mib", NUMBER(storage.reserve_mib), .min = 1, .max = 65536, .fallback = 256 },
 	{ "hsm.workers", NUMBER(hsm.workers), .min = HSM_WORKERS_MIN, .max = HSM_WORKERS_MAX },
 	{ "hsm.cache_keys", NUMBER(hsm.cache_keys), .min = 1, .max = 100000, .fallback = 2000 },
+	{ "log.interval_ms", NUMBER(log.interval_ms), .min = 100, .max = 60000, .fallback = 1000 },
+	{ "log.pin_s", NUMBER(log.pin_s), .min = 1, .max = 3600, .fallback = 60 },
+	{ "log.heartbeat_s", NUMBER(log.heartbeat_s), .min = 10, .max = 120, .fallback = 60 },
+	{ "log.late_ms", NUMBER(log.late_ms), .min = 1000, .max = 60000, .fallback = 5000 },
+	{ "log.quorum", NUMBER(log.quorum), .min = 0, .max = CONFIG_WITNESSES_MAX },
 	{ "limits.queue", NUMBER(limits.queue), .min = 1, .max = 65536, .fallback = 1024 },
 	{ "limits.token_life_s", NUMBER(limits.token_life_s), .min = 300, .max = 86400, .fallback = 3600 },
 	{ "limits.vault_requests", NUMBER(limits.vault_requests), .min = 1, .max = ALLOWANCE_MAX, .fallback = 20000 },
@@ -266,10 +273,22 @@ static const cyaml_schema_field_t HSM_FIELDS[] = {
 	TEXT("module", hsm.module),   TEXT("token", hsm.token),         TEXT("pin", hsm.pin), TEXT("token_dir", hsm.token_dir),
 	UINT("workers", hsm.workers), UINT("cache_keys", hsm.cache_keys), CYAML_FIELD_END,
 };
+#define WITNESS_TEXT(name) CYAML_FIELD_STRING_PTR(#name, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_witness, name, 0, PATH_MAX)
+static const cyaml_schema_field_t WITNESS_FIELDS[] = { WITNESS_TEXT(key), WITNESS_TEXT(url), WITNESS_TEXT(ca), CYAML_FIELD_END };
+static const cyaml_schema_value_t WITNESS_SCHEMA = { CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct config_witness, WITNESS_FIELDS) };
 static const cyaml_schema_field_t LOG_FIELDS[] = {
 	TEXT("level", log.level),
 	TEXT("format", log.format),
 	TEXT("origin", log.origin),
+	UINT("interval_ms", log.interval_ms),
+	UINT("pin_s", log.pin_s),
+	UINT("heartbeat_s", log.heartbeat_s),
+	UINT("late_ms", log.late_ms),
+	UINT("quorum", log.quorum),
+	CYAML_FIELD_BOOL("strict", CYAML_FLAG_OPTIONAL, struct config, log.is_strict),
+	CYAML_FIELD_BOOL("witnesses_required", CYAML_FLAG_OPTIONAL, struct config, log.witnesses_required),
+	CYAML_FIELD_SEQUENCE_COUNT("witnesses", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config, log.witnesses, log.witnesses_count, &WITNESS_SCHEMA, 0,
+	                           CONFIG_WITNESSES_MAX),
 	CYAML_FIELD_END,
 };
 static const cyaml_schema_field_t LIMITS_FIELDS[] = {
@@ -503,7 +522,9 @@ static const char *what_is_expected(cyaml_err_t cyaml, const char *key, char ran
 		return config_issuer_expects(key + strlen(ISSUERS "."));
 	if (strcmp(key, "admin.uids") == 0)
 		return "a list of at most 64 user ids (decimal numbers)";
-	if (strcmp(key, "listen.client_certificates") == 0)
+	if (strncmp(key, WITNESSES, strlen(WITNESSES)) == 0 && strcmp(key, "log.witnesses_required") != 0)
+		return "a list of at most 16 witnesses, each with key, url and perhaps ca, as in holdfast.yaml.example";
+	if (strcmp(key, "listen.client_certificates") == 0 || strcmp(key, "log.strict") == 0 || strcmp(key, "log.witnesses_required") == 0)
 		return "true or false";
 	for (size_t i = 0; i < KMS_ARRAY_LEN(TEXTS); i++)
 		if (strcmp(TEXTS[i].key, key) == 0)
@@ -535,7 +556,9 @@ static kms_status fill(struct loading *l)
 		return KMS_OK;
 	if (result == CYAML_ERR_OOM)
 		return out_of_memory(l);
-	if (result == CYAML_ERR_INVALID_KEY && l->inner[0] != '\0')
+	if (l->outer[0] != '\0' && strcmp(l->inner, "witnesses") == 0)
+		(void)snprintf(key, sizeof(key), WITNESSES "%s%s", result == CYAML_ERR_INVALID_KEY ? "." : "", result == CYAML_ERR_INVALID_KEY ? l->said_key : "");
+	else if (result == CYAML_ERR_INVALID_KEY && l->inner[0] != '\0')
 		(void)snprintf(key, sizeof(key), "%s.%s", l->inner, l->said_key);
 	else if (result == CYAML_ERR_INVALID_KEY)
 		(void)snprintf(key, sizeof(key), "%s", l->said_key);
@@ -546,7 +569,7 @@ static kms_status fill(struct loading *l)
 	if (strncmp(key, ISSUERS ".", strlen(ISSUERS ".")) == 0)
 		(void)locate_issuer(l, l->said_entry - 1, key + strlen(ISSUERS "."), &line);
 	else
-		(void)locate(l, key, &line);
+		(void)locate(l, strncmp(key, WITNESSES ".", strlen(WITNESSES ".")) == 0 ? WITNESSES : key, &line);
 	return complain(l, line, key, what_is_expected(result, key, range));
 }
 
@@ -713,6 +736,27 @@ static kms_status check_issuers(struct loading *l)
 	return complain(l, line, key, fault.expected);
 }
 
+/* The line of an entry of log.witnesses, else of the key. */
+static size_t line_of(struct loading *l, const struct log_fault *fault)
+{
+	size_t line = 1;
+	yaml_node_t *list = locate(l, fault->key, &line);
+
+	if (strcmp(fault->key, WITNESSES) != 0 || list == NULL || list->type != YAML_SEQUENCE_NODE)
+		return line;
+	return yaml_document_get_node(&l->document, list->data.sequence.items.start[fault->index])->start_mark.line + 1;
+}
+
+static kms_status check_log(struct loading *l)
+{
+	struct log_fault fault = { 0 };
+
+	for (unsigned i = 0; i < l->config->log.witnesses_count; i++)
+		if (l->config->log.witnesses[i].ca != NULL)
+			KMS_TRY(resolve(l, &l->config->log.witnesses[i].ca));
+	return config_check_log(l->config, &fault) ? KMS_OK : complain(l, line_of(l, &fault), fault.key, fault.expected);
+}
+
 static unsigned cores(unsigned least, unsigned most)
 {
 	long online = sysconf(_SC_NPROCESSORS_ONLN);
@@ -757,8 +801,11 @@ kms_status config_load(const char *path, struct config **ret_config, struct kms_
 		return complain(&l, 1, "(file)", "a mapping of settings, as in holdfast.yaml.example");
 	KMS_TRY(check_numbers(&l));
 	KMS_TRY(check_flag(&l, "listen.client_certificates"));
+	KMS_TRY(check_flag(&l, "log.strict"));
+	KMS_TRY(check_flag(&l, "log.witnesses_required"));
 	KMS_TRY(check_texts(&l));
 	KMS_TRY(check_issuers(&l));
+	KMS_TRY(check_log(&l));
 	KMS_TRY(derive(&l));
 	*ret_config = KMS_TAKE(l.config);
 	return KMS_OK;

@@ -25,6 +25,13 @@ struct config_issuer {
 	unsigned refresh_s, stale_s; /* default 600, 86400 */
 };
 
+/* A witness of the event log (docs/audit-log.md). */
+struct config_witness {
+	char *key; /* C2SP verifier key: name+hash+base64 */
+	char *url; /* https; "/add-checkpoint" is appended */
+	char *ca;  /* PEM file instead of the system's, or NULL */
+};
+
 /* Strings are owned by the config and never NULL unless said so. Relative paths are resolved against the file's directory at load. */
 struct config {
 	char *node;        /* node name in the log, [A-Za-z0-9.-]{1,64} */
@@ -77,7 +84,16 @@ struct config {
 	struct {
 		char *level;  /* debug | info | warn | error; default info */
 		char *format; /* auto | text | json; default auto */
-		char *origin; /* origin of the event log; default "{domain}/audit/log1" */
+		char *origin; /* origin of the first event log; default "{domain}/audit/log1" */
+		unsigned interval_ms; /* to the checkpoint that covers a leaf, at most: 100..60000, default 1000 */
+		unsigned pin_s;       /* from one pin in the device to the next: 1..3600, default 60 */
+		unsigned heartbeat_s; /* of silence: 10..120 (the verifier misses one after three minutes), default 60 */
+		unsigned late_ms;     /* a leaf without a checkpoint, until service stops: 1000..60000 and more than interval_ms, default 5000 */
+		bool is_strict;       /* every answer waits for its checkpoint; default no */
+		struct config_witness *witnesses;
+		unsigned witnesses_count;
+		unsigned quorum;         /* so many witnesses make a checkpoint witnessed: 0..their number; default 0 */
+		bool witnesses_required; /* critical answers wait for the quorum; default no */
 	} log;
 	struct {
 		unsigned queue;       /* requests waiting in each lane; default 1024 */

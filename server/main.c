@@ -11,10 +11,13 @@
 
 #include "api/api.h"
 #include "api/issuers.h"
+#include "api/witness_client.h"
 #include "hsm/pkcs11/pkcs11.h"
 #include "server/base/log.h"
 #include "server/config.h"
 #include "server/core/attestation.h"
+#include "server/core/checkpoint.h"
+#include "server/core/witness.h"
 #include "server/daemon.h"
 #include "server/reserve.h"
 #include "storage/sqlite/sqlite.h"
@@ -25,6 +28,7 @@
 #define DRAIN_MS 10000
 #define LOCAL_CONNECTIONS 32
 #define HOUSEKEEPING_EVERY_S 5
+#define CHECKPOINT_LEAVES 1000 /* audit-log.md 5.4 */
 #define MONITOR_STOP_S 10
 #define LOCAL_ACTORS_MAX 64
 #define SESSIONS_MAX 64
@@ -37,9 +41,12 @@ struct server {
 	const char *look_argv[5];
 	struct store *writer_store;
 	struct kms kms;
+	struct log_verdict verdict;
 	struct local_actor locals[LOCAL_ACTORS_MAX];
 	char attestation_certificate[ATTESTATION_CERT_MAX];
 	struct issuer_config *issuers; /* owned; its members are the configuration's */
+	struct witness_config *witnesses; /* owned; its members are the configuration's */
+	struct witness_client *witness_client; /* NULL unless there are witnesses */
 	struct api *api;
 	struct http_server *http, *local, *ekm, *identity; /* ekm, identity: NULL unless configured */
 	pthread_t monitor_thread;
@@ -115,14 +122,102 @@ static kms_status settle(struct server *s, struct store *reader, struct kms_err 
 	return KMS_OK;
 }
 
+static const char *log_state_text(const struct log_verdict *v) { return v->state == LOG_GOOD ? NULL : "rolled_back"; }
+
+/* @param store  borrowed or taken, as the one who is handed this does */
+static struct witnesses_config witness_settings(struct server *s, struct store *store)
+{
+	return (struct witnesses_config){ .kms = &s->kms, .store = store, .witness = s->witnesses, .count = s->config->log.witnesses_count,
+		                          .quorum = s->config->log.quorum, .transport = witness_client_transport(s->witness_client) };
+}
+
+/* What nothing on this machine knows: was everything of it put back together? Witnesses are asked before anything is served or written. */
+static kms_status ask_witnesses(struct server *s, struct kms_err *err)
+{
+	const struct config *c = s->config;
+	struct witnesses_config cfg;
+
+	if (c->log.witnesses_count == 0)
+		return KMS_OK;
+	s->witnesses = calloc(c->log.witnesses_count, sizeof(*s->witnesses));
+	if (s->witnesses == NULL)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "witnesses");
+	for (unsigned i = 0; i < c->log.witnesses_count; i++)
+		s->witnesses[i] = (struct witness_config){ .vkey = c->log.witnesses[i].key, .url = c->log.witnesses[i].url, .ca = c->log.witnesses[i].ca };
+	KMS_TRY(witness_client_new(&s->witness_client, err));
+	cfg = witness_settings(s, s->writer_store);
+	return witnesses_ask(&cfg, s->kms.origin, &s->verdict, err);
+}
+
+static kms_status start_witnesses(struct server *s, struct kms_err *err)
+{
+	struct witnesses_config cfg;
+	struct store *reader = NULL;
+	kms_status status;
+
+	if (s->config->log.witnesses_count == 0)
+		return KMS_OK;
+	KMS_TRY(open_reader(s, &reader, err));
+	cfg = witness_settings(s, reader);
+	status = witnesses_start(&cfg, &s->kms.witnesses, err);
+	if (status != KMS_OK) {
+		store_close(reader);
+		return status;
+	}
+	/* A log that was rolled back signs nothing: there is nothing to submit. */
+	if (s->verdict.state == LOG_GOOD)
+		log_use_witnesses(s->kms.log, s->kms.witnesses);
+	return KMS_OK;
+}
+
+static void stop_witnesses(struct server *s)
+{
+	witness_client_cancel(s->witness_client);
+	if (s->kms.log != NULL)
+		log_use_witnesses(s->kms.log, NULL);
+	witnesses_stop(s->kms.witnesses);
+}
+
+/* Is it the database that was last signed? Then its writer. */
 static kms_status open_log(struct server *s, struct kms_err *err)
 {
-	struct writer_config cfg = { .store = s->writer_store, .clock = s->kms.clock, .node = s->config->node, .origin = s->config->log.origin,
+	struct log_former former;
+	char vkey[NOTE_VKEY_MAX + 1];
+	struct writer_config cfg = { .store = s->writer_store, .clock = s->kms.clock, .node = s->config->node, .origin = s->kms.origin, .vkey = vkey,
 		                     .capacity = WRITER_CAPACITY };
+	kms_status status;
+
+	KMS_TRY(log_check(s->writer_store, s->kms.hsm, &s->kms.inst, s->kms.clock, s->kms.origin, &s->verdict, err));
+	KMS_TRY(ask_witnesses(s, err));
+	KMS_TRY(log_vkey(s->writer_store, s->kms.origin, vkey, err));
+	status = log_former(s->writer_store, s->kms.hsm, &s->kms.inst, &former, err);
+	if (status == KMS_OK)
+		cfg.former = &former.writer;
+	else if (status != KMS_E_NOTFOUND)
+		return status;
+	cfg.log_state = log_state_text(&s->verdict);
+	return writer_start(&cfg, &s->kms.writer, err);
+}
+
+static kms_status start_checkpoints(struct server *s, struct kms_err *err)
+{
+	const struct config *c = s->config;
+	struct checkpointer_config cfg = { .kms = &s->kms, .verdict = &s->verdict, .interval_ms = c->log.interval_ms, .leaves = CHECKPOINT_LEAVES,
+		                           .pin_s = c->log.pin_s, .heartbeat_s = c->log.heartbeat_s, .late_ms = c->log.late_ms,
+		                           .is_strict = c->log.is_strict, .needs_witnesses = c->log.witnesses_required };
+
+	KMS_TRY(open_reader(s, &cfg.store, err));
+	return checkpointer_start(&cfg, &s->kms.log, err);
+}
+
+/* Not in a database that is not the one that was signed: what looks interrupted there may have been finished long ago. */
+static kms_status recover(struct server *s, struct kms_err *err)
+{
 	struct store *reader = NULL;
 	kms_status status = KMS_OK;
 
-	KMS_TRY(writer_start(&cfg, &s->kms.writer, err));
+	if (s->verdict.state != LOG_GOOD)
+		return KMS_OK;
 	KMS_TRY(open_reader(s, &reader, err));
 	status = settle(s, reader, err);
 	store_close(reader);
@@ -200,7 +295,7 @@ static void housekeeping(struct server *s)
 {
 	int64_t now_s = clock_mono_us(s->kms.clock) / 1000000;
 
-	if (now_s < s->housekeeping_next_s)
+	if (now_s < s->housekeeping_next_s || log_state(s->kms.log) == LOG_ROLLED_BACK)
 		return;
 	s->housekeeping_next_s = now_s + HOUSEKEEPING_EVERY_S;
 	api_housekeeping(s->api);
@@ -289,7 +384,6 @@ static kms_status start(struct server *s, struct kms_err *err)
 {
 	const struct config *c = s->config;
 	struct p11_config hsm_cfg;
-	struct hsm_key log_key = { .purpose = HSM_FOR_LOG, .kind = HSM_KIND_ED25519 };
 	struct api_config api_cfg = { .kms = &s->kms, .open_store = open_reader, .arg = s, .crypto_threads = c->hsm.workers,
 		                      .queue = c->limits.queue, .serves_ekm = c->ekm.is_on, .ekm_api_version = c->ekm.api_version,
 		                      .knows_services = c->listen.client_certificates,
@@ -301,7 +395,6 @@ static kms_status start(struct server *s, struct kms_err *err)
 	(void)snprintf(s->kms.domain, sizeof(s->kms.domain), "%s", c->domain);
 	s->kms.public_port = c->public_port;
 	s->kms.site = c->site;
-	s->kms.origin = c->log.origin;
 	s->kms.node = c->node;
 	s->kms.token_life_s = c->limits.token_life_s;
 	hsm_settings(s, &hsm_cfg);
@@ -309,12 +402,14 @@ static kms_status start(struct server *s, struct kms_err *err)
 	KMS_TRY(reserve_hold(c->storage.database, c->storage.reserve_mib, err));
 	KMS_TRY(hsm_open_pkcs11(&hsm_cfg, &s->kms.hsm, err));
 	KMS_TRY(installation_open(s->writer_store, s->kms.hsm, c->log.origin, &s->kms.inst, err));
-	memcpy(log_key.id, s->kms.inst.log_key, HSM_ID_LEN);
-	hsm_pkcs11_set_log_key(s->kms.hsm, &log_key);
+	hsm_set_log_key(s->kms.hsm, s->kms.inst.log_key);
 	KMS_TRY(attestation_certificate(s->kms.hsm, &s->kms.inst, c->domain, s->attestation_certificate, err));
 	s->kms.attestation_certificate = s->attestation_certificate;
 	KMS_TRY(open_locals(s, err));
 	KMS_TRY(open_log(s, err));
+	KMS_TRY(start_checkpoints(s, err));
+	KMS_TRY(start_witnesses(s, err));
+	KMS_TRY(recover(s, err));
 	KMS_TRY(set_issuers(s, &api_cfg, err));
 	KMS_TRY(api_start(&api_cfg, &s->api, err));
 	KMS_TRY(start_monitor(s, err));
@@ -341,8 +436,13 @@ static void stop(struct server *s)
 	stop_monitor(s);
 	if (s->writer_store != NULL)
 		reserve_release(s->config->storage.database);
+	stop_witnesses(s);
+	checkpointer_stop(s->kms.log);
 	writer_stop(s->kms.writer);
 	api_free(s->api);
+	witnesses_free(s->kms.witnesses);
+	witness_client_free(s->witness_client);
+	free(s->witnesses);
 	free(s->issuers);
 	installation_clear(&s->kms.inst);
 	store_close(s->writer_store);
@@ -374,10 +474,11 @@ static void reload(struct server *s)
 static void serve(struct server *s)
 {
 	char url[KMS_URL_MAX];
+	enum log_state state = log_state(s->kms.log);
 
 	kms_url(&s->kms, NULL, url);
 	log_event(LOG_INFO, "ready", LOG_S("url", url), LOG_S("socket", s->config->admin.socket), LOG_S("origin", s->kms.origin),
-	          LOG_I("ekm_port", s->ekm != NULL ? http_port(s->ekm) : 0),
+	          LOG_S("audit", state == LOG_GOOD ? "ok" : api_log_state_name(state)), LOG_I("ekm_port", s->ekm != NULL ? http_port(s->ekm) : 0),
 	          LOG_I("identity_port", s->identity != NULL ? http_port(s->identity) : 0));
 	daemon_ready();
 	for (;;) {

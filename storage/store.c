@@ -5,6 +5,7 @@
 #include "storage/store.h"
 
 #define TREE_LEVELS 64
+#define SIZE_LIMIT (STORE_SEQ_MAX + 1)
 
 void store_version_clear(struct store_version *v)
 {
@@ -37,6 +38,12 @@ void store_approval_clear(struct store_approval *a)
 {
 	free(a->request);
 	*a = (struct store_approval){ 0 };
+}
+
+void store_signed_clear(struct store_signed *c)
+{
+	free(c->note);
+	*c = (struct store_signed){ 0 };
 }
 
 void store_event_clear(struct store_event *e)
@@ -296,6 +303,30 @@ kms_status store_node(struct store *s, unsigned level, uint64_t position, uint8_
 	return s->ops->node(s, level, position, ret_hash, err);
 }
 
+kms_status store_checkpoint_of(struct store *s, uint64_t size, struct store_signed *ret, struct kms_err *err)
+{
+	return size <= SIZE_LIMIT ? s->ops->checkpoint_of(s, size, ret, err) : absent(err, "size of a log");
+}
+
+kms_status store_checkpoint_last(struct store *s, struct store_signed *ret, struct kms_err *err)
+{
+	return s->ops->checkpoint_last(s, ret, err);
+}
+
+kms_status store_log_keys(struct store *s, struct store_log_key *ret, size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->log_keys(s, ret, cap, ret_count, err);
+}
+
+kms_status store_closed_logs(struct store *s, struct store_closed_log *ret, size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->closed_logs(s, ret, cap, ret_count, err);
+}
+
 /* Readers are opened read-only below as well; this names the mistake. */
 #define MUST_WRITE(s, err)                                                  \
 	do {                                                                \
@@ -353,6 +384,17 @@ static bool is_signed_whole(const struct store_vote *v)
 	return v->signature_len <= STORE_SIGNATURE_MAX && has_certificate == (v->signature_len > 0);
 }
 
+static bool has_note(const struct store_signed *c)
+{
+	return c->note != NULL && c->note[0] != '\0' && fits(c->note, STORE_NOTE_MAX) && c->size <= SIZE_LIMIT;
+}
+
+static bool is_new_log(const struct store_log_close *c)
+{
+	return fits(c->closed.origin, STORE_ORIGIN_MAX) && fits(c->next_origin, STORE_ORIGIN_MAX) && c->next_origin[0] != '\0' &&
+	       strcmp(c->closed.origin, c->next_origin) != 0 && c->closed.restored_size <= SIZE_LIMIT && c->closed.known_size <= SIZE_LIMIT;
+}
+
 /* What would be stored as something else than was meant; NULL = nothing. */
 static const char *unsound(const struct store_change *c)
 {
@@ -376,6 +418,13 @@ static const char *unsound(const struct store_change *c)
 		               c->approval.settled_s != STORE_NO_TIME
 		           ? NULL
 		           : "an approval closed to no end";
+	case STORE_CHECKPOINT_ADD:
+	case STORE_CHECKPOINT_COSIGN: return has_note(&c->checkpoint) ? NULL : "a checkpoint without a note, with one too long, or of no size";
+	case STORE_LOG_KEY_ADD:
+		return c->log_key.vkey[0] != '\0' && fits(c->log_key.vkey, STORE_VKEY_MAX) && (c->log_key.from_size <= SIZE_LIMIT || c->log_key.from_size == STORE_FROM_LEAF)
+		           ? NULL
+		           : "a log key without its public half";
+	case STORE_LOG_CLOSE: return is_new_log(&c->log_close) ? NULL : "a log closed for none, or for itself";
 	case STORE_VAULT_ADD:
 	case STORE_VAULT_SET_STATE:
 	case STORE_VAULT_SET:
@@ -410,7 +459,7 @@ kms_status store_apply(struct store *s, const struct store_change *changes, size
 	MUST_WRITE(s, err);
 	if (count == 0)
 		return KMS_OK;
-	if (seq > INT64_MAX)
+	if (seq > SIZE_LIMIT)
 		return bug(err, "seq out of range");
 	for (size_t i = 0; i < count; i++) {
 		const char *reason = unsound(&changes[i]);
@@ -423,7 +472,7 @@ kms_status store_apply(struct store *s, const struct store_change *changes, size
 kms_status store_append(struct store *s, const struct store_event *event, struct kms_err *err)
 {
 	MUST_WRITE(s, err);
-	if (event->leaf == NULL || event->leaf_len == 0 || event->seq > INT64_MAX)
+	if (event->leaf == NULL || event->leaf_len == 0 || event->seq > STORE_SEQ_MAX)
 		return bug(err, "leaf without text, or seq out of range");
 	return s->ops->append(s, event, err);
 }

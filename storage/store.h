@@ -42,6 +42,11 @@
 #define STORE_REASON_MAX 128
 #define STORE_APPROVERS_MAX 16
 #define STORE_SIGNATURE_MAX 512
+#define STORE_ORIGIN_MAX 200 /* characters of the origin of a log (audit-log.md section 2) */
+#define STORE_NOTE_MAX 16384 /* bytes of a signed checkpoint with its cosignatures */
+#define STORE_VKEY_MAX 512   /* characters of a verifier key */
+#define STORE_FROM_LEAF UINT64_MAX
+#define STORE_SEQ_MAX ((UINT64_C(1) << 48) - 1) /* of a leaf; more than can ever be written */
 #define STORE_NO_TIME INT64_MIN
 /* kms_err.native of a KMS_E_STORE after a failed sync (SQLite: SQLITE_IOERR_FSYNC): what the page cache holds is unknown, the process must
  * exit (audit-log.md 6.1). */
@@ -308,6 +313,12 @@ enum store_change_kind {
 	STORE_INTENT_OPEN,       /* intent (its seq is set to that of this unit's leaf) */
 	STORE_INTENT_CLOSE,      /* intent.seq */
 	STORE_META_PUT,          /* meta */
+	STORE_CHECKPOINT_ADD,    /* checkpoint; KMS_E_CONFLICT when one of its size, or of a larger, exists */
+	STORE_CHECKPOINT_COSIGN, /* checkpoint: size, note: the note with more lines replaces the stored one; KMS_E_NOTFOUND */
+	STORE_LOG_KEY_ADD,       /* log_key: its generation is set to the next; from_size STORE_FROM_LEAF is set to the size with this unit's leaf */
+	STORE_LOG_CLOSE,         /* log_close: events, nodes and checkpoints are put aside, open intents become those of a closed log, the meta record
+	                          * log_origin is replaced; KMS_E_FENCED when that is not closed.origin, or next_origin was closed before. The
+	                          * transaction's next leaf is the first of the new log */
 	STORE_POOL_ADD,          /* pool, of one subject and one root at least; its principal was added before, in the same unit at the latest;
 	                          * KMS_E_CONFLICT when it exists, or another pool of any vault that is not shredded has one of the subjects */
 	STORE_POOL_SET,          /* pool: id; subjects, roots, updated_s are replaced; raises its principal's epoch; KMS_E_NOTFOUND when there is
@@ -321,6 +332,8 @@ enum store_change_kind {
 /* A two-phase act that has begun: what start-up must settle if it finds it open. */
 struct store_intent {
 	uint64_t seq;
+	bool is_of_closed_log; /* set by reads. No leaf of the present log can refer to it: its seq is above STORE_SEQ_MAX, the closed log's number
+	                        * above that of the leaf's in 48 bits. Listed and closed by that seq like any other */
 	uint32_t type; /* core's enum event_type */
 	uint8_t vault_id[STORE_ID_LEN], key_id[STORE_ID_LEN], obj[STORE_ID_LEN];
 	char key_name[STORE_KEY_NAME_MAX + 1];
@@ -337,6 +350,41 @@ struct store_revocation {
 struct store_encryption {
 	uint8_t version_id[STORE_ID_LEN];
 	uint64_t limit;
+};
+
+/* A signed tree head (audit-log.md section 5). Zeroed = empty; release with store_signed_clear(). */
+struct store_signed {
+	uint64_t size; /* unique in its log */
+	uint8_t root[STORE_HASH_LEN];
+	int64_t signed_us;
+	char *note; /* the signed note, NUL-terminated; owned when read, borrowed in a change */
+};
+void store_signed_clear(struct store_signed *c);
+#define STORE_SIGNED_AUTO __attribute__((cleanup(store_signed_clear))) struct store_signed
+
+/* One generation of the log key. The public half is kept for ever. */
+struct store_log_key {
+	uint32_t generation; /* 1.. */
+	uint8_t obj[STORE_ID_LEN];
+	char vkey[STORE_VKEY_MAX + 1]; /* C2SP verifier key; its name is the origin that it signs */
+	uint64_t from_size; /* it signs checkpoints from this size on */
+	int64_t created_s;
+};
+
+/* A log that was closed when a rolled-back database was accepted. Its leaves, nodes and checkpoints are kept, and no longer read. */
+struct store_closed_log {
+	uint32_t number; /* 1.. */
+	char origin[STORE_ORIGIN_MAX + 1];
+	uint64_t restored_size;       /* leaves that the accepted database had */
+	uint64_t known_size;          /* the largest that it is known to have had: pin, checkpoint or witness */
+	uint8_t known_root[STORE_HASH_LEN];
+	int64_t closed_s;
+};
+
+/* Closes the present log and makes room for the next one, whose first leaf has seq 0. */
+struct store_log_close {
+	struct store_closed_log closed;    /* number is set to the next */
+	char next_origin[STORE_ORIGIN_MAX + 1];
 };
 
 #define STORE_META_NAME_MAX 32
@@ -371,6 +419,9 @@ struct store_change {
 		struct store_external external;
 		struct store_intent intent;
 		struct store_meta meta;
+		struct store_signed checkpoint;
+		struct store_log_key log_key;
+		struct store_log_close log_close;
 	};
 };
 
@@ -449,6 +500,10 @@ struct store_ops {
 	kms_status (*event_count)(struct store *s, uint64_t *ret_count, struct kms_err *err);
 	kms_status (*event)(struct store *s, uint64_t seq, struct store_event *ret, struct kms_err *err);
 	kms_status (*node)(struct store *s, unsigned level, uint64_t position, uint8_t ret_hash[STORE_HASH_LEN], struct kms_err *err);
+	kms_status (*checkpoint_of)(struct store *s, uint64_t size, struct store_signed *ret, struct kms_err *err);
+	kms_status (*checkpoint_last)(struct store *s, struct store_signed *ret, struct kms_err *err);
+	kms_status (*log_keys)(struct store *s, struct store_log_key *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+	kms_status (*closed_logs)(struct store *s, struct store_closed_log *ret, size_t cap, size_t *ret_count, struct kms_err *err);
 
 	/* The writer's transaction. */
 	kms_status (*begin)(struct store *s, struct kms_err *err);
@@ -553,6 +608,14 @@ KMS_MUST_CHECK kms_status store_event(struct store *s, uint64_t seq, struct stor
 /** Hash of a complete subtree; level 0 = leaf hashes. */
 KMS_MUST_CHECK kms_status store_node(struct store *s, unsigned level, uint64_t position, uint8_t ret_hash[STORE_HASH_LEN],
                                      struct kms_err *err);
+
+/** The checkpoint that was signed for exactly this size; the one of the largest size. Owned by the caller. KMS_E_NOTFOUND when there is none. */
+KMS_MUST_CHECK kms_status store_checkpoint_of(struct store *s, uint64_t size, struct store_signed *ret, struct kms_err *err);
+KMS_MUST_CHECK kms_status store_checkpoint_last(struct store *s, struct store_signed *ret, struct kms_err *err);
+/** All generations, the newest first. */
+KMS_MUST_CHECK kms_status store_log_keys(struct store *s, struct store_log_key *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+/** The newest first. */
+KMS_MUST_CHECK kms_status store_closed_logs(struct store *s, struct store_closed_log *ret, size_t cap, size_t *ret_count, struct kms_err *err);
 
 /* The writer's transaction: begin; for each unit fence, apply, append, put_node; commit. Only on a STORE_WRITE connection. */
 KMS_MUST_CHECK kms_status store_begin(struct store *s, struct kms_err *err);

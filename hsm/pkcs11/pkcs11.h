@@ -22,9 +22,6 @@ struct p11_config {
  */
 KMS_MUST_CHECK kms_status hsm_open_pkcs11(const struct p11_config *cfg, struct hsm **ret_hsm, struct kms_err *err);
 
-/** Tell the provider which key proves the token alive, once it exists. */
-void hsm_pkcs11_set_log_key(struct hsm *h, const struct hsm_key *log_key);
-
 /**
  * The helper process of hsm_keys_gone(): reads hex ids from stdin, one a line, logs in afresh, writes "<hex id> present|absent" for each.
  * @return exit status: 0 done, 1 the token could not be searched

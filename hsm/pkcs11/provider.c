@@ -236,16 +236,27 @@ static void p11_close(struct hsm *h)
 	(void)pthread_rwlock_destroy(&p->world);
 	(void)pthread_mutex_destroy(&p->objects);
 	(void)pthread_mutex_destroy(&p->home_lock);
+	(void)pthread_mutex_destroy(&p->pins);
 	(void)pthread_mutex_destroy(&p->check_lock);
 	(void)pthread_mutex_destroy(&p->state_lock);
 	config_clear(&p->cfg);
 	free(p);
 }
 
+static void p11_set_log_key(struct hsm *h, const uint8_t id[HSM_ID_LEN])
+{
+	struct p11_hsm *p = p11_of(h);
+
+	(void)pthread_mutex_lock(&p->state_lock);
+	memcpy(p->log_key_id, id, HSM_ID_LEN);
+	(void)pthread_mutex_unlock(&p->state_lock);
+}
+
 static const struct hsm_ops P11_OPS = {
 	.name = "pkcs11",
 	.close = p11_close,
 	.check = p11_check,
+	.set_log_key = p11_set_log_key,
 	.info = p11_info,
 	.random = p11_random,
 	.key_generate = p11_key_generate,
@@ -255,6 +266,8 @@ static const struct hsm_ops P11_OPS = {
 	.key_evict = p11_key_evict,
 	.keys_gone = p11_keys_gone,
 	.keys_list = p11_keys_list,
+	.pins = p11_pins,
+	.pin = p11_pin,
 	.key_import = p11_key_import,
 	.key_transfer = p11_key_transfer,
 	.key_attributes = p11_key_attributes,
@@ -277,6 +290,7 @@ static void locks_init(struct p11_hsm *p)
 	(void)pthread_rwlockattr_destroy(&attr);
 	(void)pthread_mutex_init(&p->objects, NULL);
 	(void)pthread_mutex_init(&p->home_lock, NULL);
+	(void)pthread_mutex_init(&p->pins, NULL);
 	(void)pthread_mutex_init(&p->check_lock, NULL);
 	(void)pthread_mutex_init(&p->state_lock, NULL);
 }
@@ -320,13 +334,4 @@ kms_status hsm_open_pkcs11(const struct p11_config *cfg, struct hsm **ret_hsm, s
 	}
 	*ret_hsm = &p->base;
 	return KMS_OK;
-}
-
-void hsm_pkcs11_set_log_key(struct hsm *h, const struct hsm_key *log_key)
-{
-	struct p11_hsm *p = p11_of(h);
-
-	(void)pthread_mutex_lock(&p->state_lock);
-	memcpy(p->log_key_id, log_key->id, HSM_ID_LEN);
-	(void)pthread_mutex_unlock(&p->state_lock);
 }

@@ -11,9 +11,20 @@
 #include "hsm/pkcs11/token.h"
 
 /*
- * Lock order: check_lock, world, then a pool session, then one of {objects, home_lock}, then state_lock. The cache and the pool lock inside
+ * Lock order: check_lock, world, then a pool session, then pins, then one of {objects, home_lock}, then state_lock. The cache and the pool lock inside
  * themselves and call nothing under their locks.
  */
+#define P11_PIN_SLOTS 2
+
+/* Where the last pin is, so that the next one of the same log needs no search of the token. */
+struct p11_pin_handles {
+	uint64_t epoch; /* of the handles; 0 = not known */
+	uint8_t owner[HSM_ID_LEN];
+	char origin[HSM_ORIGIN_MAX + 1];
+	CK_OBJECT_HANDLE slots[P11_PIN_SLOTS]; /* all on stable storage */
+	size_t count;
+};
+
 struct p11_hsm {
 	struct hsm base;
 	struct p11_config cfg; /* strings owned */
@@ -27,6 +38,9 @@ struct p11_hsm {
 	pthread_mutex_t objects;
 	/* The home session (token.home), used by one thread at a time: loads and destroys loaded versions. Held across calls likewise. */
 	pthread_mutex_t home_lock;
+	pthread_mutex_t pins; /* one hsm_pin() at a time; guards the next two */
+	struct p11_pin_handles pin_handles;
+	bool pins_are_fixed;        /* the device refused to change one */
 	pthread_mutex_t check_lock; /* one hsm_check() at a time; guards probed_ms */
 	int64_t probed_ms;          /* the last good probe, monotonic */
 	_Atomic int64_t answered_ms; /* when hsm_check() last came back, monotonic */
@@ -73,6 +87,10 @@ kms_status p11_key_generate(struct hsm *h, const struct hsm_key *key, struct hsm
 kms_status p11_key_public(struct hsm *h, const struct hsm_key *key, struct hsm_public *ret_public, struct kms_err *err);
 kms_status p11_key_destroy(struct hsm *h, const uint8_t id[HSM_ID_LEN], struct kms_err *err);
 kms_status p11_keys_list(struct hsm *h, hsm_object_fn each, void *arg, struct kms_err *err);
+
+/* pin.c */
+kms_status p11_pins(struct hsm *h, const uint8_t owner[HSM_ID_LEN], struct hsm_pin *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+kms_status p11_pin(struct hsm *h, const struct hsm_pin *pin, struct kms_err *err);
 
 /* lease.c - keys made ready for use. */
 struct p11_lease {

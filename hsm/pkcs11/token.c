@@ -232,8 +232,6 @@ kms_status p11_token_find(struct p11_token *t, CK_SESSION_HANDLE session, const 
 	char wanted_label[64] = "";
 	CK_ATTRIBUTE wanted[4];
 	CK_ULONG n = 0;
-	size_t total = 0;
-	CK_RV rv;
 
 	/* Session objects (loaded versions) carry ids too; they are never what is looked for. */
 	wanted[n++] = (CK_ATTRIBUTE){ CKA_TOKEN, &on_token, sizeof(on_token) };
@@ -248,8 +246,15 @@ kms_status p11_token_find(struct p11_token *t, CK_SESSION_HANDLE session, const 
 	}
 	if (class != NULL)
 		wanted[n++] = (CK_ATTRIBUTE){ CKA_CLASS, &wanted_class, sizeof(wanted_class) };
+	return p11_token_find_by(t, session, wanted, n, ret_handles, cap, ret_count, ret_broken, err);
+}
 
-	rv = P11_CALL(&t->gate, C_FindObjectsInit, session, wanted, n);
+kms_status p11_token_find_by(struct p11_token *t, CK_SESSION_HANDLE session, CK_ATTRIBUTE *wanted, CK_ULONG wanted_count,
+                             CK_OBJECT_HANDLE *ret_handles, size_t cap, size_t *ret_count, bool *ret_broken, struct kms_err *err)
+{
+	size_t total = 0;
+	CK_RV rv = P11_CALL(&t->gate, C_FindObjectsInit, session, wanted, wanted_count);
+
 	if (rv != CKR_OK) {
 		*ret_broken = true;
 		return p11_fail(err, rv, "C_FindObjectsInit");

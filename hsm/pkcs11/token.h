@@ -40,5 +40,9 @@ void p11_token_unload(struct p11_token *t);
 KMS_MUST_CHECK kms_status p11_token_find(struct p11_token *t, CK_SESSION_HANDLE session, const uint8_t *id, const char *label,
                                          const CK_OBJECT_CLASS *class, CK_OBJECT_HANDLE *ret_handles, size_t cap, size_t *ret_count,
                                          bool *ret_broken, struct kms_err *err);
+/** The same by any attributes. */
+KMS_MUST_CHECK kms_status p11_token_find_by(struct p11_token *t, CK_SESSION_HANDLE session, CK_ATTRIBUTE *wanted, CK_ULONG wanted_count,
+                                            CK_OBJECT_HANDLE *ret_handles, size_t cap, size_t *ret_count, bool *ret_broken,
+                                            struct kms_err *err);
 
 #endif

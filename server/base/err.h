@@ -44,6 +44,7 @@
 	X(KMS_E_DEVICE, "ServiceUnavailable", "hsm_unavailable", 503, "The key device is unavailable; retry later.")                        \
 	X(KMS_E_STORE, "ServiceUnavailable", "store_unavailable", 503, "The database is unavailable; retry later.")                         \
 	X(KMS_E_AUDIT, "ServiceUnavailable", "audit_unavailable", 503, "The event log cannot be written, so nothing is answered; retry later.") \
+	X(KMS_E_INTEGRITY, "ServiceUnavailable", "log_integrity", 503, "The event log does not hold what was signed; until its administrators have decided, nothing is served but the log itself.") \
 	X(KMS_E_SHUTDOWN, "ServiceUnavailable", "shutting_down", 503, "The server is shutting down; retry later.")                          \
 	X(KMS_E_FENCED, "Conflict", "StateChanged", 409, "The state changed while the request was under way; retry.")                      \
 	X(KMS_E_OAUTH_REQUEST, "invalid_request", NULL, 400, "The token request is malformed.")                                             \

@@ -123,6 +123,19 @@ static void tell_admin(struct told *t, const json_t *p, const char *where)
 		tell(t, "Change who manages or approves in %s.", where);
 }
 
+/* A database that is older than its log, or another one. @param origin  of the log */
+static void tell_acceptance(struct told *t, const json_t *p, const char *origin)
+{
+	char name[CLEAN_MAX];
+	const json_t *known = json_object_get(p, "known_size");
+
+	tell(t, "Accept the database as it is, although it is not what the log %s was signed over: it holds %" JSON_INTEGER_FORMAT " events", cli_clean(origin, name, sizeof(name)),
+	     json_integer_value(json_object_get(p, "found_size")));
+	if (known != NULL)
+		tell(t, ", and there were %" JSON_INTEGER_FORMAT, json_integer_value(known));
+	tell(t, ". What it does not hold is given up: keys made since are lost, revocations and removals since are undone. A new log begins.");
+}
+
 /* @param vault  as the server names it; empty = the installation */
 static void tell_request(struct told *t, const json_t *request, const char *vault)
 {
@@ -142,6 +155,8 @@ static void tell_request(struct told *t, const json_t *request, const char *vaul
 		tell_lowering(t, p, where);
 	else if (strcmp(act, "role.grant_administrator") == 0)
 		tell_admin(t, p, where);
+	else if (strcmp(act, "log.accept_rollback") == 0)
+		tell_acceptance(t, p, text_of(request, "target"));
 	else
 		tell(t, "%s in %s; see the request itself.", clean(request, "act", name), where);
 }

@@ -33,6 +33,7 @@ struct client {
 	const struct client_config *cfg; /* borrowed; outlives the client */
 	CURL *curl;
 	struct secret *token;
+	bool is_quiet; /* failures of the connection are not told */
 };
 
 void cli_say(const char *fmt, ...)
@@ -45,22 +46,33 @@ void cli_say(const char *fmt, ...)
 	va_end(args);
 }
 
+/* How many bytes of UTF-8 at `s` could steer a terminal, or show text in another order than it stands; 0 = none. */
+static size_t steering(const unsigned char *s)
+{
+	if (s[0] < 0x20 || s[0] == 0x7F) /* C0, DEL */
+		return 1;
+	if (s[0] == 0xC2 && s[1] >= 0x80 && s[1] <= 0x9F) /* C1: U+0080 to U+009F */
+		return 2;
+	if (s[0] == 0xE2 && s[1] == 0x80 && ((s[2] >= 0x8B && s[2] <= 0x8F) || (s[2] >= 0xA8 && s[2] <= 0xAE)))
+		return 3; /* of no width, line separators, directions: U+200B to U+200F, U+2028 to U+202E */
+	if (s[0] == 0xE2 && s[1] == 0x81 && s[2] >= 0xA0 && s[2] <= 0xAF) /* U+2060 to U+206F: isolates, invisible operators */
+		return 3;
+	return s[0] == 0xEF && s[1] == 0xBB && s[2] == 0xBF ? 3 : 0;
+}
+
 const char *cli_clean(const char *text, char *ret_text, size_t cap)
 {
 	size_t n = 0;
-	for (; *text != '\0' && n + 1 < cap; text++) {
-		unsigned char c = (unsigned char)*text, next = (unsigned char)text[1];
-		/* C0, DEL, and C1 in UTF-8 (U+0080 to U+009F): the characters that begin a control sequence. */
-		bool is_c1 = c == 0xC2 && next >= 0x80 && next <= 0x9F;
-		if (c == '\r' && next == '\n' && n + 2 < cap) { /* Azure's messages are of several lines; one is enough here */
+	while (*text != '\0' && n + 1 < cap) {
+		size_t bad = steering((const unsigned char *)text);
+		if (text[0] == '\r' && text[1] == '\n' && n + 2 < cap) { /* Azure's messages are of several lines; one is enough here */
 			ret_text[n++] = ';';
 			ret_text[n++] = ' ';
-			text++;
+			text += 2;
 			continue;
 		}
-		ret_text[n++] = c < 0x20 || c == 0x7F || is_c1 ? '?' : *text;
-		if (is_c1)
-			text++;
+		ret_text[n++] = bad > 0 ? '?' : *text;
+		text += bad > 0 ? bad : 1;
 	}
 	ret_text[n] = '\0';
 	return ret_text;
@@ -202,6 +214,8 @@ static bool url_add(char url[PATH_MAX_LEN], const char *text)
 	memcpy(url + used, text, len + 1);
 	return true;
 }
+
+void client_set_quiet(struct client *c, bool is_quiet) { c->is_quiet = is_quiet; }
 
 char *client_vpath(struct client *c, const char *fmt, va_list args)
 {
@@ -365,7 +379,7 @@ static enum cli_exit perform(struct client *c, const char *method, const char *p
 		cli_say("the URL is too long");
 		return CLI_USAGE;
 	}
-	headers = curl_slist_append(NULL, "Accept: application/json, application/x-ndjson");
+	headers = curl_slist_append(NULL, "Accept: application/json, application/x-ndjson, text/plain");
 	if (headers != NULL && body != NULL) {
 		struct curl_slist *longer = curl_slist_append(headers, type);
 		if (longer == NULL) {
@@ -377,7 +391,8 @@ static enum cli_exit perform(struct client *c, const char *method, const char *p
 		result = curl_easy_perform(c->curl);
 	curl_slist_free_all(headers);
 	if (result != CURLE_OK) {
-		say_unreachable(c, result, why);
+		if (!c->is_quiet)
+			say_unreachable(c, result, why);
 		return CLI_FAILED;
 	}
 	(void)curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &http); /* fails only for an unknown name */
@@ -420,6 +435,36 @@ enum cli_exit client_form(struct client *c, const char *path, const struct secre
 	return ask(c, "POST", path, "Content-Type: application/x-www-form-urlencoded", (const char *)secret_data(form), ret);
 }
 
+/* Checkpoints and proofs are printed byte for byte: what they are made of needs nothing that could steer a terminal. */
+static bool is_plain(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (text[i] != '\n' && steering((const unsigned char *)text + i) > 0)
+			return false;
+	return true;
+}
+
+enum cli_exit client_text(struct client *c, const char *path, char **ret_text, size_t *ret_len)
+{
+	__attribute__((cleanup(answer_clear))) struct answer answer = { 0 };
+	enum cli_exit result = CLI_FAILED;
+
+	if (path == NULL) {
+		cli_say("not enough memory");
+		return CLI_FAILED;
+	}
+	result = perform(c, "GET", path, NULL, NULL, &answer);
+	if (result != CLI_OK)
+		return result;
+	if (answer.len == 0 || !is_plain(answer.text, answer.len)) {
+		cli_say("the answer is not text, or could steer a terminal");
+		return CLI_FAILED;
+	}
+	*ret_len = answer.len;
+	*ret_text = KMS_TAKE(answer.text);
+	return CLI_OK;
+}
+
 enum cli_exit client_lines(struct client *c, const char *path, client_line_fn each, void *arg, long long *ret_count)
 {
 	__attribute__((cleanup(answer_clear))) struct answer answer = { 0 };
@@ -436,7 +481,7 @@ enum cli_exit client_lines(struct client *c, const char *path, client_line_fn ea
 	for (const char *at = answer.text; at != NULL && *at != '\0'; count++) {
 		size_t len = strcspn(at, "\n");
 		if (!each(arg, at, len)) {
-			cli_say("line %lld of the answer is not a JSON object", count + 1);
+			cli_say("line %lld of the answer cannot be used", count + 1);
 			return CLI_FAILED;
 		}
 		at += len + (at[len] == '\n');

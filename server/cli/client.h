@@ -56,8 +56,13 @@ enum cli_exit client_json(struct client *c, const char *method, const char *path
 enum cli_exit client_form(struct client *c, const char *path, const struct secret *form, json_t **ret);
 /** One line of newline-delimited JSON as it came, without its end. false: it cannot be used. */
 typedef bool (*client_line_fn)(void *arg, const char *line, size_t len);
+/** GET text as it is, which is refused when it could steer a terminal. @param ret_text  owned by the caller on CLI_OK, NUL-terminated */
+enum cli_exit client_text(struct client *c, const char *path, char **ret_text, size_t *ret_len);
 /** GET newline-delimited JSON; `each` sees every line. @param ret_count  lines seen */
 enum cli_exit client_lines(struct client *c, const char *path, client_line_fn each, void *arg, long long *ret_count);
+
+/** From now on failures of the connection are not told; the exit code still says so. */
+void client_set_quiet(struct client *c, bool is_quiet);
 
 /** Build a path: each %s is percent-encoded as one segment, %lld works as usual. Owned by the caller; NULL without memory. */
 char *client_path(struct client *c, const char *fmt, ...);

@@ -2,13 +2,16 @@
 #include "server/cli/command.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "server/base/encode.h"
 
@@ -138,6 +141,58 @@ char *cli_read_file(const char *name, size_t max, size_t *ret_len)
 		(void)fclose(f);
 	free(text);
 	return NULL;
+}
+
+static bool write_all(int fd, const char *text, size_t len)
+{
+	while (len > 0) {
+		ssize_t done = write(fd, text, len);
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done <= 0)
+			return false;
+		text += done;
+		len -= (size_t)done;
+	}
+	return true;
+}
+
+/* The new name is on the disk once its directory is. */
+static bool sync_directory_of(const char *name)
+{
+	const char *slash = strrchr(name, '/');
+	char *dir = slash == NULL ? strdup(".") : slash == name ? strdup("/") : strndup(name, (size_t)(slash - name));
+	int fd = dir != NULL ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	bool good = fd >= 0 && fsync(fd) == 0;
+
+	if (fd >= 0)
+		(void)close(fd);
+	free(dir);
+	return good;
+}
+
+enum cli_exit cli_write_file(const char *name, const char *text, size_t len)
+{
+	char temporary[4096] = "";
+	bool fits = snprintf(temporary, sizeof(temporary), "%s.%ld", name, (long)getpid()) < (int)sizeof(temporary);
+	int fd = fits ? open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR) : -1;
+	bool good = fd >= 0 && write_all(fd, text, len) && fsync(fd) == 0;
+	int why = errno;
+
+	if (fd >= 0 && close(fd) != 0)
+		good = false;
+	if (good && rename(temporary, name) == 0) {
+		if (sync_directory_of(name))
+			return CLI_OK;
+		cli_say("%s: it was written, but its directory could not be synced: %s", name, strerror(errno));
+		return CLI_FAILED;
+	}
+	if (good)
+		why = errno;
+	if (fd >= 0)
+		(void)unlink(temporary);
+	cli_say("%s: %s", name, strerror(fits ? why : ENAMETOOLONG));
+	return CLI_FAILED;
 }
 
 /* ---- paths ---- */

@@ -5,9 +5,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include "server/cli/client.h"
 #include "server/cli/show.h"
+
+static inline void text_free_at(char **text) { free(*text); }
+#define TEXT_AUTO __attribute__((cleanup(text_free_at))) char
 
 #define ARGS_MAX 4
 #define LIST_MAX 64 /* of an option that may be repeated; the server's limits are lower, or the same */
@@ -51,6 +55,10 @@ enum option_id {
 	OPT_ID,
 	OPT_CERT,
 	OPT_KEY,
+	OPT_OUTPUT,
+	OPT_FROM,
+	OPT_SIZE,
+	OPT_VAULT,
 	OPT_END,
 };
 #define BIT(option) (UINT64_C(1) << ((option)-OPT_SOCKET))
@@ -113,6 +121,12 @@ enum cli_exit cli_add_time(const struct call *call, enum option_id id, const cha
 enum cli_exit cli_add_list(const struct call *call, const char *name, json_t *body);
 /** A whole file of text that is not secret, at most `max` bytes; says what is wrong. Owned by the caller; NULL = failed. */
 char *cli_read_file(const char *name, size_t max, size_t *ret_len);
+
+/**
+ * A file that is there whole or not at all, also after the power failed: under another name first, closed to others.
+ * Replaces one of that name; complains.
+ */
+enum cli_exit cli_write_file(const char *name, const char *text, size_t len);
 
 /** Does the first word name the installation rather than a vault? */
 bool cli_is_installation(const struct call *call);
@@ -181,8 +195,44 @@ enum cli_exit approval_withdraw(struct call *call);
 enum cli_exit login(struct call *call);
 
 /* log.c */
+enum cli_exit log_list(struct call *call);
 enum cli_exit log_tail(struct call *call);
 enum cli_exit log_show(struct call *call);
+/** The place of the event that the first word names, by its place or its id. */
+enum cli_exit log_find(struct call *call, long long *ret_seq);
+
+/* log_proof.c: checkpoints, keys and proofs */
+enum cli_exit log_prove(struct call *call);
+enum cli_exit log_checkpoint(struct call *call);
+enum cli_exit log_keys(struct call *call);
+enum cli_exit log_rotate_key(struct call *call);
+/** By the newest leaf: whoever may read the log may ask for it. */
+enum cli_exit log_size(struct call *call, long long *ret_size);
+
+/* A signed tree head, for those who pass it on: nothing of it is verified. */
+struct checkpoint {
+	char *note; /* owned; NUL-terminated */
+	char origin[256];
+	long long size;
+};
+void checkpoint_clear(struct checkpoint *c);
+#define CHECKPOINT_AUTO __attribute__((cleanup(checkpoint_clear))) struct checkpoint
+/** The newest, or that of a size. @param size  -1 = the newest @param ret  owned by the caller on CLI_OK */
+enum cli_exit checkpoint_fetch(struct call *call, long long size, struct checkpoint *ret);
+/** Who signed it, as it says: a line each, and the time that a witness gave. */
+void checkpoint_show_signers(const struct checkpoint *c);
+
+/* log_export.c */
+enum cli_exit log_export(struct call *call);
+
+/* check.c: what the set-up can notice; a log that was rolled back */
+enum cli_exit self_check(struct call *call);
+enum cli_exit log_accept_rollback(struct call *call);
+
+/* witness.c */
+enum cli_exit witness(struct call *call);
+/** Become the program holdfast-witness. @param argv  its own, NULL-terminated. Returns only when that failed. */
+enum cli_exit witness_run(char **argv);
 
 /* ekm.c, ekm_check.c */
 enum cli_exit service_add(struct call *call);

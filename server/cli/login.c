@@ -12,6 +12,7 @@
 
 #define SECRET_MAX 256
 #define FORM_MAX 4096
+#define TOKEN_LINE_MAX 16384
 #define SECRET_VARIABLE "HOLDFAST_CLIENT_SECRET"
 
 static enum cli_exit take_secret(const char *text, size_t len, struct secret **ret_secret)
@@ -85,39 +86,16 @@ static enum cli_exit make_form(struct call *call, const struct secret *secret, s
 	return CLI_OK;
 }
 
-static bool write_all(int fd, const char *text, size_t len)
-{
-	while (len > 0) {
-		ssize_t done = write(fd, text, len);
-		if (done < 0 && errno == EINTR)
-			continue;
-		if (done <= 0)
-			return false;
-		text += done;
-		len -= (size_t)done;
-	}
-	return true;
-}
-
-/* Under another name first: whoever reads the file sees the old token or the new one, and never one that others may read. */
 static enum cli_exit write_token(const char *file, const char *token)
 {
-	char temporary[4096] = "";
-	bool fits = snprintf(temporary, sizeof(temporary), "%s.%ld", file, (long)getpid()) < (int)sizeof(temporary);
-	int fd = fits ? open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR) : -1;
-	bool good = fd >= 0 && write_all(fd, token, strlen(token)) && write_all(fd, "\n", 1) && fsync(fd) == 0;
-	int why = errno;
+	ERASE_AUTO(char, line, TOKEN_LINE_MAX);
+	int len = snprintf(line, TOKEN_LINE_MAX, "%s\n", token);
 
-	if (fd >= 0 && close(fd) != 0)
-		good = false;
-	if (good && rename(temporary, file) == 0)
-		return CLI_OK;
-	if (good)
-		why = errno;
-	if (fd >= 0)
-		(void)unlink(temporary);
-	cli_say("%s: %s", file, strerror(fits ? why : ENAMETOOLONG));
-	return CLI_FAILED;
+	if (len < 0 || len >= TOKEN_LINE_MAX) {
+		cli_say("the token is too long");
+		return CLI_FAILED;
+	}
+	return cli_write_file(file, line, (size_t)len);
 }
 
 enum cli_exit login(struct call *call)

@@ -6,15 +6,10 @@
 #include <string.h>
 
 #include "server/base/err.h"
+#include "server/base/version.h"
 #include "server/cli/command.h"
 
-#ifndef HOLDFAST_VERSION
-#error "the Makefile says which version this is"
-#endif
-
 #define OPTIONS_MAX 64
-#define TEXT_OF(token) #token
-#define TEXT(macro) TEXT_OF(macro)
 
 /* How many words of the command line are this name; 0 = it is another. */
 static int words_of(const char *name, char **words, int count)
@@ -61,10 +56,10 @@ static void usage(char **words, int count)
 		return;
 	}
 	(void)puts("--socket defaults to $HOLDFAST_ADMIN_SOCKET. " CLI_INSTALLATION " in place of VAULT is the installation itself.\n"
-	           "ID is that of a principal or group, or its name when no other has it.\n"
+	           "ID is that of a principal or group, or its name when no other has it; of the log, an event's id, and SEQ is its place.\n"
 	           "Reasons of a revocation: " CLI_REASONS ".\n"
 	           "Roles: " CLI_ROLES ",\n  and what `role define` made.\n"
-	           "Exit: 0 done, 1 usage, 2 refused by the server, 3 server or connection failure, 5 the approval of others is needed first.");
+	           "Exit: 0 done, 1 usage (of `check`: something is bad), 2 refused by the server, 3 server or connection failure, 5 the approval of others is needed first.");
 }
 
 /* ---- parsing ---- */
@@ -96,7 +91,7 @@ static enum cli_exit wrong_option(const struct command *cmd, uint64_t options, c
 			cli_say("--%s %s; expected: holdfast %s %s", CLI_OPTIONS[i].name, what, cmd->name, cmd->usage);
 			return CLI_USAGE;
 		}
-	return wrong(cmd, "-n is only for log tail");
+	return wrong(cmd, "-n is only for log tail and log list");
 }
 
 static enum cli_exit bad_option(int option, char *const argv[])
@@ -143,11 +138,11 @@ static enum cli_exit parse_options(int argc, char **argv, struct call *call)
 		options[i] = (struct option){ CLI_OPTIONS[i].name, CLI_OPTIONS[i].kind == VALUE_NONE ? no_argument : required_argument, NULL,
 			                      (int)CLI_OPTIONS[i].id };
 	opterr = 0;
-	while ((option = getopt_long(argc, argv, ":n:h", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, ":n:fh", options, NULL)) != -1) {
 		enum cli_exit code = CLI_OK;
 		if (option == '?' || option == ':')
 			return bad_option(option, argv);
-		code = take_option(call, option == 'n' ? OPT_LINES : option == 'h' ? OPT_HELP : option, optarg);
+		code = take_option(call, option == 'n' ? OPT_LINES : option == 'f' ? OPT_FOLLOW : option == 'h' ? OPT_HELP : option, optarg);
 		if (code != CLI_OK)
 			return code;
 	}
@@ -184,7 +179,7 @@ static enum cli_exit parse(int argc, char **argv, struct call *call, const struc
 }
 
 /* Some commands speak to no management API. */
-static bool needs_client(const struct command *cmd) { return cmd->run != ekm_check && cmd->run != completion_bash; }
+static bool needs_client(const struct command *cmd) { return cmd->run != ekm_check && cmd->run != completion_bash && cmd->run != witness; }
 
 static void configure(struct call *call, const struct command *cmd, struct client_config *cfg)
 {
@@ -206,9 +201,11 @@ int main(int argc, char **argv)
 	enum cli_exit code = CLI_OK;
 
 	if (argc == 2 && strcmp(argv[1], "--version") == 0) { /* elsewhere it is that of a key */
-		(void)puts("holdfast " TEXT(HOLDFAST_VERSION));
+		(void)puts("holdfast " HOLDFAST_VERSION_STRING);
 		return (int)CLI_OK;
 	}
+	if (argc >= 2 && strcmp(argv[1], "witness") == 0)
+		return (int)witness_run(argv + 1);
 	code = parse(argc, argv, &call, &cmd);
 	if (code != CLI_OK)
 		return (int)code;

@@ -29,7 +29,7 @@ static const json_t *find(const json_t *object, const char *member)
 /* Members that hold seconds since 1970. */
 static bool is_time(const char *member)
 {
-	static const char *const TIMES[] = { "created", "updated", "secret_expires", "retired", "last_used", "expires", "until", "tokens_from", "settled" };
+	static const char *const TIMES[] = { "created", "updated", "signed", "pinned", "cosigned", "closed", "secret_expires", "retired", "last_used", "expires", "until", "tokens_from", "settled" };
 	for (size_t i = 0; i < KMS_ARRAY_LEN(TIMES); i++)
 		if (strcmp(member, TIMES[i]) == 0)
 			return true;
@@ -94,10 +94,26 @@ static void render_credential(const json_t *credential, char ret[CELL_MAX])
 	append(ret, member_of(credential, "label", one));
 }
 
+/* "Jf3k… at 2026-11-22T06:00:00.000000Z by certificate 1a2b3c4d": one of a leaf's `appr` */
+static void render_approver(const json_t *approver, char ret[CELL_MAX])
+{
+	char one[CELL_MAX];
+
+	(void)member_of(approver, "pid", ret);
+	append(ret, " at ");
+	append(ret, member_of(approver, "at", one));
+	append(ret, " by ");
+	append(ret, member_of(approver, "cred", one));
+	append(ret, json_object_get(approver, "kid") != NULL ? " " : "");
+	append(ret, member_of(approver, "kid", one));
+}
+
 static void render_item(const json_t *item, char ret[CELL_MAX])
 {
 	if (json_object_get(item, "role") != NULL)
 		render_role(item, ret);
+	else if (json_object_get(item, "pid") != NULL)
+		render_approver(item, ret);
 	else if (json_object_get(item, "kind") != NULL)
 		render_credential(item, ret);
 	else if (json_object_get(item, "subject") != NULL) /* of a root */
@@ -215,6 +231,11 @@ static void facts(const char *outer, const json_t *object)
 		}
 		if (json_array_size(value) > 1 || json_is_object(json_array_get(value, 0))) {
 			list(full, value);
+			continue;
+		}
+		if (json_string_length(value) >= CELL_MAX) { /* whole: here is room for it */
+			(void)printf("%-20s ", full);
+			show_line(json_string_value(value));
 			continue;
 		}
 		render(name, value, cell);

@@ -45,6 +45,10 @@ const struct cli_option CLI_OPTIONS[] = {
 	{ OPT_ID, "id", VALUE_TEXT, "an external key id", false },
 	{ OPT_CERT, "cert", VALUE_FILE, "a PEM file with a client certificate", false },
 	{ OPT_KEY, "key", VALUE_FILE, "a key", false },
+	{ OPT_OUTPUT, "output", VALUE_FILE, "a file to write", false },
+	{ OPT_FROM, "from", VALUE_TEXT, "a sequence number", false },
+	{ OPT_SIZE, "size", VALUE_TEXT, "the size of a checkpoint", false },
+	{ OPT_VAULT, "vault", VALUE_TEXT, "a vault", false },
 };
 const size_t CLI_OPTION_COUNT = KMS_ARRAY_LEN(CLI_OPTIONS);
 
@@ -96,8 +100,16 @@ const struct command CLI_COMMANDS[] = {
 	{ "service rotate", "VAULT SERVICE [--roots FILE] [--subject CN]...", 2, CERTIFICATES, 0, service_rotate },
 	{ "key revoke", "VAULT KEY --reason REASON [--version V]", 2, BIT(OPT_REASON) | BIT(OPT_VERSION), BIT(OPT_REASON), key_revoke },
 	{ "key reinstate", "VAULT KEY [--version V]", 2, BIT(OPT_VERSION), 0, key_reinstate },
-	{ "log tail", "[-n N] [--follow]", 0, BIT(OPT_LINES) | BIT(OPT_FOLLOW), 0, log_tail },
-	{ "log show", "SEQ", 1, 0, 0, log_show },
+	{ "log list", "[--from N] [-n N] [--vault VAULT]", 0, BIT(OPT_FROM) | BIT(OPT_LINES) | BIT(OPT_VAULT), 0, log_list },
+	{ "log show", "SEQ|ID", 1, 0, 0, log_show },
+	{ "log tail", "[-n N] [-f | --follow] [--vault VAULT]", 0, BIT(OPT_LINES) | BIT(OPT_FOLLOW) | BIT(OPT_VAULT), 0, log_tail },
+	{ "log prove", "SEQ|ID [--output FILE]", 1, BIT(OPT_OUTPUT), 0, log_prove },
+	{ "log export", "--output FILE [--from N]", 0, BIT(OPT_OUTPUT) | BIT(OPT_FROM), BIT(OPT_OUTPUT), log_export },
+	{ "log checkpoint", "[--size N]", 0, BIT(OPT_SIZE), 0, log_checkpoint },
+	{ "log keys", "", 0, 0, 0, log_keys },
+	{ "log rotate-key", "", 0, 0, 0, log_rotate_key },
+	{ "log accept-rollback", "--reason TEXT [--yes]", 0, BIT(OPT_REASON) | BIT(OPT_YES), BIT(OPT_REASON), log_accept_rollback },
+	{ "check", "", 0, 0, 0, self_check },
 	{ "hsm info", "", 0, 0, 0, hsm_info },
 	{ "status", "", 0, 0, 0, status },
 	{ "ekm pool add", "VAULT NAME --roots FILE [--subject CN]... [--prefix P]", 2, CERTIFICATES | BIT(OPT_PREFIX), BIT(OPT_ROOTS), ekm_pool_add },
@@ -107,6 +119,7 @@ const struct command CLI_COMMANDS[] = {
 	{ "ekm key retire", "VAULT POOL ID", 3, 0, 0, ekm_key_retire },
 	{ "ekm key list", "VAULT POOL", 2, 0, 0, ekm_key_list },
 	{ "ekm check", "URL --cert FILE --key FILE [--ca FILE]", 1, BIT(OPT_CERT) | BIT(OPT_KEY), BIT(OPT_CERT) | BIT(OPT_KEY), ekm_check },
+	{ "witness", "ARGS...", 0, 0, 0, witness },
 	{ "completion bash", "", 0, 0, 0, completion_bash },
 };
 const size_t CLI_COMMAND_COUNT = KMS_ARRAY_LEN(CLI_COMMANDS);

@@ -18,6 +18,7 @@
 #define OPEN_MAX_EACH (APPROVAL_OPEN_MAX / 2)
 /* Whoever may delete keys must not keep the others from asking for what protects them. */
 #define OPEN_MAX_PURGE (APPROVAL_OPEN_MAX * 4 / 5)
+_Static_assert(STORE_APPROVERS_MAX <= EVENT_APPROVERS_MAX, "a leaf shows all of them");
 #define OPEN_READ_MAX (2 * APPROVAL_OPEN_MAX) /* two that are opened at once may exceed the limit, and must still be found */
 _Static_assert(OPEN_READ_MAX <= STORE_PAGE_MAX, "one page");
 #define CANON_TEXT_MAX 512
@@ -126,8 +127,21 @@ static bool is_counted(const struct store_approval_use *use, const uint8_t id[ST
 	return false;
 }
 
+/* audit-log.md 3.2: a vote with a signature of its own is worth more than one with a token. */
+static struct event_approver approver_of(const struct store_principal *p, const struct store_vote *v)
+{
+	struct event_approver a = { .at_us = v->created_s * 1000000, .cred = "jwt" };
+
+	memcpy(a.pid, p->pid, sizeof(a.pid));
+	if (v->signature_len > 0) {
+		a.cred = "certificate";
+		hex_encode(v->certificate, (sizeof(a.kid) - 1) / 2, a.kid);
+	}
+	return a;
+}
+
 kms_status approval_tally(struct store *store, const struct store_vault *vault, const struct store_approval *a, const struct store_vote *votes,
-                          size_t count, int64_t now_s, struct store_approval_use *ret_use, struct kms_err *err)
+                          size_t count, int64_t now_s, struct store_approval_use *ret_use, struct event_approver *ret_approvers, struct kms_err *err)
 {
 	struct store_approval_use use = { .settled_s = now_s };
 
@@ -143,6 +157,8 @@ kms_status approval_tally(struct store *store, const struct store_vault *vault, 
 		KMS_TRY(vote_counts(store, vault, a, &votes[i], now_s, &p, &counts, err));
 		if (!counts || is_counted(&use, p.id))
 			continue;
+		if (ret_approvers != NULL)
+			ret_approvers[use.count] = approver_of(&p, &votes[i]);
 		memcpy(use.approvers[use.count].id, p.id, STORE_ID_LEN);
 		use.approvers[use.count++].epoch = p.epoch;
 	}
@@ -513,6 +529,16 @@ static kms_status not_yet(struct op *op, const struct store_vault *vault, const 
 	                  "then repeat this request.", needed, people(needed), counted, text, place(vault), text);
 }
 
+/* Whoever approved first is shown first. */
+static int by_time(const void *a, const void *b)
+{
+	const struct event_approver *x = a, *y = b;
+
+	if (x->at_us != y->at_us)
+		return x->at_us < y->at_us ? -1 : 1;
+	return memcmp(x->pid, y->pid, sizeof(x->pid)); /* allowed: pseudonyms are public */
+}
+
 static kms_status use_up(struct op *op, const struct store_approval_use *use, struct kms_err *err)
 {
 	struct store_change *c = op_with_intent(op);
@@ -523,6 +549,9 @@ static kms_status use_up(struct op *op, const struct store_approval_use *use, st
 	c->approval_use = *use;
 	op_det_guid(op, "approval", use->id);
 	op_det_number(op, "approvers", (int64_t)use->count);
+	qsort(op->approvers, use->count, sizeof(*op->approvers), by_time);
+	op->write.event.approvers = op->approvers;
+	op->write.event.approver_count = use->count;
 	return KMS_OK;
 }
 
@@ -559,7 +588,11 @@ kms_status approval_require(struct op *op, const struct approval_need *need, str
 	}
 	needed = larger(needed, a.quorum);
 	KMS_TRY(store_votes(op->store, a.id, votes, STORE_APPROVERS_MAX, &count, err));
-	KMS_TRY(approval_tally(op->store, vault, &a, votes, count, now_s, &use, err));
+	free(op->approvers);
+	op->approvers = calloc(STORE_APPROVERS_MAX, sizeof(*op->approvers));
+	if (op->approvers == NULL)
+		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "approvers");
+	KMS_TRY(approval_tally(op->store, vault, &a, votes, count, now_s, &use, op->approvers, err));
 	if (use.count < needed)
 		return not_yet(op, vault, a.id, use.count, needed, err);
 	return use_up(op, &use, err);

@@ -19,6 +19,7 @@
 #define ACT_VAULT_LOWER "vault.lower_protection"
 #define ACT_KEY_PURGE "key.purge"
 #define ACT_ADMIN_GRANT "role.grant_administrator"
+#define ACT_LOG_ACCEPT "log.accept_rollback" /* of the installation */
 
 struct approval_need {
 	const char *act;

@@ -9,10 +9,11 @@ KMS_MUST_CHECK kms_status approval_requester(const struct op *op, uint8_t ret_re
 /** Does this principal approve in the vault (NULL: in the installation), now, by what it holds itself and through groups here? */
 KMS_MUST_CHECK kms_status approval_may_vote(struct store *store, const struct store_vault *vault, const struct store_principal *p, int64_t now_s,
                                             bool *ret_may, struct kms_err *err);
-/** Who counts for a request now: the distinct approvers other than the requester. Nobody does when somebody has denied. */
+/** Who counts for a request now: the distinct approvers other than the requester. Nobody does when somebody has denied.
+ *  @param ret_approvers  who counted, as leaves show them: as many as ret_use names, STORE_APPROVERS_MAX at most; NULL = not wanted */
 KMS_MUST_CHECK kms_status approval_tally(struct store *store, const struct store_vault *vault, const struct store_approval *a,
                                          const struct store_vote *votes, size_t count, int64_t now_s, struct store_approval_use *ret_use,
-                                         struct kms_err *err);
+                                         struct event_approver *ret_approvers, struct kms_err *err);
 /** At most STORE_REASON_MAX bytes. */
 KMS_MUST_CHECK kms_status approval_check_reason(const char *reason, struct kms_err *err);
 

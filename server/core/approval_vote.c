@@ -48,7 +48,7 @@ static kms_status fill_view(struct op *op, struct approval_view *v, struct kms_e
 	struct store_approval_use use = { 0 };
 
 	KMS_TRY(store_votes(op->store, v->approval.id, v->votes, STORE_APPROVERS_MAX, &v->vote_count, err));
-	KMS_TRY(approval_tally(op->store, vault_of(op), &v->approval, v->votes, v->vote_count, now_s, &use, err));
+	KMS_TRY(approval_tally(op->store, vault_of(op), &v->approval, v->votes, v->vote_count, now_s, &use, NULL, err));
 	v->counted = (unsigned)use.count;
 	v->needed = needed_of(op, &v->approval);
 	v->has_ended = now_s >= v->approval.expires_s;

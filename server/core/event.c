@@ -78,6 +78,33 @@ static void encode_actor(struct canon *o, const struct event *e)
 	canon_close(o);
 }
 
+/* An array of objects, in the order given. */
+static void encode_approvers(struct canon *o, const struct event *e)
+{
+	char at[TIMESTAMP_LEN + 1];
+
+	if (e->approver_count == 0)
+		return;
+	canon_member(o, "appr");
+	canon_put(o, "[");
+	o->needs_comma = false;
+	for (size_t i = 0; i < e->approver_count; i++) {
+		const struct event_approver *a = &e->approvers[i];
+
+		timestamp_format(a->at_us, at);
+		canon_begin_value(o);
+		canon_open(o, NULL);
+		canon_token(o, "at", at);
+		canon_token(o, "cred", a->cred);
+		if (a->kid[0] != '\0')
+			canon_token(o, "kid", a->kid);
+		canon_bytes(o, "pid", a->pid, sizeof(a->pid));
+		canon_close(o);
+	}
+	canon_put(o, "]");
+	o->needs_comma = true;
+}
+
 static void encode_key(struct canon *o, const struct event *e)
 {
 	if (e->key_name[0] == '\0' && e->key_version[0] == '\0' && !e->has_obj)
@@ -165,6 +192,7 @@ static void encode(struct canon *o, const struct event *e, const struct event_st
 	encode_actor(o, e);
 	if (e->alg != NULL)
 		canon_token(o, "alg", e->alg);
+	encode_approvers(o, e);
 	if (det_hash != NULL) {
 		canon_bool(o, "big", true);
 	}
@@ -220,7 +248,7 @@ size_t event_encode(const struct event *e, const struct event_stamp *stamp, char
 {
 	struct canon o = { .buf = ret_leaf, .cap = EVENT_LEAF_MAX };
 
-	assert(e->type > EVENT_NONE && e->type < EVENT_TYPE_COUNT && e->det_count <= EVENT_DET_MAX);
+	assert(e->type > EVENT_NONE && e->type < EVENT_TYPE_COUNT && e->det_count <= EVENT_DET_MAX && e->approver_count <= EVENT_APPROVERS_MAX);
 	encode(&o, e, stamp, NULL);
 	if (o.is_over && e->det_count != 0) {
 		uint8_t det_hash[DET_HASH_LEN];

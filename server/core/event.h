@@ -14,6 +14,7 @@
 #define EVENT_CORR_MAX 128
 #define EVENT_DET_NAME_MAX 28 /* so that the suffix _b64 still makes a name of 32 */
 #define EVENT_DET_MAX 12
+#define EVENT_APPROVERS_MAX 16
 
 /* Open intents keep the number in the database: new types are added at the end. */
 #define EVENT_TYPE_MAP(X)                                                                                                            \
@@ -32,7 +33,9 @@
 	X(EVENT_KEY_EXPORT, "key.export") X(EVENT_KEY_ENCRYPT, "key.encrypt") X(EVENT_KEY_DECRYPT, "key.decrypt")                    \
 	X(EVENT_KEY_SIGN, "key.sign") X(EVENT_KEY_VERIFY, "key.verify") X(EVENT_KEY_RANDOM, "key.random")                            \
 	X(EVENT_EKM_POOL, "ekm.pool") X(EVENT_EKM_PUBLISH, "ekm.publish") X(EVENT_EKM_RETIRE, "ekm.retire")                          \
-	X(EVENT_EKM_INFO, "ekm.info") X(EVENT_EKM_METADATA, "ekm.metadata") X(EVENT_APPROVAL, "authz.approval")
+	X(EVENT_EKM_INFO, "ekm.info") X(EVENT_EKM_METADATA, "ekm.metadata") X(EVENT_APPROVAL, "authz.approval") \
+	X(EVENT_LOG_HEARTBEAT, "log.heartbeat") X(EVENT_LOG_KEY_ROTATED, "log.key_rotated") X(EVENT_LOG_RESTORED, "log.restored")    \
+	X(EVENT_LOG_INTEGRITY_FAILED, "log.integrity_failed")
 
 enum event_type {
 	EVENT_NONE = 0, /* a route that writes no leaf (health) */
@@ -53,6 +56,14 @@ struct event_det {
 	char text[EVENT_TEXT_MAX + 2];
 	bool is_number;
 	int64_t number;
+};
+
+/* Somebody whose approval counted; one object of `appr` (3.2). */
+struct event_approver {
+	uint8_t pid[16];
+	int64_t at_us;
+	const char *cred; /* static: "jwt" | "certificate" (a vote with a signature of its own) */
+	char kid[9];      /* of a certificate: the first 8 hex digits of its SHA-256; empty = none */
 };
 
 /* What happened, but for what the writer assigns (seq, ts, boot, mono, node, salt). Zeroed members are left out. Strings are copies. */
@@ -81,6 +92,8 @@ struct event {
 	char net_tls[12];
 	uint64_t count;
 	char trace[33];
+	size_t approver_count; /* 0..EVENT_APPROVERS_MAX */
+	const struct event_approver *approvers; /* array of approver_count; borrowed; NULL = none */
 	size_t det_count;
 	struct event_det *det; /* array of det_count; borrowed; NULL = none */
 };

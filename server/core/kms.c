@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "server/base/encode.h"
+#include "server/core/checkpoint_parts.h"
 
 #define HTTPS_PORT 443
 #define PSEUDONYM_INPUT_MAX 512
@@ -47,9 +48,10 @@ struct own_key {
 	unsigned since;
 	size_t id_offset, public_offset; /* in struct installation; 0 = its public half is not kept */
 };
+#define META_LOG_KEY "log_key" /* of the newest generation */
 #define KEEPS(member) offsetof(struct installation, member)
 static const struct own_key OWN_KEYS[] = {
-	{ "log_key", HSM_FOR_LOG, HSM_KIND_ED25519, 0, 1, KEEPS(log_key), 0 },
+	{ META_LOG_KEY, HSM_FOR_LOG, HSM_KIND_ED25519, 0, 1, KEEPS(log_key), KEEPS(log_public) },
 	{ "token_key", HSM_FOR_TOKENS, HSM_KIND_P256, 0, 1, KEEPS(token_key), KEEPS(token_public) },
 	{ "attestation_key", HSM_FOR_ATTESTATION, HSM_KIND_P256, 0, 1, KEEPS(attestation_key), KEEPS(attestation_public) },
 	{ "pseudonym_key", HSM_FOR_PSEUDONYMS, HSM_KIND_HMAC, 0, 1, KEEPS(pseudonym_key), 0 },
@@ -59,11 +61,12 @@ static const struct own_key OWN_KEYS[] = {
 #define OWN_KEY_COUNT KMS_ARRAY_LEN(OWN_KEYS)
 #define META_DIRECTORY "directory"
 #define META_COMPLETE "installed" /* the level that is complete; absent while the first one is being made */
-#define META_ORIGIN "log_origin"
+#define META_ORIGIN LOG_META_ORIGIN
+#define META_FIRST_ORIGIN "log_origin_first" /* what the configuration must say */
 #define META_CREATED "created"
 #define LEVEL_ONE_TEXT "yes" /* what level 1 wrote */
 #define LEVEL_NOW 2          /* raised with each own key that is added */
-#define RECORDS_MAX (OWN_KEY_COUNT + 3)
+#define RECORDS_MAX (OWN_KEY_COUNT + 4)
 
 /* Records to be written together. */
 struct records {
@@ -130,11 +133,15 @@ static kms_status must_read(struct store *store, const char *name, size_t len, s
 static kms_status read_level(struct store *store, unsigned *ret_level, struct kms_err *err)
 {
 	struct store_meta meta = { 0 };
+	uint64_t leaves = 0;
 	kms_status status = read_record(store, META_COMPLETE, 0, &meta, err);
 
 	*ret_level = 0;
-	if (status == KMS_E_NOTFOUND)
-		return KMS_OK;
+	if (status == KMS_E_NOTFOUND) {
+		/* The first leaf is written after it. Who takes it away would have the log signed by new keys. */
+		KMS_TRY(store_event_count(store, &leaves, err));
+		return leaves == 0 ? KMS_OK : kms_fail(err, KMS_E_STORE, KMS_SRC_SELF, 0, "installation record %s is missing", META_COMPLETE);
+	}
 	if (status != KMS_OK)
 		return status;
 	if (meta.value_len == strlen(LEVEL_ONE_TEXT) && memcmp(meta.value, LEVEL_ONE_TEXT, meta.value_len) == 0) /* allowed: public */
@@ -177,6 +184,22 @@ static kms_status put_created(struct store *store, struct records *r, struct kms
 	return KMS_OK;
 }
 
+/* Older versions knew one origin for each database. */
+static kms_status put_first_origin(struct store *store, struct records *r, const char *origin, struct kms_err *err)
+{
+	struct store_meta first = { 0 }, present = { 0 };
+	kms_status status = read_record(store, META_FIRST_ORIGIN, 0, &first, err);
+
+	if (status != KMS_E_NOTFOUND)
+		return status;
+	status = read_record(store, META_ORIGIN, 0, &present, err);
+	if (status == KMS_OK)
+		put_meta(r, META_FIRST_ORIGIN, present.value, present.value_len);
+	else if (status == KMS_E_NOTFOUND)
+		put_meta(r, META_FIRST_ORIGIN, origin, strlen(origin));
+	return status == KMS_E_NOTFOUND ? KMS_OK : status;
+}
+
 /* Choose what is not there yet and write it down before anything is made: all of it on the first start, what was added since on an older
  * installation. A key that its level should have is not replaced. */
 static kms_status plan_installation(struct store *store, const char *origin, unsigned level, struct kms_err *err)
@@ -191,6 +214,7 @@ static kms_status plan_installation(struct store *store, const char *origin, uns
 	} else if (status != KMS_E_NOTFOUND && status != KMS_OK) {
 		return status;
 	}
+	KMS_TRY(put_first_origin(store, &plan, origin, err));
 	for (size_t i = 0; i < OWN_KEY_COUNT; i++) {
 		status = OWN_KEYS[i].since > level ? read_record(store, OWN_KEYS[i].meta, STORE_ID_LEN, &found, err) : KMS_OK;
 		if (status == KMS_E_NOTFOUND)
@@ -206,15 +230,15 @@ static kms_status plan_installation(struct store *store, const char *origin, uns
 	return write_records(store, &plan, err);
 }
 
-/* A log has one origin for ever: proofs and receipts name it (audit-log.md section 2). */
+/* A log has one origin for ever: proofs and receipts name it (audit-log.md section 2). Logs that follow take theirs from the first one's. */
 static kms_status check_origin(struct store *store, const char *origin, struct kms_err *err)
 {
 	struct store_meta meta = { 0 };
 
-	KMS_TRY(must_read(store, META_ORIGIN, 0, &meta, err));
+	KMS_TRY(must_read(store, META_FIRST_ORIGIN, 0, &meta, err));
 	if (meta.value_len == strlen(origin) && memcmp(meta.value, origin, meta.value_len) == 0) /* allowed: public */
 		return KMS_OK;
-	return kms_fail(err, KMS_E_AUDIT, KMS_SRC_SELF, 0, "this database's log is '%.*s', never another: set log.origin to that", (int)meta.value_len,
+	return kms_fail(err, KMS_E_AUDIT, KMS_SRC_SELF, 0, "this database's first log is '%.*s', never another: set log.origin to that", (int)meta.value_len,
 	                (const char *)meta.value);
 }
 
@@ -228,10 +252,10 @@ static kms_status look_for(struct hsm *hsm, const struct hsm_key *key, struct hs
 	return hsm_key_public(hsm, key, ret_public, err);
 }
 
-static kms_status open_own_key(struct hsm *hsm, const struct own_key *own, const uint8_t id[STORE_ID_LEN], bool may_make,
+static kms_status open_own_key(struct hsm *hsm, const struct own_key *own, enum hsm_kind kind, const uint8_t id[STORE_ID_LEN], bool may_make,
                                struct hsm_public *ret_public, struct kms_err *err)
 {
-	struct hsm_key key = { .purpose = own->purpose, .kind = own->kind, .bits = own->bits };
+	struct hsm_key key = { .purpose = own->purpose, .kind = kind, .bits = own->bits };
 	struct kms_err missing = { 0 };
 	kms_status status = KMS_OK;
 
@@ -257,12 +281,50 @@ static kms_status open_own_keys(struct store *store, struct hsm *hsm, unsigned l
 		struct store_meta id = { 0 };
 
 		KMS_TRY(must_read(store, own->meta, STORE_ID_LEN, &id, err));
-		KMS_TRY(open_own_key(hsm, own, id.value, own->since > level, &pub, err));
+		KMS_TRY(open_own_key(hsm, own, own->purpose == HSM_FOR_LOG ? inst->log_kind : own->kind, id.value, own->since > level, &pub, err));
 		memcpy((uint8_t *)inst + own->id_offset, id.value, STORE_ID_LEN);
 		if (own->public_offset != 0)
 			memcpy((uint8_t *)inst + own->public_offset, &pub, sizeof(pub));
 	}
 	return KMS_OK;
+}
+
+/* What the newest log key is; the first one is what the device can. */
+static kms_status read_log_kind(struct store *store, const struct hsm *hsm, enum hsm_kind *ret_kind, struct kms_err *err)
+{
+	struct store_log_key newest;
+	struct note_key key;
+	size_t count = 0;
+
+	KMS_TRY(store_log_keys(store, &newest, 1, &count, err));
+	if (count == 0)
+		*ret_kind = (hsm->features & HSM_CAN_ED25519) != 0 ? HSM_KIND_ED25519 : HSM_KIND_P256;
+	else if (note_vkey_parse(newest.vkey, &key))
+		*ret_kind = key.type == NOTE_ECDSA_P256 ? HSM_KIND_P256 : HSM_KIND_ED25519;
+	else
+		return kms_fail(err, KMS_E_STORE, KMS_SRC_SELF, 0, "the verifier key of the log is damaged");
+	return KMS_OK;
+}
+
+/* The first generation's public half, for those who check. It signs whatever was not signed yet. */
+static kms_status record_log_key(struct store *store, const struct installation *inst, struct kms_err *err)
+{
+	struct store_log_key newest;
+	struct store_meta origin = { 0 };
+	struct records r = { .count = 1, .changes = { { .kind = STORE_LOG_KEY_ADD } } };
+	char name[STORE_ORIGIN_MAX + 1];
+	size_t count = 0;
+
+	KMS_TRY(store_log_keys(store, &newest, 1, &count, err));
+	if (count > 0)
+		return KMS_OK;
+	KMS_TRY(must_read(store, META_ORIGIN, 0, &origin, err));
+	(void)snprintf(name, sizeof(name), "%.*s", (int)origin.value_len, (const char *)origin.value);
+	memcpy(r.changes[0].log_key.obj, inst->log_key, STORE_ID_LEN);
+	r.changes[0].log_key.created_s = inst->created_s;
+	if (!log_vkey_make(name, inst->log_kind, &inst->log_public, r.changes[0].log_key.vkey))
+		return kms_fail(err, KMS_E_DEVICE, KMS_SRC_SELF, 0, "the public half of the log key is not one of its kind");
+	return write_records(store, &r, err);
 }
 
 static kms_status derive_page_key(struct hsm *hsm, struct installation *inst, struct kms_err *err)
@@ -300,7 +362,9 @@ kms_status installation_open(struct store *store, struct hsm *hsm, const char *o
 	memcpy(inst.directory, meta.value, STORE_ID_LEN);
 	KMS_TRY(must_read(store, META_CREATED, sizeof(uint64_t), &meta, err));
 	inst.created_s = (int64_t)get_u64(meta.value);
+	KMS_TRY(read_log_kind(store, hsm, &inst.log_kind, err));
 	KMS_TRY(open_own_keys(store, hsm, level, &inst, err));
+	KMS_TRY(record_log_key(store, &inst, err));
 	if (level < LEVEL_NOW) {
 		put_meta(&done, META_COMPLETE, level_now, sizeof(level_now));
 		KMS_TRY(write_records(store, &done, err));

@@ -20,7 +20,8 @@
 struct installation {
 	uint8_t log_key[HSM_ID_LEN], token_key[HSM_ID_LEN], attestation_key[HSM_ID_LEN], pseudonym_key[HSM_ID_LEN], backup_key[HSM_ID_LEN];
 	uint8_t directory[STORE_ID_LEN];
-	struct hsm_public token_public, attestation_public;
+	enum hsm_kind log_kind; /* Ed25519, or P-256 where the device has no Ed25519 */
+	struct hsm_public log_public, token_public, attestation_public;
 	int64_t created_s; /* of the installation: its first start */
 	/* Authenticates $skiptokens; derived in the device from pseudonym_key, so that every node and every start has the same. Owned. */
 	struct secret *page_key;
@@ -38,11 +39,14 @@ struct local_actor {
 struct kms {
 	struct hsm *hsm;
 	struct writer *writer;
+	struct checkpointer *log; /* checkpoint.h; NULL in tests that need none: then nothing is sealed and the log counts as good */
+	struct witnesses *witnesses; /* witness.h; NULL = none */
 	const struct clock *clock;
 	struct installation inst;
 	char domain[KMS_DOMAIN_MAX + 1];
 	uint16_t public_port;
-	const char *site, *origin, *node; /* borrowed from the configuration */
+	const char *site, *node; /* borrowed from the configuration */
+	char origin[STORE_ORIGIN_MAX + 1]; /* of the present log: the configuration's, or the one that followed it (log_check()) */
 	const char *attestation_certificate; /* PEM; borrowed */
 	const struct local_actor *locals;
 	size_t local_count;
@@ -55,6 +59,7 @@ void kms_url(const struct kms *kms, const char *vault, char ret_url[KMS_URL_MAX]
 /**
  * Load the installation's keys, or make them: all of them on the first start, those that were added since on the first start of a newer holdfastd. Ids are
  * written first, keys afterwards, so that a crash in between is finished by the next start. Call before writer_start(), with the writer's connection.
+ * @param origin  of the installation's first log; the one that is written now may be a later one (log_check())
  * @param ret_inst  owned by the caller: installation_clear()
  * @return KMS_OK | KMS_E_STORE (also: records of a newer holdfastd) | KMS_E_DEVICE | KMS_E_AUDIT (a key that had been made is missing from the device, or the
  *         log has another origin: detail says which)

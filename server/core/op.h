@@ -63,6 +63,7 @@ struct op {
 	size_t many_cap;
 	uint8_t *kept;             /* owned: what the changes of a restore point into; NULL = nothing */
 	struct event_det *det; /* owned; EVENT_DET_MAX of them, made when the first is added: most operations have none */
+	struct event_approver *approvers; /* owned; STORE_APPROVERS_MAX of them; those whose approval counted (approval_require()); NULL = none */
 	struct store_change *with_intent; /* owned; NULL = nothing */
 	bool has_intent; /* the intent leaf is durable: an outcome must follow */
 	bool is_irreversible; /* a destruction has begun: if it cannot be finished now its intent stays open, and it is finished later */

@@ -53,7 +53,8 @@ enum permission {
 #define X(perm, action) perm,
 	PERMISSION_MAP(X)
 #undef X
-	PERM_COUNT
+	PERM_COUNT,
+	PERM_CALLER = PERM_COUNT /* needs an identity, and nothing else: no role gives it, so no role can take it away */
 };
 
 /* Roles (keyvault-keys.md 15.2; ours have ids of our own). The number is what the database stores: never change one. */

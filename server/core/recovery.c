@@ -6,6 +6,7 @@
 #include "server/core/tenancy.h"
 
 #define INTENTS_PAGE 32
+#define CLOSED_LOGS_MAX 16 /* the newest; older ones have no open intents left */
 
 /* How one open intent was settled. */
 struct settled {
@@ -23,7 +24,10 @@ static struct store_change *add_change(struct settled *s, enum store_change_kind
 	return c;
 }
 
-/* Made in the device, never entered: destroy it. Absence is fine, the act may not have come that far. */
+/*
+ * Made in the device, never entered: destroy it. Absence is fine, the act may not have come that far. But not what an intent of a closed log speaks of: the database that
+ * was lost may have had the outcome, and there may be data under the key. It stays in the device, unknown to the present database.
+ */
 static kms_status undo_create(struct kms *kms, struct store *store, const uint8_t obj[STORE_ID_LEN], struct kms_err *err)
 {
 	bool is_known = false;
@@ -66,30 +70,62 @@ static kms_status finish_shred(struct kms *kms, struct store *store, const struc
 	return KMS_OK;
 }
 
-static kms_status settle(struct kms *kms, struct store *store, const struct store_intent *i, struct settled *s, struct kms_err *err)
+static bool makes_objects(enum event_type type)
 {
-	s->result = EVENT_FAILED;
-	s->err = "Interrupted";
-	/* Principals, roles, pools and published ids have nothing in the device; backups and restored versions are wrapped. */
-	switch ((enum event_type)i->type) { /* allowed: those are the others */
-	case EVENT_KEY_CREATE:
-	case EVENT_KEY_ROTATE:
-	case EVENT_KEY_IMPORT:
-		return undo_create(kms, store, i->obj, err);
-	case EVENT_TENANT_CREATE:
-		KMS_TRY(undo_create(kms, store, i->obj, err));
-		return undo_create(kms, store, i->key_id, err);
-	case EVENT_KEY_PURGE:
-		return finish_purge(kms, store, i, s, err);
-	case EVENT_TENANT_SHRED:
-		return finish_shred(kms, store, i, s, err);
-	default:
-		return KMS_OK;
-	}
+	return type == EVENT_KEY_CREATE || type == EVENT_KEY_ROTATE || type == EVENT_KEY_IMPORT || type == EVENT_TENANT_CREATE || type == EVENT_LOG_KEY_ROTATED;
 }
 
-static kms_status write_settled(struct kms *kms, const struct store_intent *i, struct settled *s, struct kms_err *err)
+static kms_status settle(struct kms *kms, struct store *store, const struct store_intent *i, struct settled *s, struct kms_err *err)
 {
+	enum event_type type = (enum event_type)i->type;
+
+	s->result = EVENT_FAILED;
+	s->err = "Interrupted";
+	if (i->is_of_closed_log && makes_objects(type)) {
+		s->result = EVENT_UNKNOWN;
+		return KMS_OK;
+	}
+	/* Principals, roles, pools and published ids have nothing in the device; backups and restored versions are wrapped. */
+	if (makes_objects(type)) {
+		KMS_TRY(undo_create(kms, store, i->obj, err));
+		return type == EVENT_TENANT_CREATE ? undo_create(kms, store, i->key_id, err) : KMS_OK;
+	}
+	if (type == EVENT_KEY_PURGE)
+		return finish_purge(kms, store, i, s, err);
+	return type == EVENT_TENANT_SHRED ? finish_shred(kms, store, i, s, err) : KMS_OK;
+}
+
+/* Its leaf is in a log that was closed since (5.5 step 4): refs count within one log only, so what became of it is told on its own, by name. */
+struct closed_intent {
+	struct event_det det[2];
+	size_t det_count;
+};
+
+static kms_status describe_closed(struct store *store, const struct store_intent *i, struct write *unit, struct closed_intent *ret, struct kms_err *err)
+{
+	struct store_closed_log logs[CLOSED_LOGS_MAX];
+	size_t count = 0;
+
+	KMS_TRY(store_closed_logs(store, logs, CLOSED_LOGS_MAX, &count, err));
+	ret->det[0] = (struct event_det){ .name = "old_seq", .is_number = true, .number = (int64_t)(i->seq & STORE_SEQ_MAX) };
+	ret->det_count = 1;
+	for (size_t n = 0; n < count; n++)
+		if (logs[n].number == i->seq / (STORE_SEQ_MAX + 1)) {
+			ret->det[1].name = "old_origin";
+			(void)snprintf(ret->det[1].text, sizeof(ret->det[1].text), "%s", logs[n].origin);
+			ret->det_count = 2;
+		}
+	unit->event.phase = EVENT_SINGLE;
+	unit->event.has_ref = false;
+	unit->event.ref = 0;
+	unit->event.det = ret->det;
+	unit->event.det_count = ret->det_count;
+	return KMS_OK;
+}
+
+static kms_status write_settled(struct kms *kms, struct store *store, const struct store_intent *i, struct settled *s, struct kms_err *err)
+{
+	struct closed_intent closed = { 0 };
 	static const uint8_t NONE[STORE_ID_LEN];
 	struct write unit = { .event = { .type = (enum event_type)i->type, .phase = EVENT_OUTCOME, .result = s->result, .has_ref = true,
 	                                 .ref = i->seq, .actor = EVENT_ACTOR_NODE, .err = s->err } };
@@ -100,6 +136,8 @@ static kms_status write_settled(struct kms *kms, const struct store_intent *i, s
 		memcpy(unit.event.tenant, i->vault_id, STORE_ID_LEN);
 	}
 	(void)snprintf(unit.event.key_name, sizeof(unit.event.key_name), "%s", i->key_name);
+	if (i->is_of_closed_log)
+		KMS_TRY(describe_closed(store, i, &unit, &closed, err));
 	add_change(s, STORE_INTENT_CLOSE)->intent.seq = i->seq;
 	unit.changes = s->changes;
 	unit.change_count = s->change_count;
@@ -120,7 +158,7 @@ static kms_status settle_and_write(struct kms *kms, struct store *store, const s
 		return KMS_OK;
 	}
 	count->settled++;
-	return write_settled(kms, i, &s, err);
+	return write_settled(kms, store, i, &s, err);
 }
 
 kms_status recovery_run(struct kms *kms, struct store *store, uint64_t types, struct recovery_count *ret_count, struct kms_err *err)

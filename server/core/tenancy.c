@@ -9,6 +9,7 @@
 #include "server/base/encode.h"
 #include "server/core/approval.h"
 #include "server/core/canon.h"
+#include "server/core/log_admin.h"
 #include "server/core/network.h"
 
 #define CANARY_LEN 32
@@ -122,6 +123,8 @@ kms_status vault_create(struct op *op, const struct vault_create *req, struct km
 	op->write.event.has_tenant = true;
 	memcpy(op->write.event.tenant, v->id, STORE_ID_LEN);
 	op_det_text(op, "vault", v->name);
+	op_det_number(op, "quorum", v->quorum); /* so that an auditor knows how many approvers to look for */
+	op_det_number(op, "purge_approvals", v->purge_approvals);
 	memcpy(intent.vault_id, v->id, STORE_ID_LEN);
 	memcpy(intent.obj, v->root_id, STORE_ID_LEN);
 	memcpy(intent.key_id, v->pseudonym_id, STORE_ID_LEN);
@@ -406,15 +409,17 @@ static kms_status destroy_residents(struct kms *kms, struct store *store, const 
 static kms_status destroy_and_look(struct kms *kms, struct store *store, const struct store_vault *vault, struct id_list *destroyed,
                                    struct kms_err *err)
 {
+	uint8_t log_key[HSM_ID_LEN];
 	bool gone = false;
 
+	KMS_TRY(log_key_object(store, log_key, err));
 	/* The root first: with it all wrapped versions die, whatever happens afterwards. Evicting it empties the cache of all of them. */
 	KMS_TRY(destroy_one(kms, vault->root_id, destroyed, err));
 	KMS_TRY(destroy_one(kms, vault->pseudonym_id, destroyed, err));
 	/* Again: a request that had read the old state may have loaded a version between the two; from here nothing can be loaded. */
 	KMS_TRY(hsm_key_evict(kms->hsm, vault->root_id, DRAIN_MS, err));
 	KMS_TRY(destroy_residents(kms, store, vault, destroyed, err));
-	KMS_TRY(hsm_keys_gone(kms->hsm, (const uint8_t(*)[STORE_ID_LEN])destroyed->ids, destroyed->count, kms->inst.log_key, &gone, err));
+	KMS_TRY(hsm_keys_gone(kms->hsm, (const uint8_t(*)[STORE_ID_LEN])destroyed->ids, destroyed->count, log_key, &gone, err));
 	if (!gone)
 		return kms_fail(err, KMS_E_DEVICE, KMS_SRC_SELF, 0, "a fresh look still finds a destroyed object of vault %s", vault->name);
 	return check_canary(kms->hsm, vault, err);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -27,6 +28,7 @@
 #define SUBJECTS_A_MINUTE 32
 #define US_PER_MINUTE (60 * (int64_t)US_PER_S)
 #define RANDOM_PER_LEAF (GUID_LEN + 16)
+#define ID_SEQ_LEN 6 /* bytes of an event's id that are its seq */
 /* The store does not tell how long its WAL is. A leaf touches about one page of an index, a change about two (its row, its material), a
  * commit the pages on the right edges. */
 #define PAGES_PER_LEAF 1
@@ -59,7 +61,6 @@ struct writer {
 	struct store *store;
 	const struct clock *clock;
 	char node[NODE_MAX + 1];
-	char origin[ORIGIN_MAX + 1];
 	size_t capacity, wal_pages;
 	uint8_t boot[8];
 	int64_t start_mono_us;
@@ -89,6 +90,8 @@ struct writer {
 	int64_t subjects_until_us;
 	uint64_t gap; /* units and requests answered without a leaf and not yet in a log.gap */
 	struct merkle_edge shown_edge; /* the tree after the last commit */
+	void (*on_commit)(void *arg, uint64_t size);
+	void *on_commit_arg;
 	struct writer_state shown;     /* size and root are taken from shown_edge */
 };
 
@@ -100,11 +103,13 @@ struct batch {
 	struct write *units[WRITER_BATCH_MAX];
 	kms_status status[WRITER_BATCH_MAX]; /* shown to submitters only after the commit */
 	bool is_async[WRITER_BATCH_MAX];     /* has done(); one that somebody waits for may be gone once its status is set */
-	size_t count;
+	size_t count, leafless;
 	size_t changes; /* applied, of all units */
-	bool is_first, is_last; /* log.init on an empty log and node.start; node.stop */
+	const struct writer_config *first; /* log.init on an empty log and node.start; NULL but at the start */
+	bool is_last; /* node.stop */
 	uint64_t gap;           /* log.gap when not 0 */
 	size_t denied_count;    /* authz.denied for each in writer.flushing */
+	bool is_committed;      /* false also when there was nothing to commit */
 };
 
 static kms_status put_node(void *arg, unsigned level, uint64_t position, const uint8_t hash[MERKLE_HASH_LEN], struct kms_err *err)
@@ -129,10 +134,24 @@ static kms_status draw(struct writer *w, struct event_stamp *stamp, struct kms_e
 	memcpy(stamp->id, from, sizeof(stamp->id));
 	memcpy(stamp->salt, from + sizeof(stamp->id), sizeof(stamp->salt));
 	w->random_left -= RANDOM_PER_LEAF;
-	/* RFC 9562 section 5.4 */
-	stamp->id[6] = (uint8_t)((stamp->id[6] & 0x0f) | 0x40);
+	/* RFC 9562 section 5.8 */
+	for (unsigned i = 0; i < ID_SEQ_LEN; i++)
+		stamp->id[i] = (uint8_t)(stamp->seq >> 8 * (ID_SEQ_LEN - 1 - i));
+	stamp->id[6] = (uint8_t)((stamp->id[6] & 0x0f) | 0x80);
 	stamp->id[8] = (uint8_t)((stamp->id[8] & 0x3f) | 0x80);
 	return KMS_OK;
+}
+
+bool writer_event_seq(const uint8_t id[GUID_LEN], uint64_t *ret_seq)
+{
+	uint64_t seq = 0;
+
+	if ((id[6] & 0xf0) != 0x80 || (id[8] & 0xc0) != 0x80)
+		return false;
+	for (unsigned i = 0; i < ID_SEQ_LEN; i++)
+		seq = seq << 8 | id[i];
+	*ret_seq = seq;
+	return true;
 }
 
 /* Encode, hash, store one leaf at the end of the tree. On failure the batch is lost; the caller restores the tree. */
@@ -210,12 +229,26 @@ static kms_status append_denied(struct writer *w, const struct batch *b, struct 
 	return KMS_OK;
 }
 
+/* Changes and no leaf: what the log says of itself. */
+static kms_status write_leafless(struct writer *w, const struct write *u, kms_status *ret_status, struct kms_err *err)
+{
+	struct kms_err why = { 0 };
+
+	*ret_status = store_apply(w->store, u->changes, u->change_count, w->edge.size, &why);
+	if (*ret_status == KMS_OK || *ret_status == KMS_E_FENCED || *ret_status == KMS_E_CONFLICT || *ret_status == KMS_E_NOTFOUND)
+		return KMS_OK;
+	*err = why;
+	return *ret_status;
+}
+
 /* Fence, changes, leaf. *ret_status is the unit's own outcome; anything but KMS_OK returned fails the batch. */
 static kms_status write_unit(struct writer *w, struct write *u, kms_status *ret_status, struct kms_err *err)
 {
 	int64_t wall, mono;
 	bool holds = true;
 
+	if (u->event.type == EVENT_NONE)
+		return write_leafless(w, u, ret_status, err);
 	if (u->has_fence)
 		KMS_TRY(store_fence_holds(w->store, &u->fence, &holds, err));
 	if (!holds) {
@@ -242,23 +275,59 @@ static kms_status write_unit(struct writer *w, struct write *u, kms_status *ret_
 	return KMS_OK;
 }
 
-static kms_status append_start(struct writer *w, struct kms_err *err)
+/* The first leaf of a log: who signs it and, of one that follows another, which and with whose consent (audit-log.md 5.5 step 4). */
+static kms_status append_init(struct writer *w, const struct writer_config *cfg, struct kms_err *err)
 {
-	struct event start = { .type = EVENT_NODE_START };
+	struct event_det det[8] = { { .name = "hash", .text = "sha256" }, { .name = "origin" }, { .name = "profile", .text = "kel/1" } };
+	struct event init = { .type = EVENT_LOG_INIT, .det = det, .det_count = 3 };
+	struct event restored = { .type = EVENT_LOG_RESTORED };
+	static const uint8_t NO_ROOT[MERKLE_HASH_LEN];
+	const struct writer_former *f = cfg->former;
 
-	if (w->edge.size == 0) {
-		struct event_det det[] = { { .name = "hash", .text = "sha256" }, { .name = "origin" }, { .name = "profile", .text = "kel/1" } };
-		struct event init = { .type = EVENT_LOG_INIT, .det = det, .det_count = KMS_ARRAY_LEN(det) };
-		memcpy(det[1].text, w->origin, sizeof(w->origin));
-		KMS_TRY(append_own(w, &init, err));
+	(void)snprintf(det[1].text, sizeof(det[1].text), "%s", cfg->origin);
+	if (cfg->vkey != NULL) {
+		det[init.det_count].name = "vkey";
+		(void)snprintf(det[init.det_count++].text, sizeof(det[0].text), "%s", cfg->vkey);
+	}
+	if (f == NULL)
+		return append_own(w, &init, err);
+	det[init.det_count].name = "old_origin";
+	(void)snprintf(det[init.det_count++].text, sizeof(det[0].text), "%s", f->origin);
+	if (f->known_size > 0) {
+		det[init.det_count++] = (struct event_det){ .name = "old_size", .is_number = true, .number = (int64_t)f->known_size };
+		/* A witness tells a size only. */
+		if (memcmp(f->known_root, NO_ROOT, MERKLE_HASH_LEN) != 0) { /* allowed: public */
+			det[init.det_count].name = "old_root";
+			b64_encode(f->known_root, MERKLE_HASH_LEN, det[init.det_count++].text);
+		}
+	}
+	det[init.det_count++] = (struct event_det){ .name = "restored_size", .is_number = true, .number = (int64_t)f->restored_size };
+	init.approver_count = f->approver_count;
+	init.approvers = f->approvers;
+	KMS_TRY(append_own(w, &init, err));
+	restored.det = &det[init.det_count - 1];
+	restored.det_count = 1;
+	return append_own(w, &restored, err);
+}
+
+static kms_status append_start(struct writer *w, const struct writer_config *cfg, struct kms_err *err)
+{
+	struct event_det det[] = { { .name = "log" } };
+	struct event start = { .type = EVENT_NODE_START, .det = det };
+
+	if (w->edge.size == 0)
+		KMS_TRY(append_init(w, cfg, err));
+	if (cfg->log_state != NULL) {
+		(void)snprintf(det[0].text, sizeof(det[0].text), "%s", cfg->log_state);
+		start.det_count = 1;
 	}
 	return append_own(w, &start, err);
 }
 
 static kms_status write_leaves(struct writer *w, struct batch *b, struct kms_err *err)
 {
-	if (b->is_first)
-		KMS_TRY(append_start(w, err));
+	if (b->first != NULL)
+		KMS_TRY(append_start(w, b->first, err));
 	if (b->gap > 0) {
 		struct event e = { .type = EVENT_LOG_GAP, .count = b->gap };
 		KMS_TRY(append_own(w, &e, err));
@@ -298,7 +367,7 @@ static kms_status commit_batch(struct writer *w, struct batch *b, struct kms_err
 		in_transaction = true;
 		status = write_leaves(w, b, err);
 	}
-	if (status == KMS_OK && w->edge.size == edge.size) {
+	if (status == KMS_OK && w->edge.size == edge.size && b->changes == 0) {
 		/* Every unit was refused by its fence: there is nothing to commit. */
 		store_rollback(w->store);
 		return KMS_OK;
@@ -308,6 +377,7 @@ static kms_status commit_batch(struct writer *w, struct batch *b, struct kms_err
 		status = store_commit(w->store, err);
 	}
 	if (status == KMS_OK) {
+		b->is_committed = true;
 		size_t pages = PAGES_PER_COMMIT + (size_t)(w->edge.size - edge.size) * PAGES_PER_LEAF + b->changes * PAGES_PER_CHANGE;
 		w->pages_since_checkpoint += pages;
 		w->pages_since_truncate += pages;
@@ -347,14 +417,17 @@ static void settle_batch(struct writer *w, struct batch *b, kms_status status, c
 	was_failing = w->shown.is_failing;
 	if (status != KMS_OK) {
 		w->shown.is_failing = true;
-		w->gap += b->count;
-		w->shown.refused += b->count;
-	} else if (w->shown_edge.size != w->edge.size) {
+		w->gap += b->count - b->leafless; /* nobody was refused by those */
+		w->shown.refused += b->count - b->leafless;
+	} else if (b->is_committed) {
+		bool has_grown = w->shown_edge.size != w->edge.size;
 		w->shown.is_failing = false;
 		w->shown.commits++;
 		w->shown_edge = w->edge;
 		w->gap -= b->gap;
 		subtract_denied_locked(w, b);
+		if (has_grown && w->on_commit != NULL)
+			w->on_commit(w->on_commit_arg, w->edge.size);
 	}
 	is_failing = w->shown.is_failing;
 	for (size_t i = 0; i < b->count; i++) {
@@ -416,6 +489,7 @@ static void take_units_locked(struct writer *w, struct batch *b)
 		struct write *u = w->head;
 		w->head = u->next;
 		u->next = NULL;
+		b->leafless += u->event.type == EVENT_NONE;
 		b->is_async[b->count] = u->done != NULL;
 		b->units[b->count++] = u;
 	}
@@ -552,9 +626,9 @@ static kms_status load_tree(struct writer *w, uint64_t size, struct kms_err *err
 }
 
 /* Where the log stands, then its first leaves of this run. On the caller's thread: the writer's does not exist yet. */
-static kms_status open_log(struct writer *w, struct kms_err *err)
+static kms_status open_log(struct writer *w, const struct writer_config *cfg, struct kms_err *err)
 {
-	struct batch b = { .is_first = true };
+	struct batch b = { .first = cfg };
 	uint64_t size;
 
 	if (!random_bytes(w->boot, sizeof(w->boot)))
@@ -593,7 +667,6 @@ kms_status writer_start(const struct writer_config *cfg, struct writer **ret_wri
 	w->store = cfg->store;
 	w->clock = cfg->clock;
 	memcpy(w->node, cfg->node, strlen(cfg->node) + 1);
-	memcpy(w->origin, cfg->origin, strlen(cfg->origin) + 1);
 	w->capacity = cfg->capacity;
 	w->wal_pages = cfg->wal_pages > 0 ? cfg->wal_pages : WAL_PAGES_DEFAULT;
 	w->start_mono_us = clock_mono_us(w->clock);
@@ -605,7 +678,7 @@ kms_status writer_start(const struct writer_config *cfg, struct writer **ret_wri
 	pthread_cond_init(&w->work, &attr);
 	pthread_condattr_destroy(&attr);
 
-	status = open_log(w, &own_err);
+	status = open_log(w, cfg, &own_err);
 	w->shown_edge = w->edge;
 	if (status == KMS_OK) {
 		int rc = pthread_create(&w->thread, NULL, writer_main, w);
@@ -640,11 +713,14 @@ static kms_status submit_locked(struct writer *w, struct write *unit)
 	return KMS_OK;
 }
 
+/* Without a leaf there is something to change, and nothing that a fence could decide. */
+static bool is_sound(const struct write *u) { return u->event.type != EVENT_NONE || (u->change_count > 0 && !u->has_fence); }
+
 kms_status writer_submit(struct writer *w, struct write *unit)
 {
 	kms_status status;
 
-	assert(unit->event.type != EVENT_NONE && unit->done != NULL);
+	assert(is_sound(unit) && unit->done != NULL);
 	pthread_mutex_lock(&w->lock);
 	status = submit_locked(w, unit);
 	pthread_mutex_unlock(&w->lock);
@@ -655,7 +731,7 @@ kms_status writer_write(struct writer *w, struct write *unit)
 {
 	kms_status status;
 
-	assert(unit->event.type != EVENT_NONE && unit->done == NULL);
+	assert(is_sound(unit) && unit->done == NULL);
 	pthread_mutex_lock(&w->lock);
 	unit->status = STATUS_WAITING;
 	status = submit_locked(w, unit);
@@ -793,6 +869,14 @@ void writer_state(struct writer *w, struct writer_state *ret_state)
 	pthread_mutex_unlock(&w->lock);
 	ret_state->size = edge.size;
 	merkle_root(&edge, ret_state->root);
+}
+
+void writer_on_commit(struct writer *w, void (*fn)(void *arg, uint64_t size), void *arg)
+{
+	pthread_mutex_lock(&w->lock);
+	w->on_commit = fn;
+	w->on_commit_arg = arg;
+	pthread_mutex_unlock(&w->lock);
 }
 
 void writer_stop(struct writer *w)

@@ -18,7 +18,8 @@
 
 #define WRITER_BATCH_MAX 256
 
-/* One unit. Owned by the submitter; belongs to the writer from submit until done() is called. Zeroed = nothing to write. */
+/* One unit. Owned by the submitter; belongs to the writer from submit until done() is called. Zeroed = nothing to write.
+ * event.type EVENT_NONE: changes without a leaf, for what the log says of itself (checkpoints, cosignatures, pins); then there is no fence. */
 struct write {
 	struct write *next;
 	struct event event;
@@ -35,11 +36,24 @@ struct write {
 	uint8_t leaf_hash[MERKLE_HASH_LEN];
 };
 
+/* The log that an empty one follows (audit-log.md 5.5 step 4); named in its log.init. */
+struct writer_former {
+	const char *origin;
+	uint64_t known_size; /* its last known checkpoint; 0 = none is known */
+	uint8_t known_root[MERKLE_HASH_LEN];
+	uint64_t restored_size; /* leaves of the database that goes on */
+	size_t approver_count;
+	const struct event_approver *approvers;
+};
+
 struct writer_config {
 	struct store *store; /* the STORE_WRITE connection; kept until writer_stop(), then closed by the caller */
 	const struct clock *clock;
 	const char *node;   /* node name, [A-Za-z0-9.-]{1,64} */
 	const char *origin; /* origin of the log */
+	const char *vkey;   /* verifier key of the log, for log.init; NULL = there is none (tests) */
+	const struct writer_former *former; /* borrowed for the call; NULL = an empty log is the first one */
+	const char *log_state; /* static text for node.start when the log is not good; NULL = it is */
 	size_t capacity;    /* units waiting, at most */
 	size_t wal_pages;   /* checkpoint the WAL after about this many written pages; 0 = default */
 };
@@ -77,6 +91,12 @@ void writer_count_refused(struct writer *w);
 /** Ask for a truncating WAL checkpoint and wait for it (destruction). Not from done(). @return what store_checkpoint() says | KMS_E_SHUTDOWN */
 KMS_MUST_CHECK kms_status writer_truncate(struct writer *w, struct kms_err *err);
 void writer_state(struct writer *w, struct writer_state *ret_state);
+/** Call fn after each commit that added leaves, with their number in all: on the writer's thread and under its lock, so it must neither block nor
+ *  call the writer. NULL = no longer; it is not running when this returns. */
+void writer_on_commit(struct writer *w, void (*fn)(void *arg, uint64_t size), void *arg);
+/** The seq in an event's id: a UUID of version 8 (RFC 9562 section 5.8) whose first six bytes are the seq, so that an event is found by its id without
+ *  an index. @return false for any other id (older leaves have version 4); whoever asks compares the whole id with the leaf's. */
+bool writer_event_seq(const uint8_t id[GUID_LEN], uint64_t *ret_seq);
 /** Write what waits, then node.stop, join, free. Nobody may be inside or call another function of this writer from here on. Accepts NULL. */
 void writer_stop(struct writer *w);
 

@@ -16,6 +16,7 @@ enum sq_id {
 	SQ_VERSION, SQ_VERSION_TAGS, SQ_VERSION_LATEST, SQ_VERSION_LATEST_TAGS, SQ_VERSIONS, SQ_VERSIONS_TAGS, SQ_POLICY,
 	SQ_POOLS, SQ_POOL, SQ_POOL_SUBJECTS, SQ_POOL_ROOTS, SQ_EXTERNAL, SQ_EXTERNALS, SQ_EXTERNAL_OF_KEY,
 	SQ_OBJECTS, SQ_OBJECT_COUNT, SQ_OBJECT_KNOWN, SQ_INTENTS, SQ_META, SQ_EVENT_COUNT, SQ_EVENT, SQ_NODE, SQ_NODE_LEAF,
+	SQ_CHECKPOINT_OF, SQ_CHECKPOINT_LAST, SQ_LOG_KEYS, SQ_CLOSED_LOGS,
 	/* From here on: prepared on the writer's connection only. */
 	SQ_BEGIN, SQ_COMMIT, SQ_SAVEPOINT, SQ_RELEASE, SQ_UNDO, SQ_FENCE, SQ_MATERIAL_ADD,
 	SQ_VAULT_ADD, SQ_VAULT_SET_STATE, SQ_VAULT_SET, SQ_VAULT_TOUCH, SQ_NETWORKS_SET, SQ_NETWORKS_DROP,
@@ -31,6 +32,7 @@ enum sq_id {
 	SQ_POOL_ADD, SQ_POOL_SET, SQ_POOL_SUBJECTS_DROP, SQ_POOL_SUBJECT_FREE, SQ_POOL_SUBJECT_ADD, SQ_POOL_ROOTS_DROP, SQ_POOL_ROOT_ADD,
 	SQ_EXTERNAL_ADD, SQ_EXTERNAL_RETIRE, SQ_EXTERNAL_USED,
 	SQ_INTENT_OPEN, SQ_INTENT_CLOSE, SQ_META_PUT, SQ_APPEND, SQ_PUT_NODE,
+	SQ_CHECKPOINT_ADD, SQ_CHECKPOINT_COSIGN, SQ_LOG_KEY_ADD, SQ_LOG_ORIGIN_SET, SQ_CLOSED_LOG_ADD, SQ_INTENTS_KEEP,
 	SQ_COUNT
 };
 #define SQ_FIRST_WRITE SQ_BEGIN
@@ -185,6 +187,10 @@ kms_status sq_meta(struct store *s, const char *name, struct store_meta *ret, st
 kms_status sq_event_count(struct store *s, uint64_t *ret_count, struct kms_err *err);
 kms_status sq_event(struct store *s, uint64_t seq, struct store_event *ret, struct kms_err *err);
 kms_status sq_node(struct store *s, unsigned level, uint64_t position, uint8_t ret_hash[STORE_HASH_LEN], struct kms_err *err);
+kms_status sq_checkpoint_of(struct store *s, uint64_t size, struct store_signed *ret, struct kms_err *err);
+kms_status sq_checkpoint_last(struct store *s, struct store_signed *ret, struct kms_err *err);
+kms_status sq_log_keys(struct store *s, struct store_log_key *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+kms_status sq_closed_logs(struct store *s, struct store_closed_log *ret, size_t cap, size_t *ret_count, struct kms_err *err);
 
 kms_status sq_begin(struct store *s, struct kms_err *err);
 kms_status sq_fence(struct store *s, const struct store_fence *fence, bool *ret_holds, struct kms_err *err);
@@ -213,6 +219,12 @@ kms_status sq_approval_add(struct sqlite_store *db, const struct store_approval 
 kms_status sq_approval_vote(struct sqlite_store *db, const struct store_vote *v, struct kms_err *err);
 kms_status sq_approval_use(struct sqlite_store *db, const struct store_approval_use *u, struct kms_err *err);
 kms_status sq_approval_close(struct sqlite_store *db, const struct store_approval *a, struct kms_err *err);
+
+/* Changes of the log (log.c). */
+kms_status sq_checkpoint_add(struct sqlite_store *db, const struct store_signed *c, struct kms_err *err);
+kms_status sq_checkpoint_cosign(struct sqlite_store *db, const struct store_signed *c, struct kms_err *err);
+kms_status sq_log_key_add(struct sqlite_store *db, const struct store_log_key *k, uint64_t seq, struct kms_err *err);
+kms_status sq_log_close(struct sqlite_store *db, const struct store_log_close *c, struct kms_err *err);
 
 /* Changes of pools and external ids (pool.c). */
 kms_status sq_pool_add(struct sqlite_store *db, const struct store_pool *p, struct kms_err *err);

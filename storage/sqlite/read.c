@@ -277,6 +277,7 @@ kms_status sq_intents(struct store *s, uint64_t after_seq, struct store_intent *
 		if (!has_row)
 			break;
 		i.seq = sq_take_uint(&q, INT64_MAX);
+		i.is_of_closed_log = i.seq > STORE_SEQ_MAX;
 		i.type = (uint32_t)sq_take_uint(&q, UINT32_MAX);
 		sq_take_bytes(&q, i.vault_id, sizeof(i.vault_id));
 		sq_take_bytes(&q, i.key_id, sizeof(i.key_id));

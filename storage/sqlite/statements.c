@@ -18,6 +18,7 @@
 #define POOL_SELECT                                                                                                           \
 	"SELECT id, is_service, prefix, created_s, updated_s, (SELECT epoch FROM principal p WHERE p.id = pool.id) FROM pool "
 #define EXTERNAL_SELECT "SELECT pool_id, id, key_id, version_id, key_name, created_s, retired_s, last_used_s, uses FROM external "
+#define CHECKPOINT_SELECT "SELECT size, root, signed_us, note FROM checkpoint "
 #define VERSION_COLUMNS                                                                                                            \
 	"SELECT v.id, v.key_id, v.obj, v.ordinal, v.kty, v.crv, v.bits, v.ops, v.is_enabled, v.revoked, v.nbf_s, v.exp_s, "        \
 	"v.created_s, v.updated_s, v.epoch, v.encryptions, v.e, m.n, m.wrapped"
@@ -82,13 +83,19 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	                    "WHERE o.obj = ?1 AND v.state <> ?2) "
 	                    "OR EXISTS (SELECT 1 FROM vault WHERE root_id = ?1 AND state <> ?2) "
 	                    "OR EXISTS (SELECT 1 FROM vault WHERE pseudonym_id = ?1 AND state <> ?2) "
-	                    "OR EXISTS (SELECT 1 FROM meta WHERE value = ?1 AND length(value) = 16)",
+	                    "OR EXISTS (SELECT 1 FROM meta WHERE value = ?1 AND length(value) = 16) "
+	                    "OR EXISTS (SELECT 1 FROM log_key WHERE obj = ?1)",
 	[SQ_INTENTS] = "SELECT seq, type, vault_id, key_id, obj, key_name FROM intent WHERE seq > ?1 ORDER BY seq LIMIT ?2",
 	[SQ_META] = "SELECT name, value FROM meta WHERE name = ?1",
 	[SQ_EVENT_COUNT] = "SELECT coalesce(max(seq) + 1, 0) FROM event",
 	[SQ_EVENT] = "SELECT seq, id, vault_id, ts_us, hash, leaf FROM event WHERE seq = ?1",
 	[SQ_NODE] = "SELECT hash FROM node WHERE level = ?1 AND position = ?2",
 	[SQ_NODE_LEAF] = "SELECT hash FROM event WHERE seq = ?1",
+	[SQ_CHECKPOINT_OF] = CHECKPOINT_SELECT "WHERE size = ?1",
+	[SQ_CHECKPOINT_LAST] = CHECKPOINT_SELECT "WHERE size >= 0 ORDER BY size DESC LIMIT 1",
+	[SQ_LOG_KEYS] = "SELECT generation, obj, vkey, from_size, created_s FROM log_key WHERE generation > 0 ORDER BY generation DESC LIMIT ?1",
+	[SQ_CLOSED_LOGS] = "SELECT number, origin, restored_size, known_size, known_root, closed_s FROM closed_log WHERE number > 0 "
+	                   "ORDER BY number DESC LIMIT ?1",
 
 	[SQ_BEGIN] = "BEGIN IMMEDIATE",
 	[SQ_COMMIT] = "COMMIT",
@@ -195,4 +202,15 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	[SQ_APPEND] = "INSERT INTO event (seq, id, vault_id, ts_us, hash, leaf) SELECT ?1, ?2, ?3, ?4, ?5, ?6 "
 	              "WHERE ?1 = (SELECT coalesce(max(seq) + 1, 0) FROM event)",
 	[SQ_PUT_NODE] = "INSERT INTO node (level, position, hash) VALUES (?1, ?2, ?3)",
+	/* What was signed is never followed by less. */
+	[SQ_CHECKPOINT_ADD] = "INSERT INTO checkpoint (size, root, signed_us, note) SELECT ?1, ?2, ?3, ?4 "
+	                      "WHERE ?1 > (SELECT coalesce(max(size), -1) FROM checkpoint)",
+	[SQ_CHECKPOINT_COSIGN] = "UPDATE checkpoint SET note = ?2 WHERE size = ?1",
+	[SQ_LOG_KEY_ADD] = "INSERT INTO log_key (generation, obj, vkey, from_size, created_s) "
+	                   "SELECT coalesce(max(generation), 0) + 1, ?1, ?2, ?3, ?4 FROM log_key",
+	[SQ_LOG_ORIGIN_SET] = "UPDATE meta SET value = ?2 WHERE name = 'log_origin' AND value = ?1 "
+	                      "AND NOT EXISTS (SELECT 1 FROM closed_log WHERE origin = ?3)",
+	[SQ_CLOSED_LOG_ADD] = "INSERT INTO closed_log (number, origin, restored_size, known_size, known_root, closed_s) "
+	                      "SELECT coalesce(max(number), 0) + 1, ?1, ?2, ?3, ?4, ?5 FROM closed_log",
+	[SQ_INTENTS_KEEP] = "UPDATE intent SET seq = seq + ?1 WHERE seq <= ?2",
 };

@@ -338,6 +338,10 @@ static kms_status apply_one(struct sqlite_store *db, const struct store_change *
 	case STORE_INTENT_OPEN: return intent_open(db, &c->intent, seq, err);
 	case STORE_INTENT_CLOSE: return intent_close(db, &c->intent, err);
 	case STORE_META_PUT: return meta_put(db, &c->meta, err);
+	case STORE_CHECKPOINT_ADD: return sq_checkpoint_add(db, &c->checkpoint, err);
+	case STORE_CHECKPOINT_COSIGN: return sq_checkpoint_cosign(db, &c->checkpoint, err);
+	case STORE_LOG_KEY_ADD: return sq_log_key_add(db, &c->log_key, seq, err);
+	case STORE_LOG_CLOSE: return sq_log_close(db, &c->log_close, err);
 	case STORE_POOL_ADD: return sq_pool_add(db, &c->pool, err);
 	case STORE_POOL_SET: return sq_pool_set(db, &c->pool, err);
 	case STORE_EXTERNAL_ADD: return sq_external_add(db, &c->external, err);

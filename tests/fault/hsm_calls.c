@@ -13,6 +13,7 @@ static struct t_wrapped WRAPPED;
 static uint8_t KW[24], KWP[24], CIPHER[HSM_RSA_MAX];
 static size_t KW_LEN, KWP_LEN;
 static struct secret *PLAIN;
+static struct hsm_pin PIN = { .owner = { 7 }, .origin = "kms.example/audit/log1" };
 
 static const char TEXT[] = "sixteen bytes !!";
 
@@ -27,6 +28,8 @@ static int up(void **state)
 	HMAC = t_resident(&RIG, HSM_FOR_PSEUDONYMS, HSM_KIND_HMAC, 0, NULL);
 	TOKENS = t_resident(&RIG, HSM_FOR_TOKENS, HSM_KIND_P256, 0, NULL);
 	t_wrapped_make(&RIG, &ROOT, 2048, &WRAPPED);
+	for (; PIN.size < 2; PIN.size++) /* both slots are there: a pin changes one */
+		T_OK(&RIG, hsm_pin(RIG.hsm, &PIN, &RIG.err));
 	PLAIN = secret_from(TEXT, strlen(TEXT));
 	T_OK(&RIG, hsm_aes_wrap(RIG.hsm, &AES, HSM_AES_KW, PLAIN, KW, sizeof(KW), &KW_LEN, &RIG.err));
 	T_OK(&RIG, hsm_aes_wrap(RIG.hsm, &AES, HSM_AES_KWP, PLAIN, KWP, sizeof(KWP), &KWP_LEN, &RIG.err));
@@ -213,6 +216,44 @@ static kms_status do_list(void)
 	return status;
 }
 
+static kms_status do_pin(void)
+{
+	return hsm_pin(RIG.hsm, &PIN, &RIG.err);
+}
+
+static void grow_pin(void)
+{
+	PIN.size++;
+}
+
+/* As after a start: the slots have to be found. */
+static void forget_pin(void)
+{
+	RIG.p->pin_handles.epoch = 0;
+	grow_pin();
+}
+
+/* The largest is what was pinned last, whatever failed on the way. */
+static void see_pin(void)
+{
+	struct hsm_pin got = { 0 };
+	size_t count = 0;
+
+	T_OK(&RIG, hsm_pins(RIG.hsm, PIN.owner, &got, 1, &count, &RIG.err));
+	assert_int_equal(count, 1);
+	assert_memory_equal(&got, &PIN, sizeof(got));
+}
+
+static kms_status do_pins(void)
+{
+	struct hsm_pin got = { 0 };
+	size_t count = 0;
+	kms_status status = hsm_pins(RIG.hsm, PIN.owner, &got, 1, &count, &RIG.err);
+
+	assert_int_equal(count, status == KMS_OK ? 1 : 0);
+	return status;
+}
+
 static kms_status do_evict(void)
 {
 	return hsm_key_evict(RIG.hsm, WRAPPED.key.id, 1000, &RIG.err);
@@ -245,6 +286,9 @@ static const struct t_verb VERBS[] = {
 	{ .name = "destroy", .run = do_destroy, .prepare = make_victim, .after = see_destroyed, .least_calls = 10, .is_done_once = true },
 	{ "public", do_public, NULL, NULL, 5, false },
 	{ "list", do_list, NULL, NULL, 16, false },
+	{ .name = "pin", .run = do_pin, .prepare = grow_pin, .after = see_pin, .least_calls = 5, .is_done_once = true },
+	{ .name = "first pin", .run = do_pin, .prepare = forget_pin, .after = see_pin, .least_calls = 8, .is_done_once = true },
+	{ "pins", do_pins, NULL, NULL, 5, false },
 	{ "evict", do_evict, load_wrapped, NULL, 1, false },
 };
 

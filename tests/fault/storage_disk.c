@@ -248,6 +248,82 @@ static void a_checkpoint_that_fails_loses_nothing_and_succeeds_later(void **stat
 		assert_true(unit_is_there(f, &v, n));
 }
 
+static void origin_of(unsigned n, char *ret, size_t cap) { (void)snprintf(ret, cap, "kms.example/audit/log%u", n); }
+
+/* Close log n for the next, and write the first leaf of that. */
+static kms_status close_log(struct store_fixture *f, unsigned n, struct kms_err *err)
+{
+	struct store_change c = { .kind = STORE_LOG_CLOSE };
+	struct store_event e = store_fixture_event(0);
+	kms_status status = store_begin(f->w, err);
+
+	origin_of(n, c.log_close.closed.origin, sizeof(c.log_close.closed.origin));
+	origin_of(n + 1, c.log_close.next_origin, sizeof(c.log_close.next_origin));
+	if (status == KMS_OK)
+		status = store_apply(f->w, &c, 1, 0, err);
+	if (status == KMS_OK)
+		status = store_append(f->w, &e, err);
+	if (status == KMS_OK)
+		status = store_commit(f->w, err);
+	store_rollback(f->w);
+	return status;
+}
+
+/* The log has this origin and so many leaves, for both connections. */
+static void assert_log(struct store_fixture *f, unsigned n, uint64_t leaves)
+{
+	struct store *both[] = { f->r, f->w };
+	char origin[STORE_ORIGIN_MAX + 1];
+
+	origin_of(n, origin, sizeof(origin));
+	for (size_t i = 0; i < KMS_ARRAY_LEN(both); i++) {
+		struct store_meta m = { 0 };
+		uint64_t count = 99;
+		assert_int_equal(store_meta(both[i], "log_origin", &m, NULL), KMS_OK);
+		assert_int_equal(m.value_len, strlen(origin));
+		assert_memory_equal(m.value, origin, m.value_len);
+		assert_int_equal(store_event_count(both[i], &count, NULL), KMS_OK);
+		assert_int_equal(count, leaves);
+	}
+}
+
+static void a_log_is_closed_whole_or_not_at_all(void **state)
+{
+	struct store_fixture *f = *state;
+	struct store_change first = { .kind = STORE_META_PUT, .meta = { .name = "log_origin" } };
+	unsigned n = 1;
+
+	origin_of(n, (char *)first.meta.value, sizeof(first.meta.value));
+	first.meta.value_len = strlen((const char *)first.meta.value);
+	assert_int_equal(store_fixture_one(f, first), KMS_OK);
+	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
+		bool has_failed = true;
+		for (int nth = 0; has_failed; nth++) {
+			struct kms_err err = { 0 };
+			kms_status status;
+			assert_true(nth < TOO_MANY);
+			f->seq = 1;
+			assert_int_equal(store_fixture_write(f, NULL, 0, NULL), KMS_OK);
+			fault_vfs_arm(CASES[i].ops, nth, CASES[i].rc, CASES[i].lasts);
+			status = close_log(f, n, &err);
+			has_failed = fault_vfs_disarm();
+			if (status != KMS_OK) {
+				assert_true(status == KMS_E_STORE && has_failed);
+				assert_log(f, n, 2);
+				assert_int_equal(close_log(f, n, NULL), KMS_OK);
+			}
+			assert_log(f, ++n, 1);
+			/* Hundreds of closed logs would only make each further step slow. */
+			assert_int_equal(sq_exec(sq_of(f->w)->db, "DROP TABLE event_closed_1; DROP TABLE node_closed_1; DROP TABLE checkpoint_closed_1; "
+			                         "DELETE FROM closed_log", NULL), KMS_OK);
+		}
+	}
+	assert_sound(f);
+	store_fixture_reopen(f);
+	assert_log(f, n, 1);
+	assert_true(n > 2 * KMS_ARRAY_LEN(CASES));
+}
+
 static void an_open_that_fails_leaves_nothing_behind_and_can_be_repeated(void **state)
 {
 	struct store_fixture *f = *state;
@@ -284,7 +360,7 @@ static void a_first_start_that_fails_anywhere_is_repaired_by_the_next(void **sta
 
 	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
 		bool has_failed = true;
-		for (int nth = t_fault_first(); has_failed; nth += T_FAULT_STEP) {
+		for (int nth = t_slow_first(); has_failed; nth += t_slow_step()) {
 			struct store *s = NULL;
 			kms_status status;
 			store_close(f->r);
@@ -316,7 +392,7 @@ static void a_migration_that_fails_anywhere_is_finished_by_the_next_start(void *
 
 	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
 		bool has_failed = true;
-		for (int nth = t_fault_first(); has_failed; nth += T_FAULT_STEP) {
+		for (int nth = t_slow_first(); has_failed; nth += t_slow_step()) {
 			STORE_VERSION_AUTO got = { 0 };
 			STORE_CREDENTIAL_AUTO secret = { 0 };
 			struct store *s = NULL;
@@ -478,6 +554,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(no_write_is_acknowledged_that_is_not_there_and_service_returns_alone),
 		T(a_checkpoint_that_fails_loses_nothing_and_succeeds_later),
+		T(a_log_is_closed_whole_or_not_at_all),
 		T(an_open_that_fails_leaves_nothing_behind_and_can_be_repeated),
 		T(a_first_start_that_fails_anywhere_is_repaired_by_the_next),
 		T(a_migration_that_fails_anywhere_is_finished_by_the_next_start),

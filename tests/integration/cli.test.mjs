@@ -84,7 +84,7 @@ describe("options", () => {
 			[["key", "revoke", "orders", "k", "--reason", "superseded", "--reason", "other"], /--reason: expected only once/],
 			[["approval", "approve", "orders", "x", "--signing-key", "f"], /--signing-key and --certificate: expected both or neither/],
 			[["credential", "add-certificate", "orders", "a", "/nonexistent"], /nonexistent: No such file/],
-			[["log", "show", "first"], /first: expected a sequence number/],
+			[["log", "show", "first"], /first: expected a sequence number or an event's id/],
 			[["log", "tail", "-n", "x"], /-n x: expected a number of lines/],
 			[["login", "--client-id", "x"], /login needs --url|--token-file|where is the server/],
 		];
@@ -573,7 +573,11 @@ describe("completion", () => {
 		assert.deepEqual(complete("key", "revoke", "orders", "k", "--reason", "key"), ["keyCompromise"]);
 		assert.deepEqual(complete("credential", "add-certificate", "orders", "app1", "holdfast.y"), ["holdfast.yaml"]);
 		assert.deepEqual(complete("--token-file", "holdfast.y"), ["holdfast.yaml"]);
-		for (const word of ["vault", "principal", "credential", "group", "role", "access", "service", "approval", "login", "completion", "log", "key", "ekm", "hsm", "status"])
+		assert.deepEqual(complete("log", "export", "--output", "holdfast.y"), ["holdfast.yaml"]);
+		assert.deepEqual(complete("log", "r"), ["rotate-key"]);
+		assert.deepEqual(complete("log", "tail", "--v"), ["--vault"]);
+		for (const word of ["vault", "principal", "credential", "group", "role", "access", "service", "approval", "login", "completion", "log", "key", "ekm", "hsm", "status",
+			"check", "witness"])
 			assert.ok(complete("").includes(word), word);
 	});
 });

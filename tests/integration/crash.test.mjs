@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Daemon } from "../support/daemon.mjs";
 import { Load } from "../support/load.mjs";
 import { assertLeaf, assertOrder, leafOf, openIntents, receipt } from "../support/log.mjs";
+import { verifyLog } from "../support/verify.mjs";
 
 const ROUNDS = Number(process.env.ROUNDS ?? 10);
 const CALLERS = 8;
@@ -231,4 +232,6 @@ test("after the crashes it stops in order and starts again", async () => {
 	assert.ok(types.includes("node.stop"));
 	for (const [name, key] of model.keys)
 		await checkKey(name, key);
+	const { code, out } = await verifyLog(d);
+	assert.equal(code, 0, out);
 });

@@ -1,7 +1,7 @@
 // External key management against the real daemon: the conformance tester, the life of a customer-managed key as service -> pool ->
 // Holdfast (keyvault-keys.md 20), pools that never see each other's keys, certificates that are refused, and what the log keeps of each request.
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
+import { execFile, execFileSync } from "node:child_process";
 import { X509Certificate, createHash, randomBytes, randomUUID } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
@@ -131,6 +131,8 @@ describe("service, pool, Holdfast", () => {
 		const check = await patiently(() => pool.as("POST", "/ekm/check"));
 		assert.equal(check.status, 200);
 		assert.deepEqual(Object.keys(check.json).sort(), ["api_version", "ekm_product", "ekm_vendor", "proxy_name", "proxy_vendor"]);
+		const [, version] = execFileSync(binaries.cli, ["--version"], { encoding: "utf8" }).trim().split(" ");
+		assert.deepEqual([check.json.proxy_name, check.json.ekm_product], Array(2).fill(`Holdfast ${version}`));
 		assert.equal((await pool.as("GET", "/keys/cmk", undefined, "not-the-secret")).status, 401);
 	});
 

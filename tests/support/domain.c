@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/sqlite/sqlite.h"
+
 static _Atomic int64_t offset_s; /* the clock of all domains of this process; server threads read it while a test moves it */
 
 static int64_t fake_us(const struct clock *c)
@@ -17,60 +19,110 @@ static const struct clock FAKE = { .wall_us = fake_us, .mono_us = fake_us };
 
 void t_domain_pass(int64_t seconds) { offset_s += seconds; }
 
+/* As the daemon does. */
 static void start_writer(struct t_domain *d)
 {
-	struct writer_config cfg = { .store = d->store->w, .clock = &FAKE, .node = "test", .origin = "vault.test/audit/log1", .capacity = 64 };
+	struct log_former former;
+	char vkey[NOTE_VKEY_MAX + 1];
+	struct writer_config cfg = { .store = d->store->w, .clock = &FAKE, .node = "test", .origin = d->kms.origin, .vkey = vkey, .capacity = 64 };
 	struct kms_err err = { 0 };
-	kms_status status = writer_start(&cfg, &d->kms.writer, &err);
-	assert(status == KMS_OK);
-	(void)status;
+	kms_status status = log_check(d->store->w, d->kms.hsm, &d->kms.inst, &FAKE, d->kms.origin, &d->verdict, &err);
+
+	if (status == KMS_OK)
+		status = log_vkey(d->store->w, d->kms.origin, vkey, &err);
+	if (status == KMS_OK && log_former(d->store->w, d->kms.hsm, &d->kms.inst, &former, &err) == KMS_OK)
+		cfg.former = &former.writer;
+	if (status == KMS_OK)
+		status = writer_start(&cfg, &d->kms.writer, &err);
+	if (status != KMS_OK) {
+		(void)fprintf(stderr, "the log does not open: %s\n", err.detail);
+		abort();
+	}
+}
+
+static void open_database(struct t_domain *d)
+{
+	struct kms_err err = { 0 };
+	void *state = NULL;
+	int failed = store_fixture_open(&state);
+
+	assert(failed == 0);
+	(void)failed;
+	d->store = state;
+	if (installation_open(d->store->w, d->kms.hsm, "vault.test/audit/log1", &d->kms.inst, &err) != KMS_OK)
+		abort();
+	hsm_set_log_key(d->kms.hsm, d->kms.inst.log_key);
+	if (attestation_certificate(d->kms.hsm, &d->kms.inst, d->kms.domain, d->certificate, &err) != KMS_OK)
+		abort();
+	start_writer(d);
+}
+
+static void close_database(struct t_domain *d)
+{
+	void *state = d->store;
+
+	t_domain_stop_signing(d);
+	writer_stop(d->kms.writer);
+	installation_clear(&d->kms.inst);
+	if (store_fixture_close(&state) != 0)
+		abort();
 }
 
 void t_domain_open(struct t_domain *d)
 {
-	struct hsm_key log_key = { .purpose = HSM_FOR_LOG, .kind = HSM_KIND_ED25519 };
 	struct kms_err err = { 0 };
-	void *state = NULL;
-	int failed = 0;
 
 	memset(d, 0, sizeof(*d));
 	t_token_make(&d->token);
-	failed = store_fixture_open(&state);
-	assert(failed == 0);
-	d->store = state;
-	if (hsm_open_pkcs11(&d->token.cfg, &d->kms.hsm, &err) != KMS_OK ||
-	    installation_open(d->store->w, d->kms.hsm, "vault.test/audit/log1", &d->kms.inst, &err) != KMS_OK)
+	if (hsm_open_pkcs11(&d->token.cfg, &d->kms.hsm, &err) != KMS_OK)
 		abort();
-	memcpy(log_key.id, d->kms.inst.log_key, HSM_ID_LEN);
-	hsm_pkcs11_set_log_key(d->kms.hsm, &log_key);
 	d->kms.clock = &FAKE;
 	d->kms.site = "test";
 	d->kms.node = "test";
-	d->kms.origin = "vault.test/audit/log1";
 	d->kms.public_port = 443;
 	memcpy(d->kms.domain, "vault.test", sizeof("vault.test"));
-	if (attestation_certificate(d->kms.hsm, &d->kms.inst, d->kms.domain, d->certificate, &err) != KMS_OK)
-		abort();
 	d->kms.attestation_certificate = d->certificate;
 	d->kms.locals = &d->local;
 	d->kms.local_count = 1;
-	start_writer(d);
+	open_database(d);
+}
+
+void t_domain_renew(struct t_domain *d)
+{
+	close_database(d);
+	open_database(d);
 }
 
 void t_domain_close(struct t_domain *d)
 {
-	void *state = d->store;
-
-	writer_stop(d->kms.writer);
-	installation_clear(&d->kms.inst);
+	close_database(d);
 	hsm_close(d->kms.hsm);
-	if (store_fixture_close(&state) != 0)
-		abort();
 	t_token_remove(&d->token);
+}
+
+void t_domain_sign(struct t_domain *d, const struct checkpointer_config *cfg)
+{
+	struct checkpointer_config c = { .interval_ms = 100, .leaves = 1000, .pin_s = 60, .heartbeat_s = 60, .late_ms = 5000 };
+	struct kms_err err = { 0 };
+
+	if (cfg != NULL)
+		c = *cfg;
+	c.kms = &d->kms;
+	if (c.verdict == NULL)
+		c.verdict = &d->verdict;
+	if (store_open_sqlite(d->store->path, STORE_READ, &c.store, &err) != KMS_OK || checkpointer_start(&c, &d->kms.log, &err) != KMS_OK)
+		abort();
+}
+
+void t_domain_stop_signing(struct t_domain *d)
+{
+	checkpointer_stop(d->kms.log);
+	d->kms.log = NULL;
 }
 
 void t_domain_restart(struct t_domain *d)
 {
+	t_domain_stop_signing(d);
 	writer_stop(d->kms.writer);
 	store_fixture_reopen(d->store);
 	start_writer(d);

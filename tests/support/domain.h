@@ -3,6 +3,7 @@
 #define HOLDFAST_TESTS_SUPPORT_DOMAIN_H
 
 #include "server/core/attestation.h"
+#include "server/core/checkpoint.h"
 #include "server/core/keyring.h"
 #include "server/core/tenancy.h"
 #include "tests/support/store_fixture.h"
@@ -16,13 +17,21 @@ struct t_domain {
 	struct kms kms;
 	struct local_actor local; /* user 0 may do everything */
 	char certificate[ATTESTATION_CERT_MAX];
+	struct log_verdict verdict; /* of log_check() at the last start */
 };
 
 /** Everything up to a started writer, or an abort. */
 void t_domain_open(struct t_domain *d);
 void t_domain_close(struct t_domain *d);
+/** A new database and a new installation on the same token. */
+void t_domain_renew(struct t_domain *d);
 /** Stop the writer and start it again on the same database, as a restart does. */
 void t_domain_restart(struct t_domain *d);
+/** Sign checkpoints from here on (kms.log), until t_domain_restart() or t_domain_close().
+ *  @param cfg  interval, pin, heartbeat, lateness, strictness, verdict; NULL = quick ones and what log_check() found */
+void t_domain_sign(struct t_domain *d, const struct checkpointer_config *cfg);
+/** Stop that. */
+void t_domain_stop_signing(struct t_domain *d);
 /** Move the wall clock, and the other one with it. */
 void t_domain_pass(int64_t seconds);
 

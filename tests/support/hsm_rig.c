@@ -57,7 +57,7 @@ struct hsm_key t_log_key(struct t_rig *rig)
 {
 	struct hsm_key key = t_resident(rig, HSM_FOR_LOG, HSM_KIND_ED25519, 0, NULL);
 
-	hsm_pkcs11_set_log_key(rig->hsm, &key);
+	hsm_set_log_key(rig->hsm, key.id);
 	return key;
 }
 

@@ -6,7 +6,7 @@ import { lookup } from "./preload.mjs";
 
 /**
  * A client with its own sockets.
- * @param {{ca?: Buffer|string, socketPath?: string, sockets?: number, tls?: object}} options  socketPath: plain HTTP over a UNIX socket; tls: more
+ * @param {{ca?: Buffer|string, socketPath?: string, sockets?: number, tls?: object}} options  socketPath: plain HTTP over a UNIX socket, as to an http: origin; tls: more
  *        options of node:tls (cert, key, maxVersion)
  */
 export class HttpClient {
@@ -14,7 +14,8 @@ export class HttpClient {
 		this.socketPath = socketPath;
 		this.origin = origin;
 		const common = { keepAlive: true, maxSockets: sockets, scheduling: "fifo" };
-		this.agent = socketPath ? new http.Agent(common) : new https.Agent({ ...common, ...more, ca, lookup });
+		this.isPlain = socketPath !== undefined || origin?.startsWith("http://") === true;
+		this.agent = this.isPlain ? new http.Agent(common) : new https.Agent({ ...common, ...more, ca, lookup });
 	}
 
 	/**
@@ -39,7 +40,7 @@ export class HttpClient {
 		const where = this.socketPath
 			? { socketPath: this.socketPath }
 			: { hostname: new URL(origin).hostname, port: new URL(origin).port || 443, servername: new URL(origin).hostname };
-		const lib = this.socketPath ? http : https;
+		const lib = this.isPlain ? http : https;
 		for (const name of Object.keys(all)) {
 			if (all[name] === null) // "do not send this one"
 				delete all[name];

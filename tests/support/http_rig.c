@@ -12,6 +12,7 @@
 
 #include "server/base/secret.h"
 #include "tests/support/raw_client.h"
+#include "tests/support/temp.h"
 
 #define HEAP_BYTES (64U << 10)
 
@@ -137,8 +138,7 @@ struct rig *rig_new(void)
 	assert(rig != NULL);
 	if (!CRYPTO_secure_malloc_initialized())
 		assert(secret_heap_init(HEAP_BYTES, NULL) == KMS_OK);
-	(void)snprintf(rig->dir, sizeof(rig->dir), "/tmp/holdfast-http-XXXXXX");
-	assert(mkdtemp(rig->dir) != NULL); /* allowed: tests are never built with NDEBUG */
+	t_temp_dir("http", rig->dir);
 	(void)snprintf(rig->cert, sizeof(rig->cert), "%s/cert.pem", rig->dir);
 	(void)snprintf(rig->key, sizeof(rig->key), "%s/key.pem", rig->dir);
 	(void)snprintf(rig->client_cert, sizeof(rig->client_cert), "%s/client.pem", rig->dir);

@@ -19,10 +19,13 @@ struct mem_store {
 	size_t count, cap;
 	struct mem_level levels[LEVELS]; /* from 1 */
 	uint64_t epoch, intent_seq;
+	struct store_signed *checkpoints;
+	size_t checkpoint_count, checkpoint_cap;
 	bool in_transaction;
 	/* what a rollback returns to */
 	size_t kept_count, kept_levels[LEVELS];
 	uint64_t kept_epoch, kept_intent_seq;
+	size_t kept_checkpoints; /* cosigned ones are not returned to */
 
 	pthread_mutex_t lock; /* guards what follows, and the epoch */
 	pthread_cond_t changed;
@@ -78,6 +81,7 @@ static kms_status mem_begin(struct store *s, struct kms_err *err)
 		m->kept_levels[l] = m->levels[l].count;
 	m->kept_epoch = m->epoch;
 	m->kept_intent_seq = m->intent_seq;
+	m->kept_checkpoints = m->checkpoint_count;
 	return KMS_OK;
 }
 
@@ -88,6 +92,45 @@ static kms_status mem_fence(struct store *s, const struct store_fence *fence, bo
 	assert(m->in_transaction);
 	KMS_TRY(step(m, "fence", err));
 	*ret_holds = fence->key_epoch == 0 || fence->key_epoch == m->epoch;
+	return KMS_OK;
+}
+
+static char *copied(const char *text)
+{
+	char *copy = strdup(text);
+
+	assert(copy != NULL);
+	return copy;
+}
+
+static kms_status mem_checkpoint_add(struct mem_store *m, const struct store_signed *c, struct kms_err *err)
+{
+	struct store_signed copy = *c;
+
+	if (m->checkpoint_count > 0 && m->checkpoints[m->checkpoint_count - 1].size >= c->size)
+		return kms_fail(err, KMS_E_CONFLICT, KMS_SRC_SELF, 0, "checkpoint exists");
+	copy.note = copied(c->note);
+	m->checkpoints = grown(m->checkpoints, &m->checkpoint_cap, m->checkpoint_count, sizeof(*m->checkpoints));
+	m->checkpoints[m->checkpoint_count++] = copy;
+	return KMS_OK;
+}
+
+static struct store_signed *checkpoint_find(struct mem_store *m, uint64_t size)
+{
+	for (size_t i = 0; i < m->checkpoint_count; i++)
+		if (m->checkpoints[i].size == size)
+			return &m->checkpoints[i];
+	return NULL;
+}
+
+static kms_status mem_checkpoint_cosign(struct mem_store *m, const struct store_signed *c, struct kms_err *err)
+{
+	struct store_signed *found = checkpoint_find(m, c->size);
+
+	if (found == NULL)
+		return kms_fail(err, KMS_E_NOTFOUND, KMS_SRC_SELF, 0, "no such checkpoint");
+	free(found->note);
+	found->note = copied(c->note);
 	return KMS_OK;
 }
 
@@ -105,6 +148,10 @@ static kms_status mem_apply(struct store *s, const struct store_change *changes,
 			return kms_fail(err, KMS_E_CONFLICT, KMS_SRC_SELF, 0, "role exists");
 		if (changes[i].kind == STORE_ROLE_REMOVE)
 			return kms_fail(err, KMS_E_NOTFOUND, KMS_SRC_SELF, 0, "no such role");
+		if (changes[i].kind == STORE_CHECKPOINT_ADD)
+			KMS_TRY(mem_checkpoint_add(m, &changes[i].checkpoint, err));
+		if (changes[i].kind == STORE_CHECKPOINT_COSIGN)
+			KMS_TRY(mem_checkpoint_cosign(m, &changes[i].checkpoint, err));
 		if (changes[i].kind == STORE_KEY_DELETE)
 			epoch++;
 		if (changes[i].kind == STORE_INTENT_OPEN)
@@ -153,6 +200,8 @@ static void mem_rollback(struct store *s)
 		free(m->events[--m->count].leaf);
 	for (size_t l = 0; l < LEVELS; l++)
 		m->levels[l].count = m->kept_levels[l];
+	while (m->checkpoint_count > m->kept_checkpoints)
+		store_signed_clear(&m->checkpoints[--m->checkpoint_count]);
 	pthread_mutex_lock(&m->lock);
 	m->epoch = m->kept_epoch;
 	pthread_mutex_unlock(&m->lock);
@@ -225,6 +274,27 @@ static kms_status mem_node(struct store *s, unsigned level, uint64_t position, u
 	return KMS_OK;
 }
 
+static kms_status give_checkpoint(const struct store_signed *c, struct store_signed *ret, struct kms_err *err)
+{
+	if (c == NULL)
+		return kms_fail(err, KMS_E_NOTFOUND, KMS_SRC_SELF, 0, "no such checkpoint");
+	*ret = *c;
+	ret->note = copied(c->note);
+	return KMS_OK;
+}
+
+static kms_status mem_checkpoint_of(struct store *s, uint64_t size, struct store_signed *ret, struct kms_err *err)
+{
+	return give_checkpoint(checkpoint_find(mem(s), size), ret, err);
+}
+
+static kms_status mem_checkpoint_last(struct store *s, struct store_signed *ret, struct kms_err *err)
+{
+	struct mem_store *m = mem(s);
+
+	return give_checkpoint(m->checkpoint_count > 0 ? &m->checkpoints[m->checkpoint_count - 1] : NULL, ret, err);
+}
+
 static void mem_close(struct store *s)
 {
 	struct mem_store *m = mem(s);
@@ -233,6 +303,9 @@ static void mem_close(struct store *s)
 		free(m->events[i].leaf);
 	for (size_t l = 0; l < LEVELS; l++)
 		free(m->levels[l].hashes);
+	for (size_t i = 0; i < m->checkpoint_count; i++)
+		store_signed_clear(&m->checkpoints[i]);
+	free(m->checkpoints);
 	free(m->events);
 	pthread_cond_destroy(&m->changed);
 	pthread_mutex_destroy(&m->lock);
@@ -288,6 +361,8 @@ UNUSED_OP(no_object_count, struct store *s, const uint8_t vault_id[STORE_ID_LEN]
 UNUSED_OP(no_object_known, struct store *s, const uint8_t obj[STORE_ID_LEN], bool *ret_known)
 UNUSED_OP(no_intents, struct store *s, uint64_t after, struct store_intent *ret, size_t cap, size_t *ret_count)
 UNUSED_OP(no_meta, struct store *s, const char *name, struct store_meta *ret)
+UNUSED_OP(no_log_keys, struct store *s, struct store_log_key *ret, size_t cap, size_t *ret_count)
+UNUSED_OP(no_closed_logs, struct store *s, struct store_closed_log *ret, size_t cap, size_t *ret_count)
 #pragma GCC diagnostic pop
 
 static const struct store_ops MEM_OPS = {
@@ -329,6 +404,10 @@ static const struct store_ops MEM_OPS = {
 	.event_count = mem_event_count,
 	.event = mem_event,
 	.node = mem_node,
+	.checkpoint_of = mem_checkpoint_of,
+	.checkpoint_last = mem_checkpoint_last,
+	.log_keys = no_log_keys,
+	.closed_logs = no_closed_logs,
 	.begin = mem_begin,
 	.fence = mem_fence,
 	.apply = mem_apply,

@@ -2,7 +2,7 @@
  * tests/support/mem_store.h - a store in memory for tests of the writer: leaves, nodes and one epoch, with transactions, calls that fail on
  * demand, and a gate that holds a transaction so that a test decides what one batch contains.
  * Of the changes only these mean something: STORE_KEY_DELETE raises the epoch; STORE_KEY_ADD answers KMS_E_FENCED, STORE_ROLE_ADD
- * KMS_E_CONFLICT, STORE_ROLE_REMOVE KMS_E_NOTFOUND; STORE_INTENT_OPEN remembers its seq. A fence holds when its key_epoch is 0 or the epoch.
+ * KMS_E_CONFLICT, STORE_ROLE_REMOVE KMS_E_NOTFOUND; STORE_INTENT_OPEN remembers its seq; checkpoints are kept and cosigned. A fence holds when its key_epoch is 0 or the epoch.
  */
 #ifndef HOLDFAST_TESTS_MEM_STORE_H
 #define HOLDFAST_TESTS_MEM_STORE_H

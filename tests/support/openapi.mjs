@@ -16,7 +16,7 @@ export class Description {
 			this.document));
 	}
 
-	/** @return {Array<{id, method, path, isVault, isPublic, body, bodyType, responses, parameters}>} */
+	/** @return {Array<{id, method, path, isVault, isPublic, needsRole, body, bodyType, responses, parameters}>} */
 	operations() {
 		return Object.entries(this.document.paths).flatMap(([path, item]) => METHODS.filter((method) => item[method]).map((method) => {
 			const op = item[method];
@@ -24,6 +24,7 @@ export class Description {
 			const [bodyType] = Object.keys(op.requestBody?.content ?? {});
 			return {
 				id: op.operationId, method: method.toUpperCase(), path, isVault: server.url.includes("{vault}"), isPublic: op.security?.length === 0,
+				needsRole: op["x-permission"] !== undefined,
 				body: bodyType && this.resolve(op.requestBody.content[bodyType].schema), bodyType, responses: op.responses,
 				parameters: (op.parameters ?? []).map((parameter) => this.resolve(parameter)),
 			};

@@ -4,7 +4,13 @@ import path from "node:path";
 
 const bin = path.resolve(process.env.HOLDFAST_BIN ?? "build/release");
 
-export const binaries = { daemon: path.join(bin, "holdfastd"), cli: path.join(bin, "holdfast"), ekmTest: path.join(bin, "holdfast-ekm-test") };
+export const binaries = {
+	daemon: path.join(bin, "holdfastd"),
+	cli: path.join(bin, "holdfast"),
+	ekmTest: path.join(bin, "holdfast-ekm-test"),
+	verify: path.join(bin, "holdfast-verify"),
+	witness: path.join(bin, "holdfast-witness"),
+};
 
 function firstExisting(candidates) {
 	return candidates.find((file) => file && fs.existsSync(file)) ?? null;

@@ -11,6 +11,7 @@
 
 #include "storage/sqlite/db.h"
 #include "storage/sqlite/sqlite.h"
+#include "tests/support/temp.h"
 
 static void open_both(struct store_fixture *f)
 {
@@ -32,11 +33,9 @@ static void close_both(struct store_fixture *f)
 int store_fixture_open(void **state)
 {
 	struct store_fixture *f = calloc(1, sizeof(*f));
-	const char *parent = getenv("TMPDIR");
 
 	assert(f != NULL);
-	(void)snprintf(f->dir, sizeof(f->dir), "%s/holdfast-store-XXXXXX", parent != NULL && strlen(parent) < sizeof(f->dir) / 2 ? parent : "/tmp");
-	assert(mkdtemp(f->dir) != NULL);
+	t_temp_dir("store", f->dir);
 	(void)snprintf(f->path, sizeof(f->path), "%s/db", f->dir);
 	open_both(f);
 	*state = f;
@@ -94,9 +93,15 @@ void store_fixture_reopen(struct store_fixture *f)
 	"INSERT INTO pool VALUES (" OLD_ID(3, 70) ", 'ekm', 1700000010, 1700000011);"                                                  \
 	"INSERT INTO pool_subject VALUES ('pool-3.example', " OLD_ID(3, 70) ", 0);"                                                    \
 	"INSERT INTO pool_root VALUES (1, " OLD_ID(3, 70) ", 0, x'3030');"
+#define OLD_ROWS_4                                                                                                                 \
+	"INSERT INTO meta VALUES ('log_origin', CAST('kms.example/audit/log1' AS BLOB));"                                         \
+	"INSERT INTO event VALUES (0, " OLD_ID(0, 65) ", zeroblob(16), 1700000000000000, " OLD_HASH ", CAST('{}' AS BLOB));"      \
+	"INSERT INTO event VALUES (1, " OLD_ID(1, 65) ", zeroblob(16), 1700000000000001, " OLD_HASH ", CAST('{\"v\":1}' AS BLOB));" \
+	"INSERT INTO node VALUES (1, 0, " OLD_HASH ");"                                                                           \
+	"INSERT INTO intent VALUES (1, 17, " OLD_ID(1, 56) ", " OLD_ID(1, 6b) ", " OLD_ID(1, 6f) ", 'master');"
 
 /* What a program of that schema left behind. */
-static const char *const OLD_ROWS[] = { OLD_ROWS_1, OLD_ROWS_2, OLD_ROWS_3 };
+static const char *const OLD_ROWS[] = { OLD_ROWS_1, OLD_ROWS_2, OLD_ROWS_3, OLD_ROWS_4 };
 
 void store_fixture_make_old_schema(struct store_fixture *f, unsigned schema)
 {

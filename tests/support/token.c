@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "server/base/secret.h"
+#include "tests/support/temp.h"
 
 #define LABEL "holdfast-test"
 #define LOOK_FLAG "--look"
@@ -105,14 +106,14 @@ static void init_token(const char *module)
 
 void t_token_make(struct t_token *t)
 {
-	char dir[] = "/tmp/holdfast-token-XXXXXX";
+	char dir[T_TEMP_MAX];
 	char conf[T_TOKEN_PATH + 128];
 
 	memset(t, 0, sizeof(*t));
 	if (!CRYPTO_secure_malloc_initialized())
 		MUST(secret_heap_init(HEAP_BYTES, NULL) == KMS_OK);
 	MUST(t_token_module() != NULL);
-	MUST(mkdtemp(dir) != NULL);
+	t_temp_dir("token", dir);
 	set_paths(t, dir);
 	MUST(mkdir(t->token_dir, 0700) == 0);
 	(void)snprintf(conf, sizeof(conf), "directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n",

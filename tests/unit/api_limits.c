@@ -132,6 +132,26 @@ static void a_refusal_says_when_and_which(void **state)
 	assert_int_equal(take(0, 2, LIMIT_CREATES), KMS_OK);
 }
 
+static void proofs_are_fifty_a_second_and_apart_from_requests(void **state)
+{
+	unsigned total = 0;
+	(void)state;
+	make(LIMITS_MAX, LIMITS_MAX, 5, 5);
+	assert_int_equal(granted(0, 2, LIMIT_PROOFS, 1000), LIMITS_PROOFS);
+	assert_int_equal(retry_s, 1);
+	assert_string_equal(kms_err_text(&err), "The limit of this caller is reached: 50 proofs and tiles of the event log in 1 second. Retry after 1 s.");
+	assert_int_equal(granted(0, 2, LIMIT_REQUESTS, 1000), 5);
+	assert_int_equal(granted(0, 3, LIMIT_PROOFS, 1000), LIMITS_PROOFS); /* somebody else's */
+	for (int ms = 0; ms < 10000; ms += 10) {
+		now_us += 10000;
+		total += granted(0, 2, LIMIT_PROOFS, 1000);
+	}
+	assert_in_range(total, 499, 500);
+	/* However long nobody asks: not more than a second's at once. */
+	now_us += 3600 * S;
+	assert_int_equal(granted(0, 2, LIMIT_PROOFS, 1000), LIMITS_PROOFS);
+}
+
 static void vaults_and_principals_have_buckets_of_their_own(void **state)
 {
 	(void)state;
@@ -246,6 +266,7 @@ int main(void)
 		cmocka_unit_test_teardown(it_is_refilled_evenly_and_never_beyond_its_allowance, tidy),
 		cmocka_unit_test_teardown(in_the_long_run_nobody_gets_more_than_the_allowance, tidy),
 		cmocka_unit_test_teardown(a_refusal_says_when_and_which, tidy),
+		cmocka_unit_test_teardown(proofs_are_fifty_a_second_and_apart_from_requests, tidy),
 		cmocka_unit_test_teardown(vaults_and_principals_have_buckets_of_their_own, tidy),
 		cmocka_unit_test_teardown(what_the_vault_refuses_costs_the_caller_nothing, tidy),
 		cmocka_unit_test_teardown(what_is_given_back_is_the_vaults_and_no_more_than_it_was, tidy),

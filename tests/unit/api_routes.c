@@ -27,6 +27,8 @@ static void each_route_that_is_not_public_has_a_permission_and_an_event(void **s
 		assert_non_null(r->handler);
 		assert_non_null(r->operation);
 		assert_true(r->lane < LANE_COUNT);
+		/* Who pages through the event log holds up nobody who wants anything else. */
+		assert_int_equal(r->lane == LANE_AUDIT, strncmp(r->path, "/audit/v1/", strlen("/audit/v1/")) == 0);
 		if (r->permission == PERM_PUBLIC)
 			assert_true(r->dialect == DIALECT_DOMAIN || r->dialect == DIALECT_IDENTITY); /* a vault host shows nothing without a token */
 		else
@@ -141,6 +143,59 @@ static void what_makes_key_versions_counts_as_a_create(void **state)
 	}
 	assert_int_equal(found, KMS_ARRAY_LEN(CREATES));
 	assert_false(route_is_create(NULL));
+}
+
+static void the_name_of_a_tile_is_the_rest_of_the_path(void **state)
+{
+	static const struct {
+		const char *path, *operation, *level, *tile;
+	} CASES[] = {
+		{ "/audit/v1/tile/0/067", "AuditTile", "0", "067" }, { "/audit/v1/tile/3/067.p/5", "AuditTile", "3", "067.p/5" },
+		{ "/audit/v1/tile/0/x001/x234/067", "AuditTile", "0", "x001/x234/067" },
+		{ "/audit/v1/tile/63/x999/x999/x999/x999/999.p/255", "AuditTile", "63", "x999/x999/x999/x999/999.p/255" },
+		{ "/audit/v1/tile/entries/000", "AuditEntryTile", "", "000" }, { "/audit/v1/tile/entries/x001/002.p/3", "AuditEntryTile", "", "x001/002.p/3" },
+		{ "/audit/v1/tile/0/anything/at/all", "AuditTile", "0", "anything/at/all" },
+	};
+	struct request r;
+	char path[PATH_PARAM_MAX * 6 + 64] = "/audit/v1/tile/0";
+
+	(void)state;
+	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
+		const char *found = match(DIALECT_DOMAIN, HTTP_GET, CASES[i].path, &r);
+		if (found == NULL || strcmp(found, CASES[i].operation) != 0 || strcmp(r.part, CASES[i].level) != 0 || strcmp(r.item, CASES[i].tile) != 0)
+			fail_msg("%s: found %s '%s' '%s'", CASES[i].path, found != NULL ? found : "nothing", r.part, r.item);
+		assert_true(route_is_proof(r.route));
+	}
+	assert_null(match(DIALECT_DOMAIN, HTTP_GET, "/audit/v1/tile", &r));
+	assert_null(match(DIALECT_DOMAIN, HTTP_GET, "/audit/v1/tile/0", &r));
+	assert_null(match(DIALECT_DOMAIN, HTTP_GET, "/audit/v1/tile/0/x001%2F067", &r)); /* a slash in a segment is none between two */
+	assert_null(match(DIALECT_DOMAIN, HTTP_GET, "/audit/v1/tile/0/1/2/3/4/5/6/7", &r));
+	assert_null(match(DIALECT_DOMAIN, HTTP_POST, "/audit/v1/tile/0/000", &r));
+	assert_int_equal(r.allowed, 1U << HTTP_GET);
+	/* What is too long stays too long. */
+	for (int i = 0; i < 5; i++) {
+		size_t len = strlen(path);
+		path[len] = '/';
+		memset(path + len + 1, '0', PATH_PARAM_MAX - 1);
+		path[len + PATH_PARAM_MAX] = '\0';
+	}
+	assert_string_equal(match(DIALECT_DOMAIN, HTTP_GET, path, &r), "AuditTile");
+	assert_int_equal(strlen(r.item), PATH_PARAM_MAX - 1);
+}
+
+static void only_proofs_and_tiles_count_as_proofs(void **state)
+{
+	unsigned found = 0;
+
+	(void)state;
+	for (size_t i = 0; i < API_ROUTE_COUNT; i++) {
+		const char *path = API_ROUTES[i].path;
+		bool is_one = strncmp(path, "/audit/v1/proof/", strlen("/audit/v1/proof/")) == 0 || strncmp(path, "/audit/v1/tile/", strlen("/audit/v1/tile/")) == 0;
+		assert_int_equal(route_is_proof(&API_ROUTES[i]), is_one);
+		found += is_one;
+	}
+	assert_int_equal(found, 5);
+	assert_false(route_is_proof(NULL));
 }
 
 /* ---- the EKM dialect ---- */
@@ -345,6 +400,8 @@ int main(void)
 		cmocka_unit_test(a_vault_host_and_the_domain_share_no_route),
 		cmocka_unit_test(the_identity_endpoint_is_on_its_own_listener_only),
 		cmocka_unit_test(what_makes_key_versions_counts_as_a_create),
+		cmocka_unit_test(the_name_of_a_tile_is_the_rest_of_the_path),
+		cmocka_unit_test(only_proofs_and_tiles_count_as_proofs),
 		cmocka_unit_test(a_pools_four_paths_are_found_below_its_prefix),
 		cmocka_unit_test(in_the_ekm_dialect_every_character_counts),
 		cmocka_unit_test(pools_know_no_method_but_post),

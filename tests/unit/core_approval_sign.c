@@ -220,6 +220,63 @@ static void a_certificate_counts_for_its_owner_and_in_its_time(void **state)
 	EVP_PKEY_free(ended.key);
 }
 
+/* Who approved, as a leaf tells it. */
+static void approver_text(const struct t_person *p, int64_t at_s, const char *cred, const char *kid, char ret[256])
+{
+	struct store_principal found = { 0 };
+	char at[TIMESTAMP_LEN + 1], pid[B64URL_LEN(16) + 1];
+
+	assert_int_equal(store_principal(d.store->r, p->id, &found, NULL), KMS_OK);
+	timestamp_format(at_s * 1000000, at);
+	b64url_encode(found.pid, sizeof(found.pid), pid);
+	(void)snprintf(ret, 256, "{\"at\":\"%s\",\"cred\":\"%s\",%s\"pid\":\"%s\"}", at, cred, kid, pid);
+}
+
+static void intent_and_outcome_show_who_approved_when_and_with_what(void **state)
+{
+	struct t_person other = t_person(&d, VAULT, "shown", ROLE_APPROVER), third = t_person(&d, VAULT, "gone", ROLE_APPROVER);
+	struct signer_key k = certify(&signer, ed25519(), now_s() - 10, STORE_NO_TIME);
+	struct approval_need need = { .act = "test.act", .target = "shown", .quorum = 2 };
+	char approve[APPROVAL_TEXT_MAX], hex[2 * STORE_HASH_LEN + 1], kid[32], one[256], two[256], both[600];
+	struct approval_view v = { 0 };
+	struct approval_signature s;
+	uint8_t id[STORE_ID_LEN];
+	struct op *op = t_op(&d, VAULT, EVENT_TENANT_UPDATE);
+	const struct store_intent intent = { 0 };
+	struct kms_err err = { 0 };
+	int64_t first_s, second_s;
+
+	(void)state;
+	assert_int_equal(approval_require(op, &need, &err), KMS_E_APPROVAL);
+	assert_int_equal(op->write.event.approver_count, 0);
+	memcpy(id, op->approval_id, STORE_ID_LEN);
+	assert_int_equal(approval_get(op, id, &v, NULL), KMS_OK);
+	approval_text(&v.approval, true, approve);
+	approval_view_clear(&v);
+	t_op_free(op);
+	s = sign(&k, 0, approve);
+	first_s = now_s();
+	assert_int_equal(vote(&signer, id, true, &s, NULL), KMS_OK);
+	t_domain_pass(7);
+	second_s = now_s();
+	assert_int_equal(vote(&other, id, true, NULL, NULL), KMS_OK);
+	assert_int_equal(vote(&third, id, true, NULL, NULL), KMS_OK);
+	t_enable(&d, &third, false); /* does not count any more, so is not shown */
+	op = t_op(&d, VAULT, EVENT_TENANT_UPDATE);
+	assert_int_equal(approval_require(op, &need, &err), KMS_OK);
+	assert_int_equal(op_intend(op, NULL, &intent, &err), KMS_OK);
+	assert_int_equal(t_op_finish(op, KMS_OK), KMS_OK);
+	hex_encode(k.certificate, STORE_HASH_LEN, hex);
+	(void)snprintf(kid, sizeof(kid), "\"kid\":\"%.8s\",", hex);
+	approver_text(&signer, first_s, "certificate", kid, one);
+	approver_text(&other, second_s, "jwt", "", two);
+	(void)snprintf(both, sizeof(both), "\"appr\":[%s,%s],", one, two);
+	assert_true(t_leaf_says(&d, op->write.event.ref, both));
+	assert_true(t_leaf_says(&d, op->write.seq, both));
+	t_op_free(op);
+	EVP_PKEY_free(k.key);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -242,6 +299,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(the_text_names_request_and_answer),
 		cmocka_unit_test(every_kind_of_key_signs_and_no_damaged_signature_passes),
 		cmocka_unit_test(a_certificate_counts_for_its_owner_and_in_its_time),
+		cmocka_unit_test(intent_and_outcome_show_who_approved_when_and_with_what),
 	};
 	if (t_token_is_look(argc, argv))
 		return t_token_look_main(argv);

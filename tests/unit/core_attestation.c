@@ -138,7 +138,7 @@ static void both_statements_say_what_is_and_verify(void **state)
 	for (size_t i = 0; i < KMS_ARRAY_LEN(TYPES); i++) {
 		const struct key_type_info *type = key_type_info(TYPES[i]);
 		struct attestation a = { 0 };
-		char text[PAYLOAD_CAP], kid[300], hex[2 * STORE_ID_LEN + 1], origin[100], expected[40];
+		char text[PAYLOAD_CAP], kid[300], hex[2 * STORE_ID_LEN + 1], origin[STORE_ORIGIN_MAX + 32], expected[40];
 		uint8_t obj[HSM_ID_LEN];
 		X509 *x = NULL;
 		struct op *op = NULL;

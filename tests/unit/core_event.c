@@ -124,6 +124,21 @@ static bool det_from(json_t *object, struct event_det *det, size_t *ret_count)
 	return true;
 }
 
+static void approvers_from(json_t *list, struct event *e)
+{
+	static struct event_approver approvers[EVENT_APPROVERS_MAX];
+	json_t *item;
+	size_t i;
+
+	json_array_foreach(list, i, item) {
+		approvers[i] = (struct event_approver){ .at_us = ts_us_of(text_at(item, "at")), .cred = text_at(item, "cred") };
+		(void)snprintf(approvers[i].kid, sizeof(approvers[i].kid), "%s", text_at(item, "kid"));
+		bytes_at(item, "pid", approvers[i].pid, sizeof(approvers[i].pid));
+	}
+	e->approver_count = json_array_size(list);
+	e->approvers = approvers;
+}
+
 /* From the JSON of a golden leaf to our struct. False when it holds what the struct cannot express. */
 static bool event_from(json_t *o, struct event *e, struct event_stamp *stamp, struct event_det *det)
 {
@@ -134,8 +149,9 @@ static bool event_from(json_t *o, struct event *e, struct event_stamp *stamp, st
 	json_t *actor = json_object_get(o, "actor"), *key = json_object_get(o, "key"), *net = json_object_get(o, "net");
 
 	*e = (struct event){ .type = event_type_parse(text_at(o, "type")), .det = det };
-	if (e->type == EVENT_NONE || json_object_get(o, "appr") != NULL || !det_from(json_object_get(o, "det"), det, &e->det_count))
+	if (e->type == EVENT_NONE || !det_from(json_object_get(o, "det"), det, &e->det_count))
 		return false;
+	approvers_from(json_object_get(o, "appr"), e);
 	e->phase = (enum event_phase)index_of(text_at(o, "phase"), PHASES);
 	e->result = (enum event_result)index_of(text_at(o, "result"), RESULTS);
 	e->has_ref = json_object_get(o, "ref") != NULL;
@@ -202,7 +218,7 @@ static void golden_leaves_are_reproduced_byte_for_byte(void **state)
 		json_decref(o);
 	}
 	assert_int_equal(i, 13);
-	assert_int_equal(same, 10); /* not: a list in det, approvals, heartbeat */
+	assert_int_equal(same, 12); /* not: a list in det */
 	json_decref(g);
 }
 
@@ -408,16 +424,63 @@ static void a_leaf_too_big_keeps_only_the_hash_of_its_det(void **state)
 	free(leaf);
 }
 
+static void sixteen_approvers(struct event *e)
+{
+	static struct event_approver approvers[EVENT_APPROVERS_MAX];
+
+	for (size_t i = 0; i < EVENT_APPROVERS_MAX; i++)
+		approvers[i] = (struct event_approver){ .pid = { (uint8_t)i, 1 }, .at_us = STAMP.ts_us + (int64_t)i, .cred = "certificate", .kid = "0a1b2c3d" };
+	e->approver_count = EVENT_APPROVERS_MAX;
+	e->approvers = approvers;
+}
+
 static void the_largest_event_fits(void **state)
 {
 	static struct event_det det[EVENT_DET_MAX];
 	struct event e;
 	char text[600], *leaf;
+	json_t *o;
 	(void)state;
 	memset(text, 1, sizeof(text) - 1);
 	text[sizeof(text) - 1] = '\0';
 	fill(&e, det, EVENT_DET_MAX, text);
+	sixteen_approvers(&e);
 	leaf = leaf_of(&e, &STAMP);
+	o = canonical(leaf);
+	assert_int_equal(json_array_size(json_object_get(o, "appr")), EVENT_APPROVERS_MAX);
+	json_decref(o);
+	free(leaf);
+}
+
+static void approvers_are_sorted_members_before_boot_and_have_a_kid_only_with_a_certificate(void **state)
+{
+	static const struct event_approver APPROVERS[] = { { .pid = { 1 }, .at_us = 1795285801000000, .cred = "jwt" },
+		                                           { .pid = { 2 }, .at_us = 1795285844120000, .cred = "certificate", .kid = "9b2f11d0" } };
+	struct event e = { .type = EVENT_TENANT_SHRED, .approvers = APPROVERS, .approver_count = 2 };
+	char *leaf = leaf_of(&e, &STAMP);
+	(void)state;
+	json_decref(canonical(leaf));
+	assert_non_null(strstr(leaf, "{\"appr\":[{\"at\":\"2026-11-21T18:30:01.000000Z\",\"cred\":\"jwt\",\"pid\":\"AQAAAAAAAAAAAAAAAAAAAA\"},"
+	                             "{\"at\":\"2026-11-21T18:30:44.120000Z\",\"cred\":\"certificate\",\"kid\":\"9b2f11d0\","
+	                             "\"pid\":\"AgAAAAAAAAAAAAAAAAAAAA\"}],\"boot\":"));
+	free(leaf);
+}
+
+static void what_approvers_take_is_taken_from_det(void **state)
+{
+	static struct event_det det[3] = { { .name = "a" }, { .name = "b" }, { .name = "c" } };
+	struct event e = { .type = EVENT_TENANT_SHRED, .det = det, .det_count = 3 };
+	char *leaf;
+	(void)state;
+	for (size_t i = 0; i < 3; i++)
+		memset(det[i].text, i < 2 ? 1 : 'x', EVENT_TEXT_MAX);
+	leaf = leaf_of(&e, &STAMP);
+	assert_null(strstr(leaf, "det_sha256"));
+	free(leaf);
+	sixteen_approvers(&e);
+	leaf = leaf_of(&e, &STAMP);
+	assert_non_null(strstr(leaf, "\"big\":true"));
+	assert_non_null(strstr(leaf, "\"appr\":["));
 	json_decref(canonical(leaf));
 	free(leaf);
 }
@@ -455,6 +518,8 @@ int main(void)
 		cmocka_unit_test(numbers_stay_within_2_to_53),
 		cmocka_unit_test(a_leaf_too_big_keeps_only_the_hash_of_its_det),
 		cmocka_unit_test(the_largest_event_fits),
+		cmocka_unit_test(approvers_are_sorted_members_before_boot_and_have_a_kid_only_with_a_certificate),
+		cmocka_unit_test(what_approvers_take_is_taken_from_det),
 		cmocka_unit_test(a_bare_event_has_only_the_members_that_always_are),
 		cmocka_unit_test(type_names_and_types_are_one_to_one),
 	};

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sqlite3.h>
+
 #include <cmocka.h>
 
 #include "tests/support/domain.h"
@@ -122,6 +124,74 @@ static void an_older_installation_gets_the_keys_that_were_added_since(void **sta
 	close_database(old);
 }
 
+/* What version 0.5 left has one origin and one log key, without their records. */
+static void an_older_installation_gets_its_first_origin_and_its_verifier_key(void **state)
+{
+	struct store_fixture *old = old_database();
+	struct installation inst = open_again(old->w);
+	struct store_log_key keys[2];
+	struct store_meta first = { 0 };
+	char vkey[NOTE_VKEY_MAX + 1];
+	size_t count = 0;
+
+	(void)state;
+	assert_int_equal(store_meta(old->w, "log_origin_first", &first, NULL), KMS_OK);
+	assert_int_equal(first.value_len, strlen(ORIGIN));
+	assert_memory_equal(first.value, ORIGIN, strlen(ORIGIN));
+	installation_clear(&inst);
+	inst = open_again(old->w); /* written once */
+	assert_int_equal(store_log_keys(old->w, keys, 2, &count, NULL), KMS_OK);
+	assert_int_equal(count, 1);
+	assert_memory_equal(keys[0].obj, d.kms.inst.log_key, STORE_ID_LEN);
+	assert_true(log_vkey_make(ORIGIN, HSM_KIND_ED25519, &inst.log_public, vkey));
+	assert_string_equal(keys[0].vkey, vkey);
+	installation_clear(&inst);
+	close_database(old);
+}
+
+static void a_device_without_ed25519_gets_a_p256_log_key(void **state)
+{
+	uint32_t features = d.kms.hsm->features;
+	void *store = NULL;
+	struct installation inst;
+	struct store_log_key key;
+	struct note_key note;
+	size_t count = 0;
+
+	(void)state;
+	assert_int_equal(store_fixture_open(&store), 0);
+	d.kms.hsm->features &= ~(uint32_t)HSM_CAN_ED25519;
+	inst = open_again(((struct store_fixture *)store)->w);
+	d.kms.hsm->features = features;
+	assert_int_equal(inst.log_kind, HSM_KIND_P256);
+	assert_int_equal(inst.log_public.point_len, 65);
+	installation_clear(&inst);
+	/* It stays what it is, whatever the device can later. */
+	inst = open_again(((struct store_fixture *)store)->w);
+	assert_int_equal(inst.log_kind, HSM_KIND_P256);
+	assert_int_equal(store_log_keys(((struct store_fixture *)store)->w, &key, 1, &count, NULL), KMS_OK);
+	assert_true(note_vkey_parse(key.vkey, &note));
+	assert_int_equal(note.type, NOTE_ECDSA_P256);
+	installation_clear(&inst);
+	close_database(store);
+}
+
+/* The log that is written may be a later one; the configuration names the first. */
+static void the_configuration_names_the_first_origin_for_ever(void **state)
+{
+	struct store_fixture *old = old_database();
+	struct installation inst = open_again(old->w);
+	struct kms_err err = { 0 };
+
+	(void)state;
+	put(old, "log_origin", "vault.test/audit/log2", strlen("vault.test/audit/log2"));
+	installation_clear(&inst);
+	inst = open_again(old->w);
+	installation_clear(&inst);
+	assert_int_equal(installation_open(old->w, d.kms.hsm, "vault.test/audit/log2", &inst, &err), KMS_E_AUDIT);
+	close_database(old);
+}
+
 static void a_key_that_was_planned_and_not_yet_made_is_made_by_the_next_start(void **state)
 {
 	struct store_fixture *old = old_database();
@@ -159,6 +229,23 @@ static void a_key_that_had_been_made_and_is_missing_is_never_replaced(void **sta
 		assert_false(t_object_exists(&d, stranger));
 		close_database(old);
 	}
+}
+
+/* It would have its leaves signed by new keys, which no pin knows. */
+static void a_log_with_leaves_is_no_first_start(void **state)
+{
+	struct store_fixture *old = old_database();
+	struct installation inst = { 0 };
+	struct kms_err err = { 0 };
+	sqlite3 *db = NULL;
+
+	(void)state;
+	assert_int_equal(sqlite3_open_v2(old->path, &db, SQLITE_OPEN_READWRITE, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "DELETE FROM meta WHERE name = 'installed'", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_close(db), SQLITE_OK);
+	assert_int_equal(installation_open(old->w, d.kms.hsm, ORIGIN, &inst, &err), KMS_E_STORE);
+	assert_non_null(strstr(err.detail, "installed is missing"));
+	close_database(old);
 }
 
 static void damaged_and_newer_records_stop_the_start(void **state)
@@ -201,8 +288,12 @@ int main(int argc, char **argv)
 		cmocka_unit_test(the_page_key_is_the_same_at_every_start_and_no_pseudonym),
 		cmocka_unit_test(another_origin_for_the_same_log_is_refused),
 		cmocka_unit_test(an_older_installation_gets_the_keys_that_were_added_since),
+		cmocka_unit_test(an_older_installation_gets_its_first_origin_and_its_verifier_key),
+		cmocka_unit_test(a_device_without_ed25519_gets_a_p256_log_key),
+		cmocka_unit_test(the_configuration_names_the_first_origin_for_ever),
 		cmocka_unit_test(a_key_that_was_planned_and_not_yet_made_is_made_by_the_next_start),
 		cmocka_unit_test(a_key_that_had_been_made_and_is_missing_is_never_replaced),
+		cmocka_unit_test(a_log_with_leaves_is_no_first_start),
 		cmocka_unit_test(damaged_and_newer_records_stop_the_start),
 	};
 	if (t_token_is_look(argc, argv))

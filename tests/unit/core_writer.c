@@ -647,9 +647,191 @@ static int quiet(void **state)
 	return 0;
 }
 
+static struct store_change checkpoint_of(uint64_t size)
+{
+	static char note[] = "a note\n";
+	return (struct store_change){ .kind = STORE_CHECKPOINT_ADD, .checkpoint = { .size = size, .note = note } };
+}
+
+static kms_status write_checkpoint(struct scene *s, uint64_t size)
+{
+	struct store_change change = checkpoint_of(size);
+	struct write unit = { .changes = &change, .change_count = 1 };
+
+	return writer_write(s->writer, &unit);
+}
+
+static void a_unit_without_a_leaf_is_committed_and_adds_none(void **state)
+{
+	struct scene s;
+	struct store_signed found = { 0 };
+	struct writer_state before, after;
+	(void)state;
+	setup(&s, 8);
+	writer_state(s.writer, &before);
+	assert_int_equal(write_checkpoint(&s, 2), KMS_OK);
+	assert_int_equal(store_checkpoint_of(s.store, 2, &found, NULL), KMS_OK);
+	store_signed_clear(&found);
+	assert_int_equal(write_checkpoint(&s, 2), KMS_E_CONFLICT); /* its own answer, and no failure of the log */
+	writer_state(s.writer, &after);
+	assert_int_equal(after.size, before.size);
+	assert_false(after.is_failing);
+	assert_int_equal(after.commits, before.commits + 1);
+	finish(&s);
+	assert_int_equal(before.size, 2);
+}
+
+static void it_is_written_with_the_batch_or_lost_with_it(void **state)
+{
+	struct scene s;
+	struct answers *all = answers_new();
+	struct store_change change = checkpoint_of(2);
+	struct store_signed found = { 0 };
+	(void)state;
+	setup(&s, 8);
+	all->items[1].unit.event.type = EVENT_NONE;
+	all->items[1].unit.changes = &change;
+	all->items[1].unit.change_count = 1;
+	submit_as_one_batch(&s, all, 2);
+	mem_store_release(s.store);
+	wait_for(all, 3);
+	assert_int_equal(all->items[1].unit.status, KMS_OK);
+	assert_int_equal(all->items[2].unit.status, KMS_OK);
+	assert_int_equal(all->items[2].unit.seq, 3); /* log.init, node.start, items[0] */
+	assert_int_equal(store_checkpoint_of(s.store, 2, &found, NULL), KMS_OK);
+	store_signed_clear(&found);
+	/* The disk is full: nobody was refused by what has no leaf, so no gap tells of it. */
+	mem_store_set_full(s.store, true);
+	assert_int_equal(write_checkpoint(&s, 3), KMS_E_AUDIT);
+	mem_store_set_full(s.store, false);
+	assert_int_equal(write_checkpoint(&s, 3), KMS_OK);
+	writer_stop(s.writer);
+	assert_int_equal(mem_store_count(s.store), 5);
+	assert_type(&s, 4, "node.stop");
+	check_log(&s, NULL);
+	store_close(s.store);
+	answers_free(all);
+}
+
+static void an_event_id_carries_its_seq(void **state)
+{
+	struct scene s;
+	uint8_t random[GUID_LEN];
+	uint64_t seq = 99;
+	(void)state;
+	setup(&s, 8);
+	for (int i = 0; i < 300; i++) {
+		struct write unit = { .event = { .type = EVENT_KEY_GET } };
+		assert_int_equal(writer_write(s.writer, &unit), KMS_OK);
+	}
+	writer_stop(s.writer);
+	for (uint64_t i = 0; i < mem_store_count(s.store); i++) {
+		const struct store_event *e = mem_store_event(s.store, i);
+		char text[GUID_TEXT_LEN + 1];
+		json_t *o = checked_leaf(&s, i);
+		assert_true(writer_event_seq(e->id, &seq));
+		assert_int_equal(seq, i);
+		guid_format(e->id, text);
+		assert_string_equal(json_string_value(json_object_get(o, "id")), text);
+		assert_int_equal(text[14], '8'); /* RFC 9562 section 5.8 */
+		json_decref(o);
+	}
+	assert_true(guid_random(random));
+	assert_false(writer_event_seq(random, &seq)); /* what older versions wrote */
+	store_close(s.store);
+}
+
+static void a_log_that_follows_another_says_so_in_its_first_leaves(void **state)
+{
+	const struct event_approver approver = { .pid = { 5 }, .at_us = START_WALL_US, .cred = "jwt" };
+	const struct writer_former former = { .origin = "kms.test/log1", .known_size = 70, .known_root = { 3 }, .restored_size = 50, .approver_count = 1,
+		                              .approvers = &approver };
+	struct scene s;
+	struct writer_config cfg = { .node = "node-a", .origin = "kms.test/log2", .vkey = "kms.test/log2+00000000+AAAA", .former = &former, .log_state = "rolled_back",
+		                     .capacity = 8 };
+	json_t *o, *det;
+	(void)state;
+	setup(&s, 8);
+	writer_stop(s.writer);
+	store_close(s.store);
+	s.store = mem_store_new();
+	cfg.store = s.store;
+	cfg.clock = &s.clock.base;
+	assert_int_equal(writer_start(&cfg, &s.writer, NULL), KMS_OK);
+	writer_stop(s.writer);
+	o = checked_leaf(&s, 0);
+	det = json_object_get(o, "det");
+	assert_string_equal(json_string_value(json_object_get(det, "origin")), "kms.test/log2");
+	assert_string_equal(json_string_value(json_object_get(det, "vkey")), cfg.vkey);
+	assert_string_equal(json_string_value(json_object_get(det, "old_origin")), "kms.test/log1");
+	assert_int_equal(json_integer_value(json_object_get(det, "old_size")), 70);
+	assert_int_equal(strlen(json_string_value(json_object_get(det, "old_root"))), 44);
+	assert_int_equal(json_integer_value(json_object_get(det, "restored_size")), 50);
+	assert_int_equal(json_array_size(json_object_get(o, "appr")), 1);
+	json_decref(o);
+	assert_type(&s, 1, "log.restored");
+	assert_type(&s, 2, "node.start");
+	o = checked_leaf(&s, 2);
+	assert_string_equal(json_string_value(json_object_get(json_object_get(o, "det"), "log")), "rolled_back");
+	json_decref(o);
+	store_close(s.store);
+}
+
+/* A witness knows how large it was, and no root: zeros would be taken for one. */
+static void a_root_that_nobody_knows_is_left_out(void **state)
+{
+	const struct writer_former former = { .origin = "kms.test/log1", .known_size = 70, .restored_size = 50 };
+	struct scene s;
+	struct writer_config cfg = { .node = "node-a", .origin = "kms.test/log2", .vkey = "kms.test/log2+00000000+AAAA", .former = &former, .capacity = 8 };
+	json_t *o, *det;
+	(void)state;
+	setup(&s, 8);
+	writer_stop(s.writer);
+	store_close(s.store);
+	s.store = mem_store_new();
+	cfg.store = s.store;
+	cfg.clock = &s.clock.base;
+	assert_int_equal(writer_start(&cfg, &s.writer, NULL), KMS_OK);
+	writer_stop(s.writer);
+	o = checked_leaf(&s, 0);
+	det = json_object_get(o, "det");
+	assert_int_equal(json_integer_value(json_object_get(det, "old_size")), 70);
+	assert_null(json_object_get(det, "old_root"));
+	json_decref(o);
+	store_close(s.store);
+}
+
+static void count_commit(void *arg, uint64_t size) { *(uint64_t *)arg = size; }
+
+static void who_asks_is_told_of_new_leaves_only(void **state)
+{
+	struct scene s;
+	struct write unit = { .event = { .type = EVENT_KEY_GET } };
+	uint64_t told = 0;
+	(void)state;
+	setup(&s, 8);
+	writer_on_commit(s.writer, count_commit, &told);
+	assert_int_equal(write_checkpoint(&s, 2), KMS_OK);
+	writer_on_commit(s.writer, count_commit, &told); /* also waits until it is not running */
+	assert_int_equal(told, 0);
+	assert_int_equal(writer_write(s.writer, &unit), KMS_OK);
+	writer_on_commit(s.writer, NULL, NULL);
+	assert_int_equal(told, 3);
+	unit = (struct write){ .event = { .type = EVENT_KEY_GET } };
+	assert_int_equal(writer_write(s.writer, &unit), KMS_OK);
+	assert_int_equal(told, 3);
+	finish(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_unit_without_a_leaf_is_committed_and_adds_none),
+		cmocka_unit_test(it_is_written_with_the_batch_or_lost_with_it),
+		cmocka_unit_test(an_event_id_carries_its_seq),
+		cmocka_unit_test(a_log_that_follows_another_says_so_in_its_first_leaves),
+		cmocka_unit_test(a_root_that_nobody_knows_is_left_out),
+		cmocka_unit_test(who_asks_is_told_of_new_leaves_only),
 		cmocka_unit_test(an_empty_log_begins_with_init_and_start_and_ends_with_stop),
 		cmocka_unit_test(a_written_unit_has_its_seq_and_the_hash_of_its_stored_leaf),
 		cmocka_unit_test(one_batch_holds_good_units_and_refuses_each_other_one_for_its_own_reason),

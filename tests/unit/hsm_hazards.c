@@ -185,7 +185,7 @@ static void a_key_restored_with_its_directory_is_listed_and_can_be_destroyed_aga
 	assert_false(is_gone); /* the dead return; the fresh look sees it before anyone else */
 	hsm_close(RIG.hsm);
 	open_it();
-	hsm_pkcs11_set_log_key(RIG.hsm, &log_key);
+	hsm_set_log_key(RIG.hsm, log_key.id);
 	T_OK(&RIG, hsm_key_destroy(RIG.hsm, root.id, &RIG.err));
 	T_OK(&RIG, hsm_keys_gone(RIG.hsm, &root.id, 1, log_key.id, &is_gone, &RIG.err));
 	assert_true(is_gone);

@@ -123,6 +123,14 @@ static void a_minimal_file_loads_with_the_documented_defaults(void **state)
 	assert_string_equal(c->log.level, "info");
 	assert_string_equal(c->log.format, "auto");
 	assert_string_equal(c->log.origin, "vault.localhost/audit/log1");
+	assert_int_equal(c->log.interval_ms, 1000);
+	assert_int_equal(c->log.pin_s, 60);
+	assert_int_equal(c->log.heartbeat_s, 60);
+	assert_int_equal(c->log.late_ms, 5000);
+	assert_false(c->log.is_strict);
+	assert_int_equal(c->log.witnesses_count, 0);
+	assert_int_equal(c->log.quorum, 0);
+	assert_false(c->log.witnesses_required);
 	assert_int_equal(c->limits.queue, 1024);
 	assert_int_equal(c->limits.token_life_s, 3600);
 	assert_false(c->listen.client_certificates);
@@ -541,11 +549,87 @@ static void each_wrong_member_of_an_issuer_is_named_with_its_line(void **state)
 	}
 }
 
+#define WITNESS_KEY "witness.example.net/w1+8f71954d+BOB2qzt3R453RrMvBwwRA8xwzSD5TLs6gGCpzMCNsMjI"
+#define WITNESS "    - key: " WITNESS_KEY "\n      url: https://w.test:8444/one\n"
+#define LOG_OF(rest) MINIMAL "log:\n" rest
+#define KEY_EXPECTED "log.witnesses: key: the witness's verifier key, NAME+8 hex digits+base64 (holdfast witness prints it)"
+#define URL_EXPECTED "log.witnesses: url: an https URL (http on a loopback address) of at most 1024 characters, without a slash at its end"
+
+static void the_event_log_has_its_pace_and_its_witnesses(void **state)
+{
+	const struct place *p = *state;
+	char path[PATH_LEN] = "";
+	struct config *c = load(p, LOG_OF("  interval_ms: 200\n  pin_s: 5\n  heartbeat_s: 10\n  late_ms: 2000\n  strict: true\n  quorum: 1\n"
+	                                  "  witnesses_required: true\n  witnesses:\n" WITNESS "      ca: tls.pem\n"));
+
+	assert_int_equal(c->log.interval_ms, 200);
+	assert_int_equal(c->log.pin_s, 5);
+	assert_int_equal(c->log.heartbeat_s, 10);
+	assert_int_equal(c->log.late_ms, 2000);
+	assert_true(c->log.is_strict);
+	assert_int_equal(c->log.quorum, 1);
+	assert_true(c->log.witnesses_required);
+	assert_int_equal(c->log.witnesses_count, 1);
+	assert_string_equal(c->log.witnesses[0].key, WITNESS_KEY);
+	assert_string_equal(c->log.witnesses[0].url, "https://w.test:8444/one");
+	(void)snprintf(path, sizeof(path), "%s/tls.pem", p->dir);
+	assert_string_equal(c->log.witnesses[0].ca, path);
+	config_free(c);
+}
+
+static void a_witness_behind_a_tunnel_on_this_machine_needs_no_tls(void **state)
+{
+	static const char *const URLS[] = { "http://127.0.0.1:7380", "http://127.0.0.1/w1", "http://[::1]:7380" };
+
+	for (size_t i = 0; i < KMS_ARRAY_LEN(URLS); i++) {
+		char *text = NULL;
+		assert_true(asprintf(&text, LOG_OF("  witnesses:\n    - key: " WITNESS_KEY "\n      url: '%s'\n"), URLS[i]) > 0);
+		struct config *c = load(*state, text);
+		assert_string_equal(c->log.witnesses[0].url, URLS[i]);
+		config_free(c);
+		free(text);
+	}
+}
+
+static void each_mistake_about_the_event_log_is_named(void **state)
+{
+	static const struct {
+		const char *text, *message;
+	} BAD[] = {
+		{ LOG_OF("  interval_ms: 99\n"), "15: log.interval_ms: a decimal number from 100 to 60000" },
+		{ LOG_OF("  pin_s: 0\n"), "15: log.pin_s: a decimal number from 1 to 3600" },
+		{ LOG_OF("  heartbeat_s: 121\n"), "15: log.heartbeat_s: a decimal number from 10 to 120" },
+		{ LOG_OF("  late_ms: 999\n"), "15: log.late_ms: a decimal number from 1000 to 60000" },
+		{ LOG_OF("  interval_ms: 6000\n  late_ms: 6000\n"), "16: log.late_ms: more than log.interval_ms" },
+		{ LOG_OF("  strict: maybe\n"), "15: log.strict: true or false" },
+		{ LOG_OF("  witnesses_required: 1\n"), "15: log.witnesses_required: true or false" },
+		{ LOG_OF("  quorum: 1\n"), "15: log.quorum: at most the number of log.witnesses" },
+		{ LOG_OF("  witnesses_required: true\n  witnesses:\n" WITNESS), "15: log.witnesses_required: a log.quorum of 1 at least" },
+		{ LOG_OF("  witnesses: 5\n"), "15: log.witnesses: a list of at most 16 witnesses, each with key, url and perhaps ca, as in holdfast.yaml.example" },
+		{ LOG_OF("  witnesses:\n" WITNESS "      foo: 1\n"), "15: log.witnesses.foo: unknown key" },
+		{ LOG_OF("  witnesses:\n    - url: https://w.test\n"), "16: " KEY_EXPECTED },
+		{ LOG_OF("  witnesses:\n" WITNESS "    - key: w+8f71954d+BOB2\n      url: https://w.test\n"), "18: " KEY_EXPECTED },
+		{ LOG_OF("  witnesses:\n    - key: " WITNESS_KEY "\n"), "16: " URL_EXPECTED },
+		{ LOG_OF("  witnesses:\n    - key: " WITNESS_KEY "\n      url: http://w.test\n"), "16: " URL_EXPECTED },
+		{ LOG_OF("  witnesses:\n    - key: " WITNESS_KEY "\n      url: http://127.0.0.1.w.test\n"), "16: " URL_EXPECTED },
+		{ LOG_OF("  witnesses:\n    - key: " WITNESS_KEY "\n      url: http://127.0.0.1@w.test\n"), "16: " URL_EXPECTED },
+		{ LOG_OF("  witnesses:\n    - key: " WITNESS_KEY "\n      url: https://w.test/\n"), "16: " URL_EXPECTED },
+		{ LOG_OF("  witnesses:\n" WITNESS "      ca: nowhere\n"), "16: log.witnesses: ca: a readable PEM file" },
+		{ LOG_OF("  witnesses:\n" WITNESS WITNESS), "18: log.witnesses: each key once" },
+	};
+
+	for (size_t i = 0; i < KMS_ARRAY_LEN(BAD); i++)
+		refuse_at(*state, BAD[i].text, BAD[i].message);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		IN_PLACE(a_minimal_file_loads_with_the_documented_defaults),
 		IN_PLACE(every_key_of_a_full_file_is_taken),
+		IN_PLACE(the_event_log_has_its_pace_and_its_witnesses),
+		IN_PLACE(a_witness_behind_a_tunnel_on_this_machine_needs_no_tls),
+		IN_PLACE(each_mistake_about_the_event_log_is_named),
 		IN_PLACE(user_ids_are_a_list),
 		IN_PLACE(relative_paths_are_resolved_against_the_directory_of_the_file),
 		IN_PLACE(a_credential_of_the_service_manager_is_left_as_it_is),

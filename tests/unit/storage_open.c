@@ -648,6 +648,38 @@ static void assert_first_number(struct store_fixture *f)
 	store_role_clear(&got);
 }
 
+/* The log goes on where it was, and can be closed. */
+static void assert_old_log(struct store_fixture *f, unsigned schema)
+{
+	struct store_change close = { .kind = STORE_LOG_CLOSE,
+		                      .log_close = { .closed = { .origin = "kms.example/audit/log1" }, .next_origin = "kms.example/audit/log2" } };
+	struct store_intent i[2] = { 0 };
+	struct store_event e = { 0 };
+	uint8_t node[STORE_HASH_LEN];
+	uint64_t leaves = 99;
+	size_t count = 99;
+
+	assert_int_equal(store_log_keys(f->r, &(struct store_log_key){ 0 }, 1, &count, NULL), KMS_OK);
+	assert_int_equal(count, 0);
+	assert_int_equal(store_event_count(f->r, &leaves, NULL), KMS_OK);
+	assert_int_equal(leaves, schema >= 4 ? 2 : 0);
+	f->seq = leaves;
+	if (schema < 4)
+		return;
+	assert_int_equal(store_event(f->r, 1, &e, NULL), KMS_OK);
+	assert_int_equal(e.leaf_len, 7);
+	store_event_clear(&e);
+	assert_int_equal(store_node(f->r, 1, 0, node, NULL), KMS_OK);
+	assert_int_equal(store_intents(f->r, UINT64_MAX, i, 2, &count, NULL), KMS_OK);
+	assert_true(count == 1 && i[0].seq == 1 && !i[0].is_of_closed_log);
+	assert_int_equal(store_begin(f->w, NULL), KMS_OK);
+	assert_int_equal(store_apply(f->w, &close, 1, 0, NULL), KMS_OK);
+	assert_int_equal(store_commit(f->w, NULL), KMS_OK);
+	f->seq = 0;
+	assert_int_equal(store_intents(f->r, UINT64_MAX, i, 2, &count, NULL), KMS_OK);
+	assert_true(count == 1 && i[0].is_of_closed_log);
+}
+
 static void rows_of_every_past_schema_come_through_the_migration(void **state)
 {
 	struct store_fixture *f = *state;
@@ -655,11 +687,11 @@ static void rows_of_every_past_schema_come_through_the_migration(void **state)
 	for (unsigned schema = 1; schema < SQ_MIGRATION_COUNT; schema++) {
 		char text[64];
 		store_fixture_make_old_schema(f, schema);
-		f->seq = 0;
 		(void)snprintf(text, sizeof(text), "schema %u", schema);
 		assert_refused(f, STORE_READ, text);
 		store_fixture_reopen(f);
 		assert_int_equal(access(store_fixture_beside(f, ".before-migration"), F_OK), -1);
+		assert_old_log(f, schema);
 		assert_old_access(f, schema);
 		assert_first_number(f);
 		assert_old_rows(f, schema);
