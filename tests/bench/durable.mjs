@@ -33,6 +33,7 @@ async function main() {
 		for (let round = 0; round < ROUNDS; round++) {
 			for (const disk of ["durable", "free"]) {
 				d.env.LD_PRELOAD = disk === "free" ? path.resolve(programs, "nosync.so") : "";
+				await d.stop();
 				await d.restart();
 				const token = await d.token(officer);
 				for (const [i, point] of POINTS.entries()) {
