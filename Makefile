@@ -9,7 +9,7 @@ NODE ?= build/node/bin/node
 PREFIX ?= /usr
 SYSCONFDIR ?= /etc
 
-VERSION := 0.6.0
+VERSION := 0.7.0
 
 .DEFAULT_GOAL := all
 Q := $(if $(V),,@)
@@ -23,10 +23,10 @@ HARDEN := $(call probe,-fstack-protector-strong) $(call probe,-fstack-clash-prot
 	$(call probe,-ftrivial-auto-var-init=zero)
 
 ifeq ($(MODE),asan)
-OPT := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+OPT := -O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 WARN := $(filter-out -Wnull-dereference,$(WARN))
 else ifeq ($(MODE),tsan)
-OPT := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
+OPT := -O1 -g1 -fsanitize=thread -fno-omit-frame-pointer
 WARN := $(filter-out -Wnull-dereference,$(WARN))
 else ifeq ($(MODE),fuzz)
 OPT := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined -fno-omit-frame-pointer
@@ -56,7 +56,7 @@ SRC_storage := $(wildcard storage/*.c storage/sqlite/*.c)
 SRC_hsm := $(wildcard hsm/*.c hsm/pkcs11/*.c)
 SRC_core := $(wildcard server/core/*.c)
 SRC_api := $(wildcard api/*.c)
-SRC_support := $(wildcard tests/support/*.c)
+SRC_support := $(filter-out tests/support/stepper.c,$(wildcard tests/support/*.c))
 SRC_verify := $(filter-out server/verify/main.c,$(wildcard server/verify/*.c))
 SRC_witness := $(filter-out server/witness/main.c,$(wildcard server/witness/*.c))
 LAYERS := support api core hsm storage base verify witness
@@ -84,13 +84,15 @@ $(BUILD)/migrations.inc: $(MIGRATIONS) scripts/embed-sql
 pkglibs = $(shell $(PKG_CONFIG) --libs $(1) 2>/dev/null)
 DAEMON_LIBS = $(call pkglibs,$(LIBS_server) $(LIBS_api) $(LIBS_storage) $(LIBS_hsm) $(LIBS_base))
 
-SERVER_OBJ := $(call obj,server/main.c server/config.c server/config_issuers.c server/config_log.c server/daemon.c server/reserve.c)
+# Freed memory is overwritten in the daemon; sanitizers bring an allocator of their own.
+WIPE := $(if $(filter asan tsan fuzz,$(MODE)),,server/wipe.c)
+SERVER_OBJ := $(call obj,$(WIPE) server/main.c server/config.c server/config_backup.c server/config_issuers.c server/config_log.c server/daemon.c server/reserve.c server/restore.c server/restore_report.c server/rehearsal.c)
 $(BUILD)/holdfastd: $(SERVER_OBJ) $(foreach l,api core hsm storage base,$(BUILD)/lib$(l).a)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) $^ -o $@ $(DAEMON_LIBS)
 
 CLI_OBJ := $(call obj,$(wildcard server/cli/*.c))
-VERSIONED := $(call obj,server/cli/main.c api/h_ekm.c server/verify/main.c)
+VERSIONED := $(call obj,server/cli/main.c api/h_ekm.c server/core/server_backup.c server/verify/main.c)
 $(VERSIONED): CFLAGS_ALL += -DHOLDFAST_VERSION=$(VERSION)
 $(VERSIONED): Makefile
 $(BUILD)/holdfast: $(CLI_OBJ) $(BUILD)/libbase.a
@@ -137,7 +139,9 @@ need_witness := witness base
 layer_of = $(firstword $(subst _, ,$(notdir $(1))))
 $(foreach t,$(TESTS),$(eval $(t): $(BUILD)/libsupport.a $(foreach l,$(need_$(call layer_of,$(t))),$(BUILD)/lib$(l).a)))
 SERVER_TESTS := $(foreach t,$(TESTS),$(if $(filter server,$(call layer_of,$(t))),$(t)))
-$(SERVER_TESTS): $(BUILD)/server/config.o $(BUILD)/server/config_issuers.o $(BUILD)/server/config_log.o $(BUILD)/server/daemon.o
+$(SERVER_TESTS): $(call obj,$(WIPE)) $(BUILD)/server/config.o $(BUILD)/server/config_issuers.o $(BUILD)/server/config_log.o $(BUILD)/server/config_backup.o $(BUILD)/server/daemon.o
+
+$(BUILD)/tests/unit/core_restore_report: $(BUILD)/server/restore_report.o
 
 -include $(wildcard $(shell find $(BUILD) -name '*.d' 2>/dev/null))
 -include tests/tests.mk

@@ -55,11 +55,22 @@ static const struct json_field ACTION[] = { OBJECT("trigger", TRIGGER), OBJECT("
 static const struct json_field POLICY_ATTRIBUTES[] = { TEXT_MAYBE("expiryTime"), NUMBER_MAYBE("created"), NUMBER_MAYBE("updated"), END };
 static const struct json_field ROTATION_POLICY[] = { TEXT("id"), LIST("lifetimeActions", ACTION), OBJECT("attributes", POLICY_ATTRIBUTES), END };
 
-static const struct json_field VAULT[] = { TEXT("name"), TEXT("id"), TEXT("tenant_id"), TEXT("url"), TEXT("state"), NUMBER("retention_days"),
+static const struct json_field VAULT[] = { TEXT("name"), TEXT("id"), TEXT("tenant_id"), TEXT("url"), TEXT("state"), FLAG("locked"), NUMBER("retention_days"),
 	                                   FLAG("purge_protection"), FLAG("allow_rsa1_5"), NUMBER("quorum"), NUMBER("purge_approvals"),
-	                                   FLAG("founded"), FLAG("installation_approves"), TEXT("networks"), TEXT("issuer"), NUMBER("created"), END };
+	                                   FLAG("founded"), FLAG("installation_approves"), TEXT("networks"), TEXT("issuer"), NUMBER("created"), TEXT("root"),
+	                                   TEXT_MAYBE("next_root"), NUMBER_MAYBE("versions_left"), END };
 static const struct json_field VAULT_LIST[] = { LIST("value", VAULT), TEXT_MAYBE("next"), END };
-static const struct json_field SHRED[] = { TEXT("vault"), TEXT("state"), NUMBER("objects"), FLAG("verified"), END };
+static const struct json_field SHRED[] = { TEXT("vault"), TEXT("state"), NUMBER("objects"), NUMBER("versions"), FLAG("verified"), TEXT_MAYBE("certificate"), END };
+static const struct json_field PLAN_USER[] = { TEXT_MAYBE("name"), TEXT("pseudonym"), NUMBER("last_used"), END };
+static const struct json_field PLAN_KEY[] = { TEXT("name"), TEXT("type"), NUMBER("versions"), NUMBER("resident"), FLAG("deleted"), NUMBER("created"), NUMBER_MAYBE("last_used"),
+	                                      LIST("used_by", PLAN_USER), FLAG("more_users"), END };
+static const struct json_field PLAN_COUNTS[] = { NUMBER("keys"), NUMBER("deleted_keys"), NUMBER("versions"), NUMBER("resident"), NUMBER("listed"), END };
+static const struct json_field PLAN_LOOKED[] = { NUMBER("leaves"), NUMBER("from"), FLAG("all"), END };
+static const struct json_field PLAN_PUBLISHED[] = { TEXT("pool"), TEXT("external_id"), TEXT("key"), NUMBER("uses"), NUMBER_MAYBE("last_used"), END };
+static const struct json_field PLAN_COPY[] = { TEXT("kind"), NUMBER("epoch"), NUMBER("made"), NUMBER("until"), TEXT_MAYBE("key"), TEXT_MAYBE("place"), END };
+static const struct json_field SHRED_PLAN[] = { TEXT("vault"), TEXT("id"), FLAG("locked"), NUMBER("needed"), OBJECT("counts", PLAN_COUNTS), LIST("keys", PLAN_KEY),
+	                                        OBJECT("looked", PLAN_LOOKED), LIST("published", PLAN_PUBLISHED), LIST("copies", PLAN_COPY), NUMBER("copies_total"),
+	                                        NUMBER_MAYBE("copies_until"), TEXT("copies_after"), NAMES("unseen"), END };
 #define SCOPE_MEMBERS TEXT("role"), TEXT("role_id"), TEXT("scope"), TEXT_MAYBE("key"), NUMBER_MAYBE("until")
 static const struct json_field ROLE_AT[] = { SCOPE_MEMBERS, FLAG_MAYBE("ended"), END };
 #define PRINCIPAL_MEMBERS                                                                                                                    \
@@ -115,6 +126,13 @@ static const struct json_field LOG_KEYS[] = { TEXT("origin"), LIST("log", LOG_KE
 	                                      LIST("closed", CLOSED_LOG), END };
 static const struct json_field INCLUSION[] = { NUMBER("seq"), NUMBER("size"), TEXT("leaf"), NAMES("hashes"), END };
 static const struct json_field CONSISTENCY[] = { NUMBER("from"), NUMBER("to"), NAMES("hashes"), END };
+static const struct json_field CERTIFICATE[] = { TEXT("id"), TEXT("tenant"), TEXT_MAYBE("vault"), TEXT_MAYBE("key"), TEXT("scope"), TEXT("basis"), TEXT("state"),
+	                                         TEXT("origin"), NUMBER("created"), NUMBER_MAYBE("issued"), NUMBER_MAYBE("until"), FLAG_MAYBE("revived"), NUMBER_MAYBE("restored"),
+	                                         NUMBER_MAYBE("size"),
+	                                         NAMES("signers"), END };
+static const struct json_field CERTIFICATE_LIST[] = { LIST("value", CERTIFICATE), TEXT_MAYBE("next"), END };
+static const struct json_field CERTIFICATE_SIGNED[] = { TEXT("id"), TEXT("vkey"), END };
+static const struct json_field CERTIFICATE_ENFORCED[] = { TEXT("id"), NUMBER("objects"), NUMBER("revived"), END };
 static const struct json_field TOKEN[] = { TEXT("token_type"), NUMBER("expires_in"), NUMBER("ext_expires_in"), TEXT("access_token"), END };
 static const struct json_field DISCOVERY[] = { TEXT("issuer"), TEXT("authorization_endpoint"), TEXT("token_endpoint"), TEXT("jwks_uri"),
 	                                       NAMES("token_endpoint_auth_methods_supported"),
@@ -142,6 +160,17 @@ static const struct json_field EKM_INFO[] = { TEXT("api_version"), TEXT("proxy_v
 	                                      TEXT("ekm_product"), END };
 static const struct json_field EKM_METADATA[] = { TEXT("key_type"), NUMBER("key_size"), NAMES("key_ops"), DATA_MAYBE("n"), DATA_MAYBE("e"), END };
 
+static const struct json_field LOAD_REPORT[] = { NUMBER("vaults"), NUMBER("shredded"), NUMBER("keys"), NUMBER("versions"), NUMBER("loaded"), NUMBER("resident"),
+	                                         NUMBER("destroyed"), NUMBER("failed"), TEXT_MAYBE("first"), END };
+static const struct json_field BACKUP_TASK[] = { TEXT("id"), TEXT("act"), TEXT("state"), NUMBER("done"), NUMBER("total"), TEXT_MAYBE("failure"),
+	                                         { .name = "report", .kind = J_OBJECT, .fields = LOAD_REPORT }, END };
+static const struct json_field BACKUP[] = { TEXT("id"), TEXT("state"), NUMBER("made"), NUMBER("until"), NUMBER("epoch"), NUMBER("size"), NUMBER("bytes"),
+	                                    TEXT_MAYBE("file"), END };
+static const struct json_field BACKUP_LIST[] = { LIST("value", BACKUP), TEXT_MAYBE("next"), { .name = "task", .kind = J_OBJECT, .fields = BACKUP_TASK }, END };
+static const struct json_field EPOCH[] = { NUMBER("number"), TEXT("state"), NUMBER("created"), NUMBER_MAYBE("closed"), NUMBER_MAYBE("ended"), NUMBER("until"),
+	                                   TEXT("key"), END };
+static const struct json_field EPOCH_LIST[] = { LIST("value", EPOCH), TEXT_MAYBE("next"), END };
+
 const struct answer_info ANSWERS[ANSWER_COUNT] = {
 	[ANSWER_NOTHING] = { 0 },
 	[ANSWER_REFUSED] = { 0 },
@@ -155,7 +184,9 @@ const struct answer_info ANSWERS[ANSWER_COUNT] = {
 	[ANSWER_VALUE] = { "Value", VALUE, NULL },
 	[ANSWER_ROTATION_POLICY] = { "KeyRotationPolicy", ROTATION_POLICY, NULL },
 	[ANSWER_VAULT] = { "Vault", VAULT, NULL },
+	[ANSWER_ROOT_ROTATION] = { "VaultRootRotation", VAULT, NULL },
 	[ANSWER_VAULT_LIST] = { "VaultList", VAULT_LIST, NULL },
+	[ANSWER_SHRED_PLAN] = { "VaultShredPlan", SHRED_PLAN, NULL },
 	[ANSWER_SHRED] = { "VaultShredded", SHRED, NULL },
 	[ANSWER_PRINCIPAL] = { "Principal", PRINCIPAL, NULL },
 	[ANSWER_NEW_PRINCIPAL] = { "NewPrincipal", NEW_PRINCIPAL, NULL },
@@ -201,6 +232,14 @@ const struct answer_info ANSWERS[ANSWER_COUNT] = {
 	[ANSWER_CHECK] = { "SelfCheck", CHECK, NULL },
 	[ANSWER_LOG_ROTATION] = { "LogKeyRotated", LOG_ROTATION, NULL },
 	[ANSWER_LOG_ACCEPTANCE] = { "LogAccepted", LOG_ACCEPTANCE, NULL },
+	[ANSWER_CERTIFICATE_LIST] = { "DestructionCertificateList", CERTIFICATE_LIST, NULL },
+	[ANSWER_CERTIFICATE] = { "DestructionCertificate", NULL, "text/plain" },
+	[ANSWER_CERTIFICATE_SIGNED] = { "DestructionCertificateSigned", CERTIFICATE_SIGNED, NULL },
+	[ANSWER_CERTIFICATE_ENFORCED] = { "DestructionCertificateEnforced", CERTIFICATE_ENFORCED, NULL },
+	[ANSWER_BACKUP_TASK] = { "BackupTask", BACKUP_TASK, NULL },
+	[ANSWER_BACKUP_LIST] = { "BackupList", BACKUP_LIST, NULL },
+	[ANSWER_EPOCH] = { "BackupEpoch", EPOCH, NULL },
+	[ANSWER_EPOCH_LIST] = { "BackupEpochList", EPOCH_LIST, NULL },
 	[ANSWER_APPROVAL] = { "Approval", APPROVAL, NULL },
 	[ANSWER_APPROVAL_LIST] = { "ApprovalList", APPROVAL_LIST, NULL },
 };

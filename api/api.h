@@ -31,6 +31,8 @@ enum lane {
 	LANE_EKM,     /* those of Managed HSM pools, who wait 250 ms and no longer */
 	LANE_KEYGEN,  /* makes the keys of tenants: seconds for a large one */
 	LANE_DESTROY, /* shred, purge, and making vaults and principals */
+	LANE_BACKUP,  /* backups of the whole server: minutes for a large one, and destruction waits for none of it */
+	LANE_ROOT,    /* root rotations once they are begun: likewise minutes. No route runs in it */
 	LANE_COUNT
 };
 
@@ -164,6 +166,7 @@ union request_body {
 	} vault;
 	struct {
 		char confirm[STORE_VAULT_NAME_MAX + 1], reason[129];
+		int basis; /* enum certificate_basis, and one more; 0 = none was given */
 	} shred;
 	struct {
 		char name[STORE_PRINCIPAL_NAME_MAX + 1];
@@ -203,8 +206,12 @@ union request_body {
 		struct json_bytes signature;
 	} vote;
 	struct {
+		char *certificate[1]; /* the whole signed note */
+		size_t count;
+	} enforce;
+	struct {
 		char reason[STORE_REASON_MAX + 1];
-	} log_accept;
+	} log_accept, lock, epoch_end;
 	struct {
 		int reason;
 		char version[33];
@@ -279,14 +286,16 @@ enum answer {
 	ANSWER_NOTHING, /* 204 */
 	ANSWER_REFUSED, /* known, and refused on purpose */
 	ANSWER_KEY, ANSWER_KEY_LIST, ANSWER_DELETED_KEY, ANSWER_DELETED_KEY_LIST, ANSWER_ATTESTED_KEY, ANSWER_CRYPTO, ANSWER_VERIFY, ANSWER_VALUE,
-	ANSWER_ROTATION_POLICY, ANSWER_VAULT, ANSWER_VAULT_LIST, ANSWER_SHRED, ANSWER_PRINCIPAL, ANSWER_NEW_PRINCIPAL, ANSWER_PRINCIPAL_LIST,
+	ANSWER_ROTATION_POLICY, ANSWER_VAULT, ANSWER_VAULT_LIST, ANSWER_ROOT_ROTATION, ANSWER_SHRED, ANSWER_SHRED_PLAN, ANSWER_PRINCIPAL, ANSWER_NEW_PRINCIPAL, ANSWER_PRINCIPAL_LIST,
 	ANSWER_ROLE, ANSWER_REVOCATION, ANSWER_STATUS, ANSWER_HSM, ANSWER_ENTRIES, ANSWER_TOKEN, ANSWER_DISCOVERY, ANSWER_JWKS,
 	ANSWER_SUBSCRIPTIONS, ANSWER_LIVE, ANSWER_READY, ANSWER_OPENAPI, ANSWER_EKM_POOL, ANSWER_EKM_POOL_LIST, ANSWER_EKM_KEY, ANSWER_EKM_KEY_LIST,
 	ANSWER_EKM_INFO, ANSWER_EKM_METADATA, ANSWER_EKM_VALUE, ANSWER_PRINCIPAL_DETAIL, ANSWER_CREDENTIAL, ANSWER_NEW_SECRET, ANSWER_CREDENTIAL_LIST,
 	ANSWER_GROUP_LIST, ANSWER_MEMBER, ANSWER_MEMBER_LIST, ANSWER_ROLE_DEFINITION, ANSWER_ROLE_DEFINITION_LIST, ANSWER_EXPLANATION, ANSWER_SERVICE,
 	ANSWER_SERVICE_LIST, ANSWER_APPROVAL, ANSWER_APPROVAL_LIST, ANSWER_CHECKPOINT, ANSWER_LOG_KEYS, ANSWER_ENTRY, ANSWER_INCLUSION,
 	ANSWER_CONSISTENCY, ANSWER_BUNDLE, ANSWER_TILE,
-	ANSWER_CHECK, ANSWER_LOG_ROTATION, ANSWER_LOG_ACCEPTANCE,
+	ANSWER_CHECK, ANSWER_LOG_ROTATION, ANSWER_LOG_ACCEPTANCE, ANSWER_CERTIFICATE_LIST, ANSWER_CERTIFICATE, ANSWER_CERTIFICATE_SIGNED,
+	ANSWER_CERTIFICATE_ENFORCED,
+	ANSWER_BACKUP_TASK, ANSWER_BACKUP_LIST, ANSWER_EPOCH, ANSWER_EPOCH_LIST,
 	ANSWER_COUNT
 };
 
@@ -300,6 +309,12 @@ enum runs {
 	RUNS_ALWAYS,   /* also in a log that was rolled back or is damaged: what shows it, and leads to its acceptance */
 };
 
+/* Beside one of enum runs: the route runs on a locked vault too. Only for what takes access away or ends the vault, for what leads to its unlocking, and for what reads who
+ * may do what and what has happened; never for what uses, makes or shows keys. */
+#define ON_LOCKED 0x10U
+/* As ON_LOCKED, for the server's own host alone: an administrator who locks the vault and disables those who could unlock it must not have locked it for ever. */
+#define ON_LOCKED_HOST 0x20U
+
 struct route {
 	enum http_method method;
 	enum dialect dialect; /* DIALECT_DOMAIN routes with a permission serve the local socket too */
@@ -312,7 +327,7 @@ struct route {
 	enum lane lane;
 	const char *operation; /* for the log and metrics */
 	enum answer answer;
-	enum runs runs;
+	unsigned runs; /* enum runs, with one of ON_LOCKED and ON_LOCKED_HOST or without; see route_runs() and route_runs_locked() */
 };
 
 extern const struct route API_ROUTES[];
@@ -331,6 +346,10 @@ bool route_is_create(const struct route *route);
 bool route_is_proof(const struct route *route);
 /** Does it run while the log is in this state? One that makes approvers for a log that was rolled back is asked again whether there are any (RUNS_TO_FOUND). */
 bool route_runs(const struct route *route, enum log_state state);
+/** Its part of route.runs that speaks of the log. */
+enum runs route_runs_in_log(const struct route *route);
+/** Does it run on a vault that is locked? */
+bool route_runs_locked(const struct route *route, bool is_host);
 /** First value of a parameter, name compared without case; NULL when absent. */
 const char *query_get(const struct request *r, const char *name);
 /** KMS_OK when api-version is there and one that the dialect speaks. */
@@ -378,6 +397,8 @@ KMS_MUST_CHECK kms_status vault_names_new(struct store *store, struct vault_name
 void vault_names_free(struct vault_names *n);
 /** @return KMS_OK | KMS_E_NOTFOUND | KMS_E_STORE */
 KMS_MUST_CHECK kms_status vault_names_find(struct vault_names *n, const char *name, struct vault_named *ret);
+/** Drop what the connection has cached of the database; the names stay. */
+void vault_names_forget(struct vault_names *n);
 /** The vault was changed: the next look reads it again. Changes of other nodes are seen within seconds. */
 void vault_names_renew(struct vault_names *n, const char *name);
 
@@ -415,6 +436,8 @@ bool request_knows_issuer(const struct request *r, const char *name);
 const char *request_authority(const struct request *r);
 /** Let this node see what was just committed about op->vault; the others follow within seconds. */
 void request_renew_vault(struct request *r);
+/** What this lane settles by itself is looked for now, not at the next housekeeping. Never blocks. */
+void request_settle_soon(struct request *r, enum lane lane);
 struct assertions *request_assertions(struct request *r);
 /** What `info` says of the version. */
 const char *request_ekm_api_version(const struct request *r);
@@ -432,12 +455,16 @@ char *openapi_make(const struct kms *kms, size_t *ret_len);
 /* ---- handlers (h_*.c) ---- */
 
 extern const struct json_schema KEY_CREATE_SCHEMA, KEY_IMPORT_SCHEMA, KEY_UPDATE_SCHEMA, KEY_CIPHER_SCHEMA, KEY_WRAP_SCHEMA, KEY_SIGN_SCHEMA,
-	KEY_VERIFY_SCHEMA, KEY_RESTORE_SCHEMA, ROTATION_POLICY_SCHEMA, RANDOM_SCHEMA, VAULT_CREATE_SCHEMA, VAULT_SHRED_SCHEMA,
+	KEY_VERIFY_SCHEMA, KEY_RESTORE_SCHEMA, ROTATION_POLICY_SCHEMA, RANDOM_SCHEMA, VAULT_CREATE_SCHEMA, VAULT_SHRED_SCHEMA, VAULT_LOCK_SCHEMA,
 	PRINCIPAL_CREATE_SCHEMA, ROLE_SCHEMA, REVOKE_SCHEMA, REINSTATE_SCHEMA, EKM_POOL_SCHEMA, EKM_CERTIFICATES_SCHEMA, EKM_PUBLISH_SCHEMA,
 	EKM_RETIRE_SCHEMA, EKM_CONTEXT_SCHEMA, EKM_CRYPTO_SCHEMA, VAULT_UPDATE_SCHEMA, INSTALLATION_ROLE_SCHEMA, ROLE_DEFINITION_SCHEMA,
 	GROUP_SCHEMA, MEMBER_SCHEMA, SECRET_SCHEMA, CERTIFICATE_SCHEMA, IDENTITY_SCHEMA, SERVICE_SCHEMA, SERVICE_CERTIFICATES_SCHEMA, VOTE_SCHEMA,
-	LOG_ROTATE_SCHEMA, LOG_ACCEPT_SCHEMA;
+	EPOCH_END_SCHEMA, LOG_ROTATE_SCHEMA, LOG_ACCEPT_SCHEMA, CERTIFICATE_SIGN_SCHEMA, CERTIFICATE_ENFORCE_SCHEMA;
 
+kms_status api_certificate_list(struct request *r, struct kms_err *err);
+kms_status api_certificate_get(struct request *r, struct kms_err *err);
+kms_status api_certificate_sign(struct request *r, struct kms_err *err);
+kms_status api_certificate_enforce(struct request *r, struct kms_err *err);
 kms_status api_key_create(struct request *r, struct kms_err *err);
 kms_status api_key_get(struct request *r, struct kms_err *err);
 kms_status api_key_list(struct request *r, struct kms_err *err);
@@ -472,6 +499,10 @@ kms_status api_vault_create(struct request *r, struct kms_err *err);
 kms_status api_vault_get(struct request *r, struct kms_err *err);
 kms_status api_vault_update(struct request *r, struct kms_err *err);
 kms_status api_vault_shred(struct request *r, struct kms_err *err);
+kms_status api_vault_lock(struct request *r, struct kms_err *err);
+kms_status api_vault_unlock(struct request *r, struct kms_err *err);
+kms_status api_vault_rotate_root(struct request *r, struct kms_err *err);
+kms_status api_vault_plan(struct request *r, struct kms_err *err);
 kms_status api_principal_get(struct request *r, struct kms_err *err);
 kms_status api_principal_revoke_tokens(struct request *r, struct kms_err *err);
 kms_status api_credential_list(struct request *r, struct kms_err *err);
@@ -507,6 +538,12 @@ kms_status api_key_reinstate(struct request *r, struct kms_err *err);
 kms_status api_status(struct request *r, struct kms_err *err);
 kms_status api_hsm(struct request *r, struct kms_err *err);
 kms_status api_check(struct request *r, struct kms_err *err);
+kms_status api_backup_list(struct request *r, struct kms_err *err);
+kms_status api_backup_create(struct request *r, struct kms_err *err);
+kms_status api_backup_verify(struct request *r, struct kms_err *err);
+kms_status api_epoch_list(struct request *r, struct kms_err *err);
+kms_status api_epoch_begin(struct request *r, struct kms_err *err);
+kms_status api_epoch_end(struct request *r, struct kms_err *err);
 kms_status api_log_rotate_key(struct request *r, struct kms_err *err);
 kms_status api_log_accept(struct request *r, struct kms_err *err);
 kms_status api_audit_checkpoint(struct request *r, struct kms_err *err);

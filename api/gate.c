@@ -39,7 +39,7 @@ kms_status gate_founding(struct request *r, struct kms_err *err)
 	enum log_state state = log_state(r->api->cfg.kms->log);
 	bool is_founded = false;
 
-	if (r->route->runs != RUNS_TO_FOUND || state == LOG_GOOD || state == LOG_LATE)
+	if (route_runs_in_log(r->route) != RUNS_TO_FOUND || state == LOG_GOOD || state == LOG_LATE)
 		return KMS_OK;
 	KMS_TRY(approval_is_founded(r->op.store, NULL, &is_founded, err));
 	return is_founded ? refuse_rolled_back(err) : KMS_OK;

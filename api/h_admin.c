@@ -7,6 +7,7 @@
 
 #include "api/view.h"
 #include "server/core/network.h"
+#include "server/core/root.h"
 
 #define OFFSET(member) offsetof(union request_body, member)
 
@@ -17,6 +18,14 @@ static const char *reason_name_at(unsigned i)
 {
 	return i + 1 < REVOKE_COUNT ? revoke_reason_name((enum revoke_reason)(i + 1)) : NULL;
 }
+
+/* One more than core's enum: 0 is what the schema takes for unknown. */
+static int parse_basis(const char *text)
+{
+	enum certificate_basis basis = certificate_basis_parse(text);
+	return basis < BASIS_COUNT ? (int)basis + 1 : 0;
+}
+static const char *basis_name_at(unsigned i) { return i < BASIS_COUNT ? certificate_basis_name((enum certificate_basis)i) : NULL; }
 
 static const struct json_field VAULT_FIELDS[] = {
 	{ .name = "name", .kind = J_STRING, .offset = OFFSET(vault.name), .flag = J_NO_FLAG, .required = true, .min = 1, .max = STORE_VAULT_NAME_MAX },
@@ -62,10 +71,17 @@ static const struct json_field SHRED_FIELDS[] = {
 	{ .name = "confirm", .kind = J_STRING, .offset = OFFSET(shred.confirm), .flag = J_NO_FLAG, .required = true, .min = 1,
 	  .max = STORE_VAULT_NAME_MAX },
 	{ .name = "reason", .kind = J_STRING, .offset = OFFSET(shred.reason), .flag = J_NO_FLAG, .min = 0, .max = 128 },
+	{ .name = "basis", .kind = J_ENUM, .offset = OFFSET(shred.basis), .flag = J_NO_FLAG, .parse = parse_basis, .name_at = basis_name_at },
 	{ .name = NULL },
 };
 const struct json_schema VAULT_SHRED_SCHEMA = { .name = "VaultShredRequest", .fields = SHRED_FIELDS,
 	                                         .size = sizeof(union request_body), .is_strict = true };
+
+static const struct json_field LOCK_FIELDS[] = {
+	{ .name = "reason", .kind = J_STRING, .offset = OFFSET(lock.reason), .flag = J_NO_FLAG, .required = true, .min = 1, .max = STORE_REASON_MAX },
+	{ .name = NULL },
+};
+const struct json_schema VAULT_LOCK_SCHEMA = { .name = "VaultLockRequest", .fields = LOCK_FIELDS, .size = sizeof(union request_body), .is_strict = true };
 
 static const struct json_field REVOKE_FIELDS[] = {
 	{ .name = "reason", .kind = J_ENUM, .offset = OFFSET(revoke.reason), .flag = J_NO_FLAG, .required = true, .parse = parse_reason,
@@ -88,15 +104,39 @@ static kms_status find_installation_approves(struct request *r, const struct sto
 	return v->is_founded ? KMS_OK : approval_is_founded(r->op.store, NULL, ret, err);
 }
 
+/* A root rotation under way; none leaves *ret_rotation zeroed. */
+static kms_status find_rotation(struct request *r, const struct store_vault *v, struct store_intent *ret_rotation, uint64_t *ret_left, struct kms_err *err)
+{
+	struct kms_err own = { 0 };
+	kms_status status = v->state == STORE_VAULT_ACTIVE ? root_rotation_of(r->op.store, v->id, ret_rotation, &own) : KMS_E_NOTFOUND;
+
+	if (status == KMS_E_NOTFOUND)
+		return KMS_OK;
+	if (status != KMS_OK)
+		return kms_fail(err, status, KMS_SRC_SELF, 0, "root rotation: %.80s", own.detail);
+	return root_rotation_left(r->op.store, ret_rotation, ret_left, err);
+}
+
+static void put_hex(json_t **o, const char *name, const uint8_t id[STORE_ID_LEN])
+{
+	char hex[2 * STORE_ID_LEN + 1];
+
+	hex_encode(id, STORE_ID_LEN, hex);
+	view_put_text(o, name, hex);
+}
+
 static kms_status vault_object(struct request *r, const struct store_vault *v, const char *networks, json_t **ret, struct kms_err *err)
 {
 	static const char *const STATES[] = { [STORE_VAULT_ACTIVE] = "active", [STORE_VAULT_SHREDDING] = "shredding",
 		                              [STORE_VAULT_SHREDDED] = "shredded" };
 	char url[KMS_URL_MAX], ranges[STORE_NETWORK_MAX + 1] = "";
 	bool installation_approves = false;
+	struct store_intent rotation = { 0 };
+	uint64_t versions_left = 0;
 	json_t *o = NULL;
 
 	KMS_TRY(find_installation_approves(r, v, &installation_approves, err));
+	KMS_TRY(find_rotation(r, v, &rotation, &versions_left, err));
 	if (networks == NULL && v->has_networks)
 		KMS_TRY(store_networks(r->op.store, v->id, ranges, err));
 	kms_url(r->op.kms, v->name, url);
@@ -106,6 +146,7 @@ static kms_status vault_object(struct request *r, const struct store_vault *v, c
 	view_put_guid(&o, "tenant_id", v->directory);
 	view_put_text(&o, "url", url);
 	view_put_text(&o, "state", STATES[v->state]);
+	json_put(&o, "locked", json_boolean(v->is_locked));
 	json_put(&o, "retention_days", json_integer(v->retention_days));
 	json_put(&o, "purge_protection", json_boolean(v->has_purge_protection));
 	json_put(&o, "allow_rsa1_5", json_boolean(v->allows_rsa1_5));
@@ -116,6 +157,11 @@ static kms_status vault_object(struct request *r, const struct store_vault *v, c
 	view_put_text(&o, "networks", networks != NULL ? networks : ranges);
 	view_put_text(&o, "issuer", v->issuer);
 	json_put(&o, "created", json_integer(v->created_s));
+	put_hex(&o, "root", v->root_id);
+	if (rotation.type != 0) {
+		put_hex(&o, "next_root", rotation.obj);
+		json_put(&o, "versions_left", json_integer((json_int_t)versions_left));
+	}
 	*ret = o;
 	return KMS_OK;
 }
@@ -184,13 +230,42 @@ kms_status api_vault_update(struct request *r, struct kms_err *err)
 
 kms_status api_vault_shred(struct request *r, struct kms_err *err)
 {
-	size_t objects = 0;
+	static const uint8_t NONE[STORE_ID_LEN];
+	enum certificate_basis basis = r->body.shred.basis > 0 ? (enum certificate_basis)(r->body.shred.basis - 1) : BASIS_OTHER;
+	struct destruction done = { 0 };
+	json_t *o = NULL;
 
 	if (strcmp(r->body.shred.confirm, r->op.vault.name) != 0)
 		return kms_refuse(err, KMS_E_INVALID, "confirm: must be the vault's name, '%s'.", r->op.vault.name);
-	KMS_TRY(vault_shred(&r->op, r->body.shred.reason, &objects, err));
-	return reply_json(r, 200, json_pack("{s:s,s:s,s:I,s:b}", "vault", r->op.vault.name, "state", "shredded", "objects", (json_int_t)objects,
-	                                    "verified", 1), err);
+	KMS_TRY(vault_shred(&r->op, r->body.shred.reason, basis, &done, err));
+	o = json_pack("{s:s,s:s,s:I,s:I,s:b}", "vault", r->op.vault.name, "state", "shredded", "objects", (json_int_t)done.objects, "versions",
+	              (json_int_t)done.versions, "verified", 1);
+	if (memcmp(r->op.certificate.id, NONE, STORE_ID_LEN) != 0) /* allowed: ids are public */
+		view_put_guid(&o, "certificate", r->op.certificate.id);
+	return reply_json(r, 200, o, err);
+}
+
+kms_status api_vault_lock(struct request *r, struct kms_err *err)
+{
+	KMS_TRY(vault_lock(&r->op, r->body.lock.reason, err));
+	return reply_vault(r, NULL, err);
+}
+
+kms_status api_vault_unlock(struct request *r, struct kms_err *err)
+{
+	KMS_TRY(vault_unlock(&r->op, r->body.lock.reason, err));
+	return reply_vault(r, NULL, err);
+}
+
+/* Minutes for a large vault, so only its beginning is waited for. */
+kms_status api_vault_rotate_root(struct request *r, struct kms_err *err)
+{
+	json_t *o = NULL;
+
+	KMS_TRY(root_rotate(&r->op, r->body.lock.reason, err));
+	request_settle_soon(r, LANE_ROOT);
+	KMS_TRY(vault_object(r, &r->op.vault, NULL, &o, err));
+	return reply_json(r, 202, o, err);
 }
 
 /* ---- revocation ---- */

@@ -9,6 +9,7 @@
 
 #include "api/tile.h"
 #include "api/view.h"
+#include "server/core/certificate.h"
 #include "server/core/witness.h"
 
 #define ENTRIES_DEFAULT 100
@@ -197,15 +198,11 @@ static kms_status put_log_keys(struct request *r, json_t **body, struct kms_err 
 	return status;
 }
 
-/* Named after the host of the log's origin, and kept apart from it: nothing that one key signs may be taken for the other's. */
 static kms_status put_attestation_key(struct request *r, json_t **body, struct kms_err *err)
 {
-	const struct kms *kms = r->op.kms;
-	char name[STORE_ORIGIN_MAX + sizeof("/attest/k1")], vkey[NOTE_VKEY_MAX + 1];
+	char vkey[NOTE_VKEY_MAX + 1];
 
-	(void)snprintf(name, sizeof(name), "%.*s/attest/k1", (int)strcspn(kms->origin, "/"), kms->origin);
-	if (strlen(name) > NOTE_NAME_MAX || !log_vkey_make(name, HSM_KIND_P256, &kms->inst.attestation_public, vkey))
-		return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_SELF, 0, "the attestation key has no verifier key");
+	KMS_TRY(certificate_vkey(r->op.kms, vkey, err));
 	json_put(body, "attestation", json_pack("[{s:s}]", "vkey", vkey));
 	return KMS_OK;
 }

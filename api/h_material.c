@@ -7,7 +7,7 @@
 #include "server/core/attestation.h"
 #include "server/core/backup.h"
 
-#define RESTORE_BODY_MAX HTTP_BODY_MAX
+#define RESTORE_BODY_MAX (((size_t)2 << 20) + 4096) /* 2 MiB of base64url, and the JSON around it */
 #define TRANSFER_TEXT_MAX ((size_t)16 * 1024) /* JSON text of a transfer blob: HSM_TRANSFER_MAX in base64url, and its header */
 #define OCT_BYTES_MAX 64
 #define ATTESTATION_VERSION "1.0"

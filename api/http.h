@@ -15,7 +15,7 @@
 #define HTTP_URI_MAX 2048
 #define HTTP_HEADERS_MAX 64
 #define HTTP_HEADER_BYTES_MAX 16384
-#define HTTP_BODY_MAX ((2U << 20) + 4096) /* 2 MiB of base64url, and the JSON around it */
+#define HTTP_BODY_MAX (8U << 20) /* of any route: a certificate of some 30,000 keys */
 
 enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_PATCH, HTTP_DELETE, HTTP_OPTIONS, HTTP_OTHER };
 

@@ -30,6 +30,9 @@ static const struct {
 	{ ANSWER_SERVICE_LIST, { .name = "after", .kind = J_STRING } },
 	{ ANSWER_APPROVAL_LIST, { .name = "after", .kind = J_STRING } },
 	{ ANSWER_APPROVAL_LIST, { .name = "all", .kind = J_INT, .min = 0, .max = 1 } },
+	{ ANSWER_CERTIFICATE_LIST, { .name = "after", .kind = J_STRING } },
+	{ ANSWER_CERTIFICATE_LIST, { .name = "vault", .kind = J_STRING } },
+	{ ANSWER_CERTIFICATE, { .name = "format", .kind = J_STRING } },
 	{ ANSWER_EXPLANATION, { .name = "principal", .kind = J_STRING, .required = true } },
 	{ ANSWER_EXPLANATION, { .name = "action", .kind = J_STRING, .required = true } },
 	{ ANSWER_EXPLANATION, { .name = "key", .kind = J_STRING } },
@@ -51,7 +54,7 @@ static const struct {
 	{ "key", "^[0-9a-zA-Z-]{1,127}$", "Name of a key; compared without case." },
 	{ "version", "^[0-9a-fA-F]{32}$", "Version of a key." },
 	{ "vault", "^[0-9a-zA-Z-]{3,24}$", "Name of a vault." },
-	{ "id", GUID_PATTERN, "Id of a principal, a group, a role, a request for approval, or an event." },
+	{ "id", GUID_PATTERN, "Id of a principal, a group, a role, a request for approval, a certificate, or an event." },
 	{ "credential", GUID_PATTERN, "Id of a credential." },
 	{ "member", GUID_PATTERN, "Id of a member." },
 	{ "service", "^.{1,64}$", "Name or id of a service with client certificates." },
@@ -384,6 +387,8 @@ static json_t *operation_responses(const struct route *r)
 
 	if (r->answer == ANSWER_NOTHING)
 		json_put(&responses, "204", json_pack("{s:s}", "description", "Done."));
+	else if (r->answer == ANSWER_ROOT_ROTATION || r->answer == ANSWER_BACKUP_TASK)
+		json_put(&responses, "202", json_pack("{s:s,s:o}", "description", "Begun.", "content", content(JSON_MEDIA, answer->name)));
 	else if (answer->name != NULL)
 		json_put(&responses, "200", json_pack("{s:s,s:o}", "description", "Done.", "content",
 		                                      content(answer->media != NULL ? answer->media : JSON_MEDIA, answer->name)));

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "api/api.h"
+#include "api/certificate_page.h"
 
 #define RESPONSE_HEADERS_MAX 20
 #define SERVICE_VERSION "1.0.0.0"
@@ -115,6 +116,8 @@ struct ekm_error reply_ekm_error(kms_status status)
 	case KMS_E_FIREWALL:
 	case KMS_E_PURGE_PROTECTED:
 		return (struct ekm_error){ 403, "Forbidden", FORBIDDEN };
+	case KMS_E_VAULT_LOCKED:
+		return (struct ekm_error){ 403, "Forbidden", "The operation is not allowed at present." };
 	case KMS_E_VAULT_SHREDDED:
 		return (struct ekm_error){ 403, "Forbidden", "The key has been destroyed." };
 	case KMS_E_KEY_OP:
@@ -347,14 +350,28 @@ static void add_challenge(const struct request *r, const struct kms *kms, struct
 	add(l, "WWW-Authenticate", text);
 }
 
+/* Of what was destroyed: a purge answers without a body. */
+static void add_certificate(const struct request *r, struct header_list *l, char text[GUID_TEXT_LEN + 1])
+{
+	static const uint8_t NONE[STORE_ID_LEN];
+
+	if (memcmp(r->op.certificate.id, NONE, STORE_ID_LEN) == 0) /* allowed: ids are public */
+		return;
+	guid_format(r->op.certificate.id, text);
+	add(l, "x-holdfast-certificate", text);
+}
+
 void reply_send(struct request *r, bool has_receipt)
 {
 	const struct kms *kms = request_kms(r);
 	struct header_list l = { .count = 0 };
 	char challenge[AUTHORITY_MAX + KMS_URL_MAX + 256], allow[64] = "", retry[16] = RETRY_AFTER_S, seq[24], leaf[B64_LEN(MERKLE_HASH_LEN) + 1];
+	char certificate[GUID_TEXT_LEN + 1];
 
 	if (r->content_type != NULL)
 		add(&l, "Content-Type", r->content_type);
+	if (r->content_type != NULL && strncmp(r->content_type, "text/html", strlen("text/html")) == 0)
+		add(&l, "Content-Security-Policy", CERTIFICATE_PAGE_POLICY);
 	if (is_terse(r->dialect))
 		add_few(&l, r->id);
 	else
@@ -366,6 +383,8 @@ void reply_send(struct request *r, bool has_receipt)
 		add(&l, "x-audit-leaf", leaf);
 		add(&l, "x-audit-origin", kms->origin);
 	}
+	if (has_receipt && r->response.status < 300)
+		add_certificate(r, &l, certificate);
 	if (r->response.status == 401 && !is_token_route(r) && !is_terse(r->dialect))
 		add_challenge(r, kms, &l, challenge, sizeof(challenge));
 	if (r->retry_after_s > 0)

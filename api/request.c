@@ -9,6 +9,7 @@
 #include "api/http_guard.h"
 #include "api/service.h"
 #include "server/base/log.h"
+#include "server/core/root.h"
 
 #define ATTEMPTS_MAX 8 /* how often a request is decided anew because the state it read changed */
 /* What has waited this long in a lane is not begun: its caller has been told 503 or will be (http_config.work_ms), and must be able to rely on it. */
@@ -555,6 +556,21 @@ static bool take_back(struct op *op)
 	return true;
 }
 
+/* What was begun is off: that is its outcome. Because its vault or key changed meanwhile: then the request starts again from the beginning. */
+static void write_refusal(struct request *r, struct kms_err *err)
+{
+	kms_status refusal = err->status, status = KMS_OK;
+
+	prepare_failure(r, err);
+	status = writer_write(r->api->cfg.kms->writer, &r->op.write);
+	if (status != KMS_OK)
+		withhold(r, status);
+	else if (refusal == KMS_E_FENCED)
+		decide_anew(r);
+	else
+		gate_answer(r);
+}
+
 /* Two-phase acts and those with something to do after the commit: the lane's thread waits. */
 static void write_sync(struct request *r)
 {
@@ -575,20 +591,12 @@ static void write_sync(struct request *r)
 		withhold(r, status);
 		return;
 	}
-	if (had_intent || status != KMS_E_FENCED) {
-		kms_status refusal = kms_fail(&err, status, KMS_SRC_SELF, 0, "the planned change was not possible");
-		prepare_failure(r, &err);
-		status = writer_write(r->api->cfg.kms->writer, &op->write);
-		if (status != KMS_OK) {
-			withhold(r, status);
-			return;
-		}
-		if (refusal != KMS_E_FENCED) {
-			gate_answer(r);
-			return;
-		}
+	if (!had_intent && status == KMS_E_FENCED) {
+		decide_anew(r);
+		return;
 	}
-	decide_anew(r);
+	kms_ignore(kms_fail(&err, status, KMS_SRC_SELF, 0, "the planned change was not possible"));
+	write_refusal(r, &err);
 }
 
 /* Its caller has been told so, or will be: then the log must not say that it was answered. */
@@ -599,6 +607,9 @@ static bool is_too_late(const struct request *r)
 
 static void finish(struct request *r, kms_status status, struct kms_err *err)
 {
+	/* No request pays for a root rotation. */
+	if (root_was_replaced(&r->op, status))
+		err->status = status = KMS_E_FENCED;
 	if (status == KMS_OK && is_too_late(r))
 		status = kms_fail(err, KMS_E_TIMEOUT, KMS_SRC_SELF, 0, "finished after %d ms", EKM_DEADLINE_MS);
 	if (status == KMS_E_FENCED && !r->op.has_intent) {
@@ -622,6 +633,15 @@ static void finish(struct request *r, kms_status status, struct kms_err *err)
 	if (status != KMS_OK && r->op.has_intent && !take_back(&r->op)) {
 		err->status = status;
 		answer_unlogged(r, err);
+		return;
+	}
+	if (status == KMS_E_FENCED) {
+		err->status = status;
+		write_refusal(r, err);
+		return;
+	}
+	if (status == KMS_OK && r->op.goes_on) {
+		reply_send(r, false);
 		return;
 	}
 	if (status != KMS_OK) {
@@ -703,6 +723,8 @@ static kms_status perform(struct request *r, struct kms_err *err)
 		KMS_TRY(router_api_version(r, err));
 	if (!is_public(r))
 		KMS_TRY(op_authorise(&r->op, r->route->permission, r->key, err));
+	if (!route_runs_locked(r->route, r->op.caller.auth == EVENT_AUTH_LOCAL))
+		KMS_TRY(op_need_unlocked_vault(&r->op, err));
 	KMS_TRY(gate_founding(r, err));
 	KMS_TRY(read_body(r, err));
 	return r->route->handler(r, err);

@@ -190,15 +190,20 @@ bool route_is_proof(const struct route *route)
 	                         route->answer == ANSWER_TILE);
 }
 
+enum runs route_runs_in_log(const struct route *route) { return (enum runs)(route->runs & ~(ON_LOCKED | ON_LOCKED_HOST)); }
+bool route_runs_locked(const struct route *route, bool is_host) { return (route->runs & (is_host ? ON_LOCKED | ON_LOCKED_HOST : ON_LOCKED)) != 0; }
+
 bool route_runs(const struct route *route, enum log_state state)
 {
+	enum runs runs = route_runs_in_log(route);
+
 	switch (state) {
 	case LOG_GOOD: return true;
-	case LOG_LATE: return route->runs == RUNS_ALWAYS || route->runs == RUNS_LATE;
+	case LOG_LATE: return runs == RUNS_ALWAYS || runs == RUNS_LATE;
 	case LOG_ROLLED_BACK:
 	case LOG_DAMAGED: break;
 	}
-	return route->runs == RUNS_ALWAYS || route->runs == RUNS_TO_FOUND;
+	return runs == RUNS_ALWAYS || runs == RUNS_TO_FOUND;
 }
 
 bool route_is_create(const struct route *route)

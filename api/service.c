@@ -7,8 +7,12 @@
 #include "api/assertion.h"
 #include "api/issuers.h"
 #include "server/base/log.h"
+#include "server/core/certificate.h"
+#include "server/core/epoch.h"
 #include "server/core/log_admin.h"
+#include "server/core/server_backup.h"
 
+#define FORGET_WAIT_MS 2000 /* for threads that are in the middle of something */
 #define HSM_SILENT_MS 10000 /* the monitor asks once a second; silence this long means that a call hangs */
 
 struct kms *request_kms(struct request *r) { return r->api->cfg.kms; }
@@ -36,11 +40,13 @@ void request_vault_url(const struct request *r, char ret_url[KMS_URL_MAX]) { kms
 
 static const uint64_t SETTLED_IN[LANE_COUNT] = {
 	[LANE_CONTROL] = RECOVER_TYPE(EVENT_ROLE_GRANT) | RECOVER_TYPE(EVENT_ROLE_REVOKE) | RECOVER_TYPE(EVENT_EKM_PUBLISH) |
-	                 RECOVER_TYPE(EVENT_EKM_RETIRE) | RECOVER_TYPE(EVENT_TENANT_UPDATE),
+	                 RECOVER_TYPE(EVENT_EKM_RETIRE) | RECOVER_TYPE(EVENT_TENANT_UPDATE) | RECOVER_TYPE(EVENT_TENANT_UNLOCK),
 	[LANE_KEYGEN] = RECOVER_TYPE(EVENT_KEY_CREATE) | RECOVER_TYPE(EVENT_KEY_ROTATE) | RECOVER_TYPE(EVENT_KEY_IMPORT) |
 	                RECOVER_TYPE(EVENT_KEY_BACKUP) | RECOVER_TYPE(EVENT_KEY_RESTORE),
 	[LANE_DESTROY] = RECOVER_TYPE(EVENT_KEY_PURGE) | RECOVER_TYPE(EVENT_TENANT_SHRED) | RECOVER_TYPE(EVENT_TENANT_CREATE) |
-	                 RECOVER_TYPE(EVENT_LOG_KEY_ROTATED),
+	                 RECOVER_TYPE(EVENT_LOG_KEY_ROTATED) | RECOVER_TYPE(EVENT_BACKUP_EPOCH) | RECOVER_TYPE(EVENT_BACKUP_EPOCH_END),
+	[LANE_BACKUP] = RECOVER_TYPE(EVENT_NODE_BACKUP),
+	[LANE_ROOT] = RECOVER_TYPE(EVENT_TENANT_ROTATE_ROOT) | RECOVER_TYPE(EVENT_KEY_DESTROY),
 };
 
 static void purge_due(struct kms *kms, struct store *store)
@@ -61,10 +67,42 @@ static void settle_due(struct kms *kms, struct store *store, uint64_t types)
 
 	if (recovery_run(kms, store, types, &count, &err) != KMS_OK)
 		log_failure(LOG_WARN, "interrupted_acts_left_open", NULL, &err);
-	else if (count.left_open > 0)
+	else if (count.left_open > 0 && count.last_failure.status != KMS_E_SHUTDOWN)
 		log_failure(LOG_WARN, "interrupted_acts_left_open", NULL, &count.last_failure);
+	if (count.rotated > 0)
+		log_event(LOG_INFO, "roots_rotated", LOG_I("count", count.rotated));
 	if (count.settled > 0)
 		log_event(LOG_WARN, "interrupted_acts_settled", LOG_I("count", count.settled));
+}
+
+/* Those whose checkpoint was missing, and those that waited for the last backup to end. */
+static void issue_certificates(struct kms *kms, struct store *store)
+{
+	struct kms_err err = { 0 };
+	size_t count = 0;
+
+	if (certificates_issue(kms, store, &count, &err) != KMS_OK)
+		log_failure(LOG_WARN, "certificates_not_issued", NULL, &err);
+	if (count > 0)
+		log_event(LOG_INFO, "certificates_issued", LOG_I("count", count));
+}
+
+static void turn_epochs(struct kms *kms, struct store *store)
+{
+	struct kms_err err = { 0 };
+
+	if (epochs_turn(kms, store, &err) != KMS_OK)
+		log_failure(LOG_WARN, "backup_epochs_not_turned", NULL, &err);
+}
+
+/* Stopped with the server is no failure: the next start makes it. */
+static void turn_backups(struct kms *kms, struct store *store)
+{
+	struct kms_err err = { 0 };
+	kms_status status = server_backups_turn(kms, store, &err);
+
+	if (status != KMS_OK && status != KMS_E_SHUTDOWN)
+		log_failure(LOG_ERROR, "backup_failed", NULL, &err);
 }
 
 static void read_pools(struct api *api, struct store *store)
@@ -100,32 +138,44 @@ static void run_housekeeping(struct job *job, void *thread_state)
 		settle_due(kms, thread_state, h->types);
 	if (h->purges) {
 		purge_due(kms, thread_state);
+		issue_certificates(kms, thread_state);
+		turn_epochs(kms, thread_state);
 		retire_log_keys(h->api, thread_state);
 	}
+	if (h->backs_up)
+		turn_backups(kms, thread_state);
 	atomic_store(&h->is_running, false);
+}
+
+static void keep_house(struct api *api, enum lane i)
+{
+	struct housekeeping *h = &api->housekeeping[i];
+	struct hsm_info device = { 0 };
+	bool settles = false, reads_pools = false;
+
+	hsm_info(api->cfg.kms->hsm, &device);
+	/* In a log that is not good nothing is destroyed and nothing is settled: what is missing in it may be the reason not to. */
+	settles = SETTLED_IN[i] != 0 && device.is_available && log_state(api->cfg.kms->log) == LOG_GOOD;
+	reads_pools = i == LANE_CONTROL && api->trust != NULL; /* another node may have changed them */
+	if ((!settles && !reads_pools) || atomic_exchange(&h->is_running, true))
+		return;
+	h->job.run = run_housekeeping;
+	h->api = api;
+	h->types = settles ? SETTLED_IN[i] : 0;
+	h->purges = settles && i == LANE_DESTROY;
+	h->reads_pools = reads_pools;
+	h->backs_up = settles && i == LANE_BACKUP;
+	if (worker_submit(api->lanes[i], &h->job) != KMS_OK)
+		atomic_store(&h->is_running, false); /* the lane is full or stopping: the next time will do */
 }
 
 void api_housekeeping(struct api *api)
 {
-	struct hsm_info device = { 0 };
-
-	hsm_info(api->cfg.kms->hsm, &device);
-	for (int i = 0; i < LANE_COUNT; i++) {
-		struct housekeeping *h = &api->housekeeping[i];
-		/* In a log that is not good nothing is destroyed and nothing is settled: what is missing in it may be the reason not to. */
-		bool settles = SETTLED_IN[i] != 0 && device.is_available && log_state(api->cfg.kms->log) == LOG_GOOD;
-		bool reads_pools = i == LANE_CONTROL && api->trust != NULL; /* another node may have changed them */
-		if ((!settles && !reads_pools) || atomic_exchange(&h->is_running, true))
-			continue;
-		h->job.run = run_housekeeping;
-		h->api = api;
-		h->types = settles ? SETTLED_IN[i] : 0;
-		h->purges = settles && i == LANE_DESTROY;
-		h->reads_pools = reads_pools;
-		if (worker_submit(api->lanes[i], &h->job) != KMS_OK)
-			atomic_store(&h->is_running, false); /* the lane is full or stopping: the next time will do */
-	}
+	for (int i = 0; i < LANE_COUNT; i++)
+		keep_house(api, (enum lane)i);
 }
+
+void request_settle_soon(struct request *r, enum lane lane) { keep_house(r->api, lane); }
 
 void request_reload_pools(struct request *r) { read_pools(r->api, r->op.store); }
 
@@ -147,17 +197,52 @@ static void close_reader(void *arg, void *state)
 	store_close(state);
 }
 
+/* ---- memory that forgets: kms.forget ---- */
+
+static void forget_here(void *arg, void *state)
+{
+	(void)arg;
+	store_forget(state);
+	secret_stack_erase();
+}
+
+/* Every lane is asked before any is waited for. A thread that does something long does it afterwards; what it does then depends on nothing that was destroyed. */
+static void forget_everywhere(void *arg)
+{
+	struct api *api = arg;
+	int64_t until_us = clock_mono_us(&CLOCK_SYSTEM) + FORGET_WAIT_MS * (int64_t)1000;
+	uint64_t tickets[LANE_COUNT] = { 0 };
+	bool all = true;
+
+	vault_names_forget(api->names);
+	pthread_mutex_lock(&api->visits);
+	for (int i = 0; i < LANE_COUNT; i++)
+		if (api->visited[i] != NULL)
+			tickets[i] = worker_visit(api->visited[i]);
+	for (int i = 0; i < LANE_COUNT; i++) {
+		int64_t left_us = until_us - clock_mono_us(&CLOCK_SYSTEM);
+		if (api->visited[i] != NULL)
+			all &= worker_visited(api->visited[i], tickets[i], left_us > 0 ? (unsigned)(left_us / 1000) : 0);
+	}
+	pthread_mutex_unlock(&api->visits);
+	if (!all)
+		log_event(LOG_INFO, "memory_forgotten_later", LOG_I("waited_ms", FORGET_WAIT_MS));
+}
+
 static kms_status start_lanes(struct api *api, struct kms_err *err)
 {
 	static const char *const NAMES[LANE_COUNT] = { [LANE_META] = "meta", [LANE_CONTROL] = "control", [LANE_CRYPTO] = "crypto", [LANE_LOGIN] = "login",
-		                                       [LANE_AUDIT] = "audit", [LANE_EKM] = "ekm", [LANE_KEYGEN] = "keygen", [LANE_DESTROY] = "destroy" };
+		                                       [LANE_AUDIT] = "audit", [LANE_EKM] = "ekm", [LANE_KEYGEN] = "keygen", [LANE_DESTROY] = "destroy",
+		                                       [LANE_BACKUP] = "backup",
+		                                       [LANE_ROOT] = "root" };
 
 	for (int i = 0; i < LANE_COUNT; i++) {
 		bool is_crypto = i == LANE_CRYPTO || i == LANE_EKM;
 		struct worker_config cfg = { .name = NAMES[i], .threads = is_crypto ? api->cfg.crypto_threads : 1, .capacity = api->cfg.queue,
-			                     .start = open_reader, .stop = close_reader, .arg = api };
+			                     .start = open_reader, .stop = close_reader, .visit = forget_here, .arg = api };
 		if (i != LANE_EKM || api->cfg.serves_ekm)
 			KMS_TRY(worker_start(&cfg, &api->lanes[i], err));
+		api->visited[i] = api->lanes[i];
 	}
 	return KMS_OK;
 }
@@ -216,11 +301,15 @@ kms_status api_start(const struct api_config *cfg, struct api **ret_api, struct 
 	if (api == NULL)
 		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "api");
 	api->cfg = *cfg;
+	pthread_mutex_init(&api->visits, NULL);
 	status = start_parts(api, err);
 	if (status != KMS_OK) {
 		api_free(api);
 		return status;
 	}
+	cfg->kms->is_stopping = &api->is_stopping;
+	cfg->kms->forget = forget_everywhere;
+	cfg->kms->forget_arg = api;
 	*ret_api = api;
 	return KMS_OK;
 }
@@ -233,6 +322,11 @@ void api_stop(struct api *api)
 {
 	if (api == NULL)
 		return;
+	api_set_stopping(api);
+	/* What a lane still does may ask all of them to forget: not one that is gone. */
+	pthread_mutex_lock(&api->visits);
+	memset(api->visited, 0, sizeof(api->visited));
+	pthread_mutex_unlock(&api->visits);
 	for (int i = 0; i < LANE_COUNT; i++) {
 		worker_stop(api->lanes[i]);
 		api->lanes[i] = NULL;
@@ -250,6 +344,11 @@ void api_free(struct api *api)
 	vault_names_free(api->names);
 	client_trust_free(api->trust);
 	limits_free(api->limits);
+	if (api->cfg.kms->forget_arg == api) {
+		api->cfg.kms->forget = NULL;
+		api->cfg.kms->is_stopping = NULL;
+	}
+	pthread_mutex_destroy(&api->visits);
 	free(api->openapi);
 	free(api);
 }

@@ -2,11 +2,15 @@
 #ifndef HOLDFAST_API_SERVICE_H
 #define HOLDFAST_API_SERVICE_H
 
+#include <pthread.h>
+
 #include "api/api.h"
 
 struct api {
 	struct api_config cfg;
 	struct worker *lanes[LANE_COUNT];
+	pthread_mutex_t visits; /* guards the next */
+	struct worker *visited[LANE_COUNT]; /* those whose threads can be asked to forget; NULL = none, or it is being stopped */
 	struct issuers *issuers;
 	struct tokens *tokens;
 	struct assertions *assertions;
@@ -24,7 +28,7 @@ struct api {
 		atomic_bool is_running;
 		struct api *api;
 		uint64_t types; /* of the acts that this lane performs; 0: none are to be settled now */
-		bool purges, reads_pools;
+		bool purges, reads_pools, backs_up;
 	} housekeeping[LANE_COUNT];
 };
 

@@ -283,6 +283,20 @@ kms_status hsm_key_transfer(struct hsm *h, const struct hsm_key *exchange, const
 	return h->ops->key_transfer(h, exchange, key, transfer, transfer_len, ret_public, err);
 }
 
+kms_status hsm_key_rewrap(struct hsm *h, const struct hsm_key *key, const uint8_t root_id[HSM_ID_LEN], uint8_t ret_blob[HSM_BLOB_MAX],
+                          size_t *ret_blob_len, struct kms_err *err)
+{
+	assert(ret_blob != NULL && ret_blob_len != NULL);
+	KMS_TRY(check_key(key, err));
+	KMS_TRY(check_id(root_id, err));
+	if (key->wrapped == NULL)
+		return kms_fail(err, KMS_E_INVALID, KMS_SRC_SELF, 0, "only wrapped versions are rewrapped");
+	if (memcmp(key->root_id, root_id, HSM_ID_LEN) == 0) /* allowed: ids are public */
+		return kms_fail(err, KMS_E_INVALID, KMS_SRC_SELF, 0, "the version is wrapped under that root already");
+	KMS_TRY(check_can(h, key_features(key, true), err));
+	return h->ops->key_rewrap(h, key, root_id, ret_blob, ret_blob_len, err);
+}
+
 kms_status hsm_key_attributes(struct hsm *h, const struct hsm_key *key, struct hsm_attributes *ret_attributes, struct kms_err *err)
 {
 	assert(ret_attributes != NULL);

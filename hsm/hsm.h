@@ -45,7 +45,7 @@ enum hsm_purpose {
 	HSM_FOR_PSEUDONYMS,  /* HMAC, 32 bytes: pseudonyms of one vault or of the installation */
 	HSM_FOR_CALLER,      /* a version that callers use: RSA, a curve, AES or HMAC */
 	HSM_FOR_EXCHANGE,    /* RSA, resident: unwraps keys that are transferred in (BYOK), nothing else */
-	HSM_FOR_BACKUP,      /* AES-256: seals key backups of one epoch, nothing else */
+	HSM_FOR_BACKUP,      /* AES-256: seals the backups of one epoch, nothing else */
 };
 
 /* Operations that a caller's version may be used for inside the device; derived from key_ops. WRAP: AES key wrap, both directions. */
@@ -168,6 +168,8 @@ struct hsm_ops {
 	                         size_t *ret_blob_len, struct kms_err *err);
 	kms_status (*key_transfer)(struct hsm *h, const struct hsm_key *exchange, const struct hsm_key *key, const uint8_t *transfer,
 	                           size_t transfer_len, struct hsm_public *ret_public, struct kms_err *err);
+	kms_status (*key_rewrap)(struct hsm *h, const struct hsm_key *key, const uint8_t root_id[HSM_ID_LEN], uint8_t ret_blob[HSM_BLOB_MAX],
+	                         size_t *ret_blob_len, struct kms_err *err);
 	kms_status (*key_attributes)(struct hsm *h, const struct hsm_key *key, struct hsm_attributes *ret_attributes, struct kms_err *err);
 	kms_status (*sign)(struct hsm *h, const struct hsm_key *key, enum hsm_sign_alg alg, const uint8_t *input, size_t input_len,
 	                   uint8_t ret_signature[HSM_SIGNATURE_MAX], size_t *ret_len, struct kms_err *err);
@@ -239,6 +241,15 @@ KMS_MUST_CHECK kms_status hsm_key_import(struct hsm *h, const struct hsm_key *ke
  */
 KMS_MUST_CHECK kms_status hsm_key_transfer(struct hsm *h, const struct hsm_key *exchange, const struct hsm_key *key, const uint8_t *transfer,
                                            size_t transfer_len, struct hsm_public *ret_public, struct kms_err *err);
+/**
+ * Wrap a wrapped version under another root, inside the device: unwrapped as an extractable session object, wrapped, destroyed, all in one session (hazards.md row 1k).
+ * The blob is handed out only after it was loaded back under the new root and is the same key: by signature or decryption against the public half of the old one (pairs), by a
+ * block or a MAC (secrets). Slow for RSA.
+ * @param key  wrapped, with its present root_id @param root_id  of the new root, another one
+ * @return KMS_OK | KMS_E_NOTFOUND (a root) | KMS_E_INTERNAL (the blob does not unwrap)
+ */
+KMS_MUST_CHECK kms_status hsm_key_rewrap(struct hsm *h, const struct hsm_key *key, const uint8_t root_id[HSM_ID_LEN], uint8_t ret_blob[HSM_BLOB_MAX],
+                                         size_t *ret_blob_len, struct kms_err *err);
 /** What the device says of the private or secret object (a wrapped version is loaded for it). */
 KMS_MUST_CHECK kms_status hsm_key_attributes(struct hsm *h, const struct hsm_key *key, struct hsm_attributes *ret_attributes,
                                              struct kms_err *err);

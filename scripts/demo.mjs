@@ -1,5 +1,5 @@
-// The proof of `make run`: the life of one key through the official Azure SDK for JavaScript, step by step; the end of a vault, for which it takes two people; then what
-// a Managed HSM pool gets (demo-ekm.mjs). Any step that does not go as it must ends the program with a failure. Its environment is demo.env (see scripts/run-demo).
+// The proof of `make run`: the life of one key through the official Azure SDK for JavaScript, step by step; the end of a vault, for which it takes two people, and its
+// certificate; a backup; then what a Managed HSM pool gets (demo-ekm.mjs). Any step that does not go as it must ends the program with a failure. Its environment is demo.env (see scripts/run-demo).
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -55,9 +55,25 @@ async function proveApproval() {
 		return state;
 	});
 	await step("shred it", async () => {
-		const { state, verified } = holdfast("vault", "shred", name, "--reason", "demonstration", "--yes");
+		const { state, verified, objects } = holdfast("vault", "shred", name, "--reason", "demonstration", "--yes", "--certificate", certificateFile());
 		assert.deepEqual([state, verified], ["shredded", true]);
-		return "its keys are gone from the device, looked for again";
+		return `${objects} objects are gone from the device, looked for again`;
+	});
+}
+
+const certificateFile = () => path.join(env.HOLDFAST_RUN_DIR, "shred.certificate");
+
+/** A backup of the whole server while it runs: made, opened, and every version in it loaded. */
+async function proveBackup() {
+	let id;
+	await step("back the server up (holdfast backup create --wait)", async () => {
+		({ id } = holdfast("backup", "create", "--wait"));
+		return id;
+	});
+	await step("open that backup and load every key version in it (holdfast backup verify)", async () => {
+		const { loaded, resident, failed } = holdfast("backup", "verify", id).report;
+		assert.equal(failed, 0);
+		return `${loaded + resident} versions`;
 	});
 }
 
@@ -80,6 +96,11 @@ async function proveLog() {
 		const res = verify("--policy", policy, "--checkpoint", `${log}.checkpoint`, log);
 		assert.equal(res.status, 0, res.stdout + res.stderr);
 		return "nothing was changed, removed or moved";
+	});
+	await step("check the certificate of the shred against it (holdfast-verify certificate)", async () => {
+		const res = verify("certificate", "--key", env.HOLDFAST_ATTESTATION_KEY, "--policy", policy, "--checkpoint", `${log}.checkpoint`, certificateFile(), log);
+		assert.equal(res.status, 0, res.stdout + res.stderr);
+		return "signed by the device, and the log bears it out";
 	});
 	await step("prove one event of it (holdfast log prove)", async () => {
 		const { seq } = holdfast("log", "prove", String(size - 1), "--output", proof);
@@ -156,6 +177,8 @@ async function main() {
 	await proveApproval();
 	console.log(`\nProof as a Managed HSM pool against ${env.HOLDFAST_EKM_URL}:`);
 	await proveEkm({ step, keys, holdfast, vaultName });
+	console.log("\nProof that backups open:");
+	await proveBackup();
 	console.log("\nProof that the log cannot be changed:");
 	await proveLog();
 	console.log(`All ${steps} steps went as they must.`);

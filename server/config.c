@@ -2,6 +2,7 @@
  * says on which line it stands. Guards against starting with a setting that is misspelt, out of range or readable by the wrong people. */
 #include "server/config.h"
 
+#include "server/config_backup.h"
 #include "server/config_issuers.h"
 #include "server/config_log.h"
 
@@ -187,6 +188,8 @@ static const struct text_rule TEXTS[] = {
 	{ "hsm.pin", AT(hsm.pin), is_pin_source, "credential:NAME, or a readable file closed to group and others (chmod 600)",
 	  .is_required = true, .is_path = true },
 	{ "hsm.token_dir", AT(hsm.token_dir), is_directory, "an existing directory", .is_path = true },
+	{ "backup.directory", AT(backup.directory), config_is_backup_directory, "an existing directory that the daemon can write to, closed to group and others (chmod 700)",
+	  .is_path = true },
 	{ "log.level", AT(log.level), is_level, "debug, info, warn or error", .fallback = "info" },
 	{ "log.format", AT(log.format), is_format, "auto, text or json", .fallback = "auto" },
 	{ "log.origin", AT(log.origin), is_origin, "1 to 200 characters of A-Z a-z 0-9 . - /, no slash at either end" },
@@ -218,6 +221,10 @@ static const struct number_rule NUMBERS[] = {
 	{ "log.heartbeat_s", NUMBER(log.heartbeat_s), .min = 10, .max = 120, .fallback = 60 },
 	{ "log.late_ms", NUMBER(log.late_ms), .min = 1000, .max = 60000, .fallback = 5000 },
 	{ "log.quorum", NUMBER(log.quorum), .min = 0, .max = CONFIG_WITNESSES_MAX },
+	{ "backup.every_hours", NUMBER(backup.every_hours), .min = 0, .max = 8760, .fallback = 24 },
+	{ "backup.keep", NUMBER(backup.keep), .min = 0, .max = 10000, .fallback = 14 },
+	{ "backup.epoch_days", NUMBER(backup.epoch_days), .min = 1, .max = 365, .fallback = 30 },
+	{ "backup.keep_days", NUMBER(backup.keep_days), .min = 1, .max = 365, .fallback = 30 },
 	{ "limits.queue", NUMBER(limits.queue), .min = 1, .max = 65536, .fallback = 1024 },
 	{ "limits.token_life_s", NUMBER(limits.token_life_s), .min = 300, .max = 86400, .fallback = 3600 },
 	{ "limits.vault_requests", NUMBER(limits.vault_requests), .min = 1, .max = ALLOWANCE_MAX, .fallback = 20000 },
@@ -272,6 +279,10 @@ static const cyaml_schema_field_t STORAGE_FIELDS[] = {
 static const cyaml_schema_field_t HSM_FIELDS[] = {
 	TEXT("module", hsm.module),   TEXT("token", hsm.token),         TEXT("pin", hsm.pin), TEXT("token_dir", hsm.token_dir),
 	UINT("workers", hsm.workers), UINT("cache_keys", hsm.cache_keys), CYAML_FIELD_END,
+};
+static const cyaml_schema_field_t BACKUP_FIELDS[] = {
+	TEXT("directory", backup.directory), UINT("every_hours", backup.every_hours), UINT("keep", backup.keep), UINT("epoch_days", backup.epoch_days),
+	UINT("keep_days", backup.keep_days), CYAML_FIELD_END,
 };
 #define WITNESS_TEXT(name) CYAML_FIELD_STRING_PTR(#name, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_witness, name, 0, PATH_MAX)
 static const cyaml_schema_field_t WITNESS_FIELDS[] = { WITNESS_TEXT(key), WITNESS_TEXT(url), WITNESS_TEXT(ca), CYAML_FIELD_END };
@@ -336,6 +347,7 @@ static const cyaml_schema_field_t CONFIG_FIELDS[] = {
 	SECTION("identity", IDENTITY_FIELDS),
 	SECTION("storage", STORAGE_FIELDS),
 	SECTION("hsm", HSM_FIELDS),
+	SECTION("backup", BACKUP_FIELDS),
 	SECTION("log", LOG_FIELDS),
 	SECTION("limits", LIMITS_FIELDS),
 	CYAML_FIELD_SEQUENCE_COUNT("issuers", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config, issuers, issuers_count, &ISSUER_SCHEMA, 0,
@@ -757,6 +769,39 @@ static kms_status check_log(struct loading *l)
 	return config_check_log(l->config, &fault) ? KMS_OK : complain(l, line_of(l, &fault), fault.key, fault.expected);
 }
 
+static kms_status check_backup(struct loading *l)
+{
+	const char *expected = config_check_backup(l->config);
+	size_t line = 1;
+
+	(void)locate(l, "backup.directory", &line);
+	return expected == NULL ? KMS_OK : complain(l, line, "backup.directory", expected);
+}
+
+/* The outline, written anew: comments are not part of it, and people write anything into them. The last use of the document. */
+static kms_status keep_text(struct loading *l)
+{
+	yaml_emitter_t emitter;
+	size_t size = 2 * FILE_MAX_BYTES, written = 0;
+	char *text = malloc(size + 1);
+	bool done = false;
+
+	if (text == NULL || !yaml_emitter_initialize(&emitter)) {
+		free(text);
+		return out_of_memory(l);
+	}
+	yaml_emitter_set_output_string(&emitter, (unsigned char *)text, size, &written);
+	yaml_emitter_set_unicode(&emitter, 1);
+	yaml_emitter_set_width(&emitter, -1);
+	l->has_document = false; /* the emitter owns it from here on */
+	done = yaml_emitter_open(&emitter) && yaml_emitter_dump(&emitter, &l->document) && yaml_emitter_close(&emitter);
+	yaml_emitter_delete(&emitter);
+	text[written] = '\0';
+	l->config->text = done ? strdup(text) : NULL;
+	free(text);
+	return l->config->text != NULL ? KMS_OK : out_of_memory(l);
+}
+
 static unsigned cores(unsigned least, unsigned most)
 {
 	long online = sysconf(_SC_NPROCESSORS_ONLN);
@@ -806,7 +851,9 @@ kms_status config_load(const char *path, struct config **ret_config, struct kms_
 	KMS_TRY(check_texts(&l));
 	KMS_TRY(check_issuers(&l));
 	KMS_TRY(check_log(&l));
+	KMS_TRY(check_backup(&l));
 	KMS_TRY(derive(&l));
+	KMS_TRY(keep_text(&l));
 	*ret_config = KMS_TAKE(l.config);
 	return KMS_OK;
 }
@@ -814,6 +861,8 @@ kms_status config_load(const char *path, struct config **ret_config, struct kms_
 void config_free(struct config *c)
 {
 	const cyaml_config_t cyaml = { .mem_fn = cyaml_mem };
-	if (c != NULL)
-		(void)cyaml_free(&cyaml, &CONFIG_SCHEMA, c, 0); /* fails only for a NULL argument */
+	if (c == NULL)
+		return;
+	free(c->text); /* libcyaml does not know of it */
+	(void)cyaml_free(&cyaml, &CONFIG_SCHEMA, c, 0); /* fails only for a NULL argument */
 }

@@ -101,8 +101,17 @@ struct config {
 		/* In 10 seconds, of one vault and of one principal: 1..1000000; creates (create, import, rotate, restore) default 1000, all others 20000. */
 		unsigned vault_requests, vault_creates, principal_requests, principal_creates;
 	} limits;
+	/* Backups of the server (docs/backup.md), and the epochs of all backups. */
+	struct {
+		char *directory;       /* closed to group and others; NULL = the server makes no backups of itself */
+		unsigned every_hours;  /* 0..8760, 0 = only when asked; default 24 */
+		unsigned keep;         /* files, 0..10000, 0 = all; default 14 */
+		unsigned epoch_days;   /* 1..365, default 30 */
+		unsigned keep_days;    /* 1..365, default 30 */
+	} backup;
 	struct config_issuer *issuers;
 	unsigned issuers_count;
+	char *text; /* the file without its comments, for backups: it names secrets by their paths, and holds none */
 };
 
 /**

@@ -19,8 +19,6 @@
 #define SECURE_HEAP_MIN ((size_t)4 << 20)
 /* The largest values in and out take four blocks of 64 KiB at most: the heap's blocks are powers of two. */
 #define SECURE_HEAP_PER_WORKER ((size_t)256 << 10)
-/* Freed memory is overwritten with this byte, so that a request body does not survive in the heap (mallopt(3), M_PERTURB). */
-#define HEAP_PERTURB_BYTE 0xA5
 /* glibc makes up to 8 arenas a core, each of which keeps its own peak. */
 #define HEAP_ARENAS 4
 
@@ -65,8 +63,8 @@ kms_status daemon_harden(struct kms_err *err)
 	umask(S_IRWXG | S_IRWXO);
 	KMS_TRY(forbid_dumps(err));
 	/* A sanitizer brings its own allocator, which takes no options from here. */
-	if (!HEAP_IS_SANITIZER && (mallopt(M_PERTURB, HEAP_PERTURB_BYTE) != 1 || mallopt(M_ARENA_MAX, HEAP_ARENAS) != 1))
-		return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_SELF, 0, "the allocator refuses its options");
+	if (!HEAP_IS_SANITIZER && mallopt(M_ARENA_MAX, HEAP_ARENAS) != 1)
+		return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_SELF, 0, "the allocator refuses its option");
 	return KMS_OK;
 }
 

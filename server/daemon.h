@@ -7,7 +7,7 @@
 
 #include "server/base/err.h"
 
-/** First thing in main(): fds 0-2 open, umask 077, no core dumps, not dumpable, freed memory perturbed. Refuses to go on when a promise cannot be
+/** First thing in main(): fds 0-2 open, umask 077, no core dumps, not dumpable. Refuses to go on when a promise cannot be
  *  kept. */
 KMS_MUST_CHECK kms_status daemon_harden(struct kms_err *err);
 /** Next, once the configuration is known and before the first secret: the locked heap for secrets, with room for what `workers` threads hold. */

@@ -17,9 +17,14 @@
 #include "server/config.h"
 #include "server/core/attestation.h"
 #include "server/core/checkpoint.h"
+#include "server/core/destruction.h"
+#include "server/core/epoch.h"
+#include "server/core/restored.h"
+#include "server/core/server_backup.h"
 #include "server/core/witness.h"
 #include "server/daemon.h"
 #include "server/reserve.h"
+#include "server/restore.h"
 #include "storage/sqlite/sqlite.h"
 
 #define WRITER_CAPACITY 4096
@@ -32,30 +37,50 @@
 #define MONITOR_STOP_S 10
 #define LOCAL_ACTORS_MAX 64
 #define SESSIONS_MAX 64
+#define LOOK_ARGS_MAX 9
 #define EXIT_CONFIG 2
 
 struct server {
 	struct config *config;
 	const char *config_path;
 	char self[PATH_MAX];
-	const char *look_argv[5];
+	const char *look_argv[LOOK_ARGS_MAX];
+	struct restore_options restore; /* backup NULL = it is to serve */
 	struct store *writer_store;
 	struct kms kms;
+	struct sweep_count swept;
 	struct log_verdict verdict;
 	struct local_actor locals[LOCAL_ACTORS_MAX];
 	char attestation_certificate[ATTESTATION_CERT_MAX];
 	struct issuer_config *issuers; /* owned; its members are the configuration's */
 	struct witness_config *witnesses; /* owned; its members are the configuration's */
 	struct witness_client *witness_client; /* NULL unless there are witnesses */
+	struct epoch_policy epochs;
+	struct backup_settings backups;
 	struct api *api;
 	struct http_server *http, *local, *ekm, *identity; /* ekm, identity: NULL unless configured */
 	pthread_t monitor_thread;
 	pthread_mutex_t monitor_lock; /* guards monitor_stops */
 	pthread_cond_t monitor_wakes;
 	bool has_monitor, monitor_stops;
-	bool hsm_was_available; /* the monitor's own, and housekeeping_next_s */
+	bool hsm_was_available; /* the monitor's own, and the next two */
+	uint64_t hsm_epoch;
 	int64_t housekeeping_next_s;
 };
+
+/* The helper reads the same configuration; where a rehearsal has a token of its own it is told. */
+static void set_look_argv(struct server *s)
+{
+	const char *args[LOOK_ARGS_MAX] = { s->self, "--config", s->config_path, "hsm-look", NULL };
+
+	if (s->restore.token != NULL) {
+		args[4] = "--token";
+		args[5] = s->config->hsm.token;
+		args[6] = "--pin";
+		args[7] = s->config->hsm.pin;
+	}
+	memcpy(s->look_argv, args, sizeof(args));
+}
 
 static void hsm_settings(struct server *s, struct p11_config *ret)
 {
@@ -63,11 +88,7 @@ static void hsm_settings(struct server *s, struct p11_config *ret)
 	/* One session for each thread that may call: crypto workers, of which pools have as many again, and the others. */
 	unsigned sessions = c->hsm.workers * (c->ekm.is_on ? 2 : 1) + SESSIONS_BESIDE_WORKERS;
 
-	s->look_argv[0] = s->self;
-	s->look_argv[1] = "--config";
-	s->look_argv[2] = s->config_path;
-	s->look_argv[3] = "hsm-look";
-	s->look_argv[4] = NULL;
+	set_look_argv(s);
 	*ret = (struct p11_config){ .module = c->hsm.module, .uri = c->hsm.token, .pin_file = c->hsm.pin, .token_dir = c->hsm.token_dir,
 		                    .sessions = sessions < SESSIONS_MAX ? sessions : SESSIONS_MAX, .wait_ms = HSM_WAIT_MS, .cache_keys = c->hsm.cache_keys,
 		                    .look_argv = s->look_argv };
@@ -109,16 +130,37 @@ static kms_status open_locals(struct server *s, struct kms_err *err)
 static kms_status settle(struct server *s, struct store *reader, struct kms_err *err)
 {
 	struct recovery_count count = { 0 };
-	size_t unknown = 0;
 
-	KMS_TRY(recovery_run(&s->kms, reader, RECOVER_ALL, &count, err));
+	KMS_TRY(recovery_run(&s->kms, reader, RECOVER_AT_START, &count, err));
 	if (count.settled > 0)
 		log_event(LOG_WARN, "interrupted_acts_settled", LOG_I("count", count.settled));
 	if (count.left_open > 0)
 		log_failure(LOG_ERROR, "interrupted_acts_left_open", NULL, &count.last_failure);
-	KMS_TRY(recovery_count_unknown(&s->kms, reader, &unknown, err));
-	if (unknown > 0)
-		log_event(LOG_WARN, "token_has_unknown_objects", LOG_I("count", unknown), LOG_S("meaning", "an older database, or a shared token"));
+	return KMS_OK;
+}
+
+static void close_reader(struct store **reader) { store_close(*reader); }
+#define READER_AUTO __attribute__((cleanup(close_reader))) struct store
+
+/* What died stays dead, also where its object came back with an older token. */
+static kms_status sweep(struct server *s, struct kms_err *err)
+{
+	READER_AUTO *reader = NULL;
+	struct sweep_count count = { 0 };
+
+	KMS_TRY(open_reader(s, &reader, err));
+	KMS_TRY(destruction_sweep(&s->kms, reader, &count, err));
+	s->swept = count;
+	s->kms.swept = &s->swept;
+	if (count.resurrected > 0)
+		log_event(LOG_ERROR, "destroyed_objects_came_back", LOG_I("count", count.resurrected), LOG_S("meaning", "an older copy of the token; they were destroyed again"));
+	if (count.forged > 0)
+		log_event(LOG_ERROR, "tombstones_forged", LOG_I("count", count.forged), LOG_S("meaning", "somebody has written into the database; nothing was destroyed"));
+	if (count.unknown > 0)
+		log_event(LOG_WARN, "token_has_unknown_objects", LOG_I("count", count.unknown), LOG_S("meaning", "an older database, or a shared token"));
+	if (count.rootless > 0)
+		log_event(LOG_ERROR, "vaults_without_root", LOG_I("count", count.rootless), LOG_S("first", count.rootless_vault),
+		          LOG_S("meaning", "destroyed after this database was written, or lost"));
 	return KMS_OK;
 }
 
@@ -210,18 +252,17 @@ static kms_status start_checkpoints(struct server *s, struct kms_err *err)
 	return checkpointer_start(&cfg, &s->kms.log, err);
 }
 
-/* Not in a database that is not the one that was signed: what looks interrupted there may have been finished long ago. */
+/* Not in a database that is not the one that was signed: what looks interrupted there may have been finished long ago, and nothing is begun there. */
 static kms_status recover(struct server *s, struct kms_err *err)
 {
-	struct store *reader = NULL;
-	kms_status status = KMS_OK;
+	READER_AUTO *reader = NULL;
 
 	if (s->verdict.state != LOG_GOOD)
 		return KMS_OK;
 	KMS_TRY(open_reader(s, &reader, err));
-	status = settle(s, reader, err);
-	store_close(reader);
-	return status;
+	KMS_TRY(settle(s, reader, err));
+	KMS_TRY(epoch_open(&s->kms, reader, err));
+	return restored_write(&s->kms, reader, err);
 }
 
 /* Managed HSM pools: one address may hold half of the connections, since a pool's are few and strangers reach this port too. */
@@ -275,19 +316,35 @@ static void write_node_event(struct server *s, enum event_type type)
 		log_event(LOG_ERROR, "event_not_written", LOG_S("type", event_type_name(type)));
 }
 
+/* Found wanting and started anew within one check. */
+static void watch_hsm_epoch(struct server *s)
+{
+	struct hsm_info info = { 0 };
+
+	hsm_info(s->kms.hsm, &info);
+	if (info.epoch != s->hsm_epoch && s->hsm_epoch != 0) {
+		log_event(LOG_WARN, "hsm_started_anew", LOG_I("times", info.epoch));
+		s->housekeeping_next_s = 0;
+	}
+	s->hsm_epoch = info.epoch;
+}
+
 /* Once a second: is the device there? Brings it back when it can. */
 static void watch_hsm(struct server *s)
 {
 	struct kms_err err = { 0 };
 	bool is_available = hsm_check(s->kms.hsm, &err) == KMS_OK;
 
+	watch_hsm_epoch(s);
 	if (is_available == s->hsm_was_available)
 		return;
 	s->hsm_was_available = is_available;
-	if (is_available)
+	if (is_available) {
+		s->housekeeping_next_s = 0; /* what the loss has interrupted goes on at once */
 		log_event(LOG_WARN, "hsm_back");
-	else
+	} else {
 		log_failure(LOG_ERROR, "hsm_lost", NULL, &err);
+	}
 	write_node_event(s, is_available ? EVENT_NODE_HSM_BACK : EVENT_NODE_HSM_LOST);
 }
 
@@ -380,16 +437,9 @@ static kms_status set_issuers(struct server *s, struct api_config *cfg, struct k
 	return KMS_OK;
 }
 
-static kms_status start(struct server *s, struct kms_err *err)
+static void set_names(struct server *s)
 {
 	const struct config *c = s->config;
-	struct p11_config hsm_cfg;
-	struct api_config api_cfg = { .kms = &s->kms, .open_store = open_reader, .arg = s, .crypto_threads = c->hsm.workers,
-		                      .queue = c->limits.queue, .serves_ekm = c->ekm.is_on, .ekm_api_version = c->ekm.api_version,
-		                      .knows_services = c->listen.client_certificates,
-		                      .limits = { .vault = { [LIMIT_REQUESTS] = c->limits.vault_requests, [LIMIT_CREATES] = c->limits.vault_creates },
-		                                  .principal = { [LIMIT_REQUESTS] = c->limits.principal_requests,
-		                                                 [LIMIT_CREATES] = c->limits.principal_creates } } };
 
 	s->kms.clock = &CLOCK_SYSTEM;
 	(void)snprintf(s->kms.domain, sizeof(s->kms.domain), "%s", c->domain);
@@ -397,18 +447,73 @@ static kms_status start(struct server *s, struct kms_err *err)
 	s->kms.site = c->site;
 	s->kms.node = c->node;
 	s->kms.token_life_s = c->limits.token_life_s;
-	hsm_settings(s, &hsm_cfg);
+	s->epochs = (struct epoch_policy){ .epoch_days = c->backup.epoch_days, .keep_days = c->backup.keep_days };
+	s->kms.epochs = &s->epochs;
+}
+
+static kms_status open_device(struct server *s, struct kms_err *err)
+{
+	struct p11_config cfg;
+
+	hsm_settings(s, &cfg);
+	return hsm_open_pkcs11(&cfg, &s->kms.hsm, err);
+}
+
+static kms_status open_installation(struct server *s, struct kms_err *err)
+{
+	KMS_TRY(installation_open(s->writer_store, s->kms.hsm, s->config->log.origin, &s->kms.inst, err));
+	hsm_set_log_key(s->kms.hsm, s->kms.inst.log_key);
+	return KMS_OK;
+}
+
+/*
+ * The order matters:
+ *  1. the database's lock, before anything of the token is touched: one process at a time;
+ *  2. device and own keys; then the log: is this the database that was last signed (pin, checkpoint, witnesses)? Its writer, so that all that follows is written down;
+ *  3. the sweep, whatever the log's state and before anything could use a key: who sets token or database back must not get a destroyed key out of it;
+ *  4. checkpoints and witnesses: what was found is signed, or, in a log that was rolled back, said aloud;
+ *  5. only in a good log: interrupted acts are finished or undone, there is a backup epoch, and a restore becomes an event (node.restored);
+ *  6. those who serve: lanes, the monitor with its housekeeping, and last the listeners.
+ * server/restore.c does 1 to 3 with a database that is not in its place yet.
+ */
+static kms_status open_copy(const char *path, struct store **ret_store, struct kms_err *err) { return store_open_sqlite(path, STORE_READ, ret_store, err); }
+
+static kms_status set_backups(struct server *s, struct kms_err *err)
+{
+	const struct config *c = s->config;
+
+	s->backups = (struct backup_settings){ .directory = c->backup.directory, .every_hours = c->backup.every_hours, .keep = c->backup.keep, .config = c->text,
+		                               .database = c->storage.database, .open_store = open_copy };
+	if (c->backup.directory == NULL)
+		return KMS_OK;
+	KMS_TRY(backup_runner_new(&s->backups.runner, err));
+	s->kms.backups = &s->backups;
+	return server_backups_sweep(&s->backups, err);
+}
+
+static kms_status start(struct server *s, struct kms_err *err)
+{
+	const struct config *c = s->config;
+	struct api_config api_cfg = { .kms = &s->kms, .open_store = open_reader, .arg = s, .crypto_threads = c->hsm.workers,
+		                      .queue = c->limits.queue, .serves_ekm = c->ekm.is_on, .ekm_api_version = c->ekm.api_version,
+		                      .knows_services = c->listen.client_certificates,
+		                      .limits = { .vault = { [LIMIT_REQUESTS] = c->limits.vault_requests, [LIMIT_CREATES] = c->limits.vault_creates },
+		                                  .principal = { [LIMIT_REQUESTS] = c->limits.principal_requests,
+		                                                 [LIMIT_CREATES] = c->limits.principal_creates } } };
+
+	set_names(s);
 	KMS_TRY(store_open_sqlite(c->storage.database, STORE_WRITE, &s->writer_store, err));
 	KMS_TRY(reserve_hold(c->storage.database, c->storage.reserve_mib, err));
-	KMS_TRY(hsm_open_pkcs11(&hsm_cfg, &s->kms.hsm, err));
-	KMS_TRY(installation_open(s->writer_store, s->kms.hsm, c->log.origin, &s->kms.inst, err));
-	hsm_set_log_key(s->kms.hsm, s->kms.inst.log_key);
+	KMS_TRY(open_device(s, err));
+	KMS_TRY(open_installation(s, err));
 	KMS_TRY(attestation_certificate(s->kms.hsm, &s->kms.inst, c->domain, s->attestation_certificate, err));
 	s->kms.attestation_certificate = s->attestation_certificate;
 	KMS_TRY(open_locals(s, err));
 	KMS_TRY(open_log(s, err));
+	KMS_TRY(sweep(s, err));
 	KMS_TRY(start_checkpoints(s, err));
 	KMS_TRY(start_witnesses(s, err));
+	KMS_TRY(set_backups(s, err)); /* recovery enters one whose outcome is missing */
 	KMS_TRY(recover(s, err));
 	KMS_TRY(set_issuers(s, &api_cfg, err));
 	KMS_TRY(api_start(&api_cfg, &s->api, err));
@@ -432,6 +537,7 @@ static void stop(struct server *s)
 	http_stop(s->ekm, DRAIN_MS);
 	http_stop(s->http, DRAIN_MS);
 	http_stop(s->local, DRAIN_MS);
+	backup_runner_stop(s->backups.runner);
 	api_stop(s->api);
 	stop_monitor(s);
 	if (s->writer_store != NULL)
@@ -444,6 +550,7 @@ static void stop(struct server *s)
 	witness_client_free(s->witness_client);
 	free(s->witnesses);
 	free(s->issuers);
+	backup_runner_free(s->backups.runner);
 	installation_clear(&s->kms.inst);
 	store_close(s->writer_store);
 	hsm_close(s->kms.hsm);
@@ -495,21 +602,102 @@ static void serve(struct server *s)
 	}
 }
 
+/* ---- restore: the same steps, one by one ---- */
+
+static kms_status restore_lock(void *arg, const char *database, int *ret_fd, struct kms_err *err)
+{
+	(void)arg;
+	return store_lock_sqlite(database, ret_fd, err);
+}
+
+static kms_status restore_identify(void *arg, struct hsm_info *ret_info, struct kms_err *err)
+{
+	struct p11_config cfg;
+
+	hsm_settings(arg, &cfg);
+	return p11_identify(&cfg, ret_info, err);
+}
+
+static kms_status restore_open_device(void *arg, struct kms_err *err) { return open_device(arg, err); }
+
+static kms_status restore_open_database(void *arg, const char *path, struct store **ret_store, struct kms_err *err)
+{
+	struct server *s = arg;
+
+	KMS_TRY(store_open_sqlite(path, STORE_WRITE, &s->writer_store, err));
+	*ret_store = s->writer_store;
+	return open_installation(s, err);
+}
+
+static kms_status restore_open_log(void *arg, struct log_verdict *ret_verdict, struct kms_err *err)
+{
+	struct server *s = arg;
+
+	KMS_TRY(open_log(s, err));
+	*ret_verdict = s->verdict;
+	return KMS_OK;
+}
+
+static kms_status restore_open_reader(const char *path, struct store **ret_store, struct kms_err *err)
+{
+	return store_open_sqlite(path, STORE_READ, ret_store, err);
+}
+
+/* Twice, at times. */
+static void restore_close(void *arg)
+{
+	struct server *s = arg;
+
+	witness_client_cancel(s->witness_client);
+	writer_stop(KMS_TAKE(s->kms.writer));
+	witness_client_free(KMS_TAKE(s->witness_client));
+	free(KMS_TAKE(s->witnesses));
+	installation_clear(&s->kms.inst);
+	store_close(KMS_TAKE(s->writer_store));
+	hsm_close(KMS_TAKE(s->kms.hsm));
+}
+
+static int run_restore(struct server *s)
+{
+	const struct restore_ports ports = { .arg = s, .kms = &s->kms, .lock = restore_lock, .identify = restore_identify, .open_device = restore_open_device,
+		                             .open_database = restore_open_database, .open_log = restore_open_log, .open_reader = restore_open_reader,
+		                             .close = restore_close };
+
+	daemon_block_signals();
+	set_names(s);
+	return restore_main(&s->restore, &ports, s->config);
+}
+
+/* ---- the command line ---- */
+
 static int usage(FILE *to)
 {
 	(void)fputs("usage: holdfastd --config FILE [--check]\n"
-	            "  --config FILE  configuration (YAML)\n"
-	            "  --check        read the configuration, say what is wrong with it, and exit\n", to);
+	            "       holdfastd restore --config FILE [--json] BACKUP\n"
+	            "       holdfastd restore --config FILE --rehearse DIR [--token URI [--pin FILE]] [--keep] [--json] BACKUP\n"
+	            "       holdfastd restore --config FILE --show-config BACKUP\n"
+	            "  --config FILE   configuration (YAML)\n"
+	            "  --check         read the configuration, say what is wrong with it, and exit\n"
+	            "restore: make a backup of the server (holdfast backup create) the database of this machine. There must be none, and the server must not run; nothing is served.\n"
+	            "  --json          the report as JSON\n"
+	            "  --show-config   print the configuration that is in the backup, and do nothing else\n"
+	            "  --rehearse DIR  do it all in this directory and on a copy of the token's files; afterwards everything in it is overwritten and removed\n"
+	            "  --token URI     rehearse on this scratch token, which holds a copy of the keys: for a token that is not made of files\n"
+	            "  --pin FILE      its PIN, where that is another\n"
+	            "  --keep          leave DIR as it is\n"
+	            "exit status of restore: 0 restored (or would be), every key works; 3 restored, but some keys do not work; 4 restored, but a witness did not\n"
+	            "say whether events are missing; 1 not restored; 2 usage or configuration\n", to);
 	return to == stderr ? EXIT_CONFIG : 0;
 }
 
-static void setup_log(const struct config *c)
+/* @param for_people  their report is on this terminal too, and says what it means: then no JSON between */
+static void setup_log(const struct config *c, bool for_people)
 {
 	enum log_level level = LOG_INFO;
 
 	if (!log_level_parse(c->log.level, &level))
 		level = LOG_INFO;
-	log_setup(level, strcmp(c->log.format, "json") == 0 || (strcmp(c->log.format, "auto") == 0 && !isatty(STDERR_FILENO)));
+	log_setup(level, !for_people && (strcmp(c->log.format, "json") == 0 || (strcmp(c->log.format, "auto") == 0 && !isatty(STDERR_FILENO))));
 }
 
 static int run(struct server *s)
@@ -532,46 +720,105 @@ static int run(struct server *s)
 	return status == KMS_OK ? 0 : 1;
 }
 
+static const struct option OPTIONS[] = {
+	{ "config", required_argument, NULL, 'c' },   { "check", no_argument, NULL, 'n' },        { "help", no_argument, NULL, 'h' },
+	{ "json", no_argument, NULL, 'j' },           { "show-config", no_argument, NULL, 's' },  { "rehearse", required_argument, NULL, 'r' },
+	{ "token", required_argument, NULL, 't' },    { "pin", required_argument, NULL, 'p' },    { "keep", no_argument, NULL, 'k' },
+	{ 0 },
+};
+
+/* What the process is to do. */
+enum command { COMMAND_SERVE, COMMAND_CHECK, COMMAND_LOOK, COMMAND_RESTORE, COMMAND_HELP, COMMAND_NONE };
+
+/* Options that do not belong together are refused: who misspells a rehearsal must not get a restore. */
+static enum command command_of(const struct restore_options *r, bool check_only, int count, char **words)
+{
+	bool has_restore_option = r->as_json || r->shows_config || r->rehearse != NULL || r->keeps;
+
+	if (count == 2 && strcmp(words[0], "restore") == 0 && !check_only) {
+		bool fits = r->rehearse != NULL ? !r->shows_config && (r->pin == NULL || r->token != NULL) : r->token == NULL && r->pin == NULL && !r->keeps;
+		return fits && !(r->shows_config && r->as_json) ? COMMAND_RESTORE : COMMAND_NONE;
+	}
+	if (has_restore_option)
+		return COMMAND_NONE;
+	if (count == 1 && strcmp(words[0], "hsm-look") == 0 && !check_only)
+		return COMMAND_LOOK;
+	if (count > 0 || r->token != NULL || r->pin != NULL)
+		return COMMAND_NONE;
+	return check_only ? COMMAND_CHECK : COMMAND_SERVE;
+}
+
+static enum command read_arguments(struct server *s, int argc, char **argv)
+{
+	struct restore_options *r = &s->restore;
+	enum command command = COMMAND_NONE;
+	bool check_only = false;
+
+	for (int o; (o = getopt_long(argc, argv, "c:h", OPTIONS, NULL)) != -1;) {
+		switch (o) {
+		case 'c': s->config_path = optarg; break;
+		case 'n': check_only = true; break;
+		case 'j': r->as_json = true; break;
+		case 's': r->shows_config = true; break;
+		case 'r': r->rehearse = optarg; break;
+		case 't': r->token = optarg; break;
+		case 'p': r->pin = optarg; break;
+		case 'k': r->keeps = true; break;
+		case 'h': return COMMAND_HELP;
+		default: return COMMAND_NONE;
+		}
+	}
+	command = s->config_path != NULL ? command_of(r, check_only, argc - optind, argv + optind) : COMMAND_NONE;
+	if (command == COMMAND_RESTORE)
+		r->backup = argv[optind + 1];
+	return command;
+}
+
+static int look(struct server *s)
+{
+	struct p11_config cfg;
+
+	hsm_settings(s, &cfg);
+	if (s->restore.token != NULL) { /* that of a rehearsal */
+		cfg.uri = s->restore.token;
+		cfg.pin_file = s->restore.pin;
+	}
+	return p11_look_main(&cfg);
+}
+
+static int run_command(struct server *s, enum command command)
+{
+	switch (command) {
+	case COMMAND_CHECK: (void)printf("%s: good\n", s->config_path); return 0;
+	case COMMAND_LOOK: return look(s);
+	case COMMAND_RESTORE: return run_restore(s);
+	case COMMAND_SERVE: return run(s);
+	case COMMAND_HELP: return usage(stdout);
+	case COMMAND_NONE: break;
+	}
+	return usage(stderr);
+}
+
 int main(int argc, char **argv)
 {
-	static const struct option OPTIONS[] = {
-		{ "config", required_argument, NULL, 'c' }, { "check", no_argument, NULL, 'n' }, { "help", no_argument, NULL, 'h' }, { 0 },
-	};
 	static struct server server; /* too large for the stack, and one for the process */
 	struct kms_err err = { 0 };
-	struct p11_config hsm_cfg;
-	bool check_only = false;
 	ssize_t len = readlink("/proc/self/exe", server.self, sizeof(server.self) - 1);
+	enum command command;
 	int exit_status = 0;
 
 	if (len < 0)
 		(void)snprintf(server.self, sizeof(server.self), "%s", argv[0]);
-	for (int o; (o = getopt_long(argc, argv, "c:h", OPTIONS, NULL)) != -1;) {
-		if (o == 'c')
-			server.config_path = optarg;
-		else if (o == 'n')
-			check_only = true;
-		else
-			return usage(o == 'h' ? stdout : stderr);
-	}
-	if (server.config_path == NULL || argc - optind > 1 || (argc - optind == 1 && strcmp(argv[optind], "hsm-look") != 0))
-		return usage(stderr);
+	command = read_arguments(&server, argc, argv);
+	if (command == COMMAND_HELP || command == COMMAND_NONE)
+		return usage(command == COMMAND_HELP ? stdout : stderr);
 	if (daemon_harden(&err) != KMS_OK || config_load(server.config_path, &server.config, &err) != KMS_OK ||
 	    daemon_make_heap(server.config->hsm.workers, &err) != KMS_OK) {
 		(void)fprintf(stderr, "holdfastd: %s%s%s\n", kms_err_text(&err), err.detail[0] != '\0' ? ": " : "", err.detail);
 		return EXIT_CONFIG;
 	}
-	if (check_only) {
-		(void)printf("%s: good\n", server.config_path);
-		return 0;
-	}
-	setup_log(server.config);
-	if (optind < argc) {
-		hsm_settings(&server, &hsm_cfg);
-		exit_status = p11_look_main(&hsm_cfg);
-	} else {
-		exit_status = run(&server);
-	}
+	setup_log(server.config, command == COMMAND_RESTORE && !server.restore.as_json);
+	exit_status = run_command(&server, command);
 	config_free(server.config);
 	/* No library destructors: SoftHSM and OpenSSL do not agree on their order at exit (softhsm #635, #780). */
 	(void)fflush(NULL);

@@ -46,6 +46,16 @@ void store_signed_clear(struct store_signed *c)
 	*c = (struct store_signed){ 0 };
 }
 
+void store_certificate_clear(struct store_certificate *c)
+{
+	free(c->checks);
+	free(c->copies);
+	free(c->residual);
+	free(c->hsm);
+	free(c->signatures);
+	*c = (struct store_certificate){ 0 };
+}
+
 void store_event_clear(struct store_event *e)
 {
 	free(e->leaf);
@@ -327,6 +337,98 @@ kms_status store_closed_logs(struct store *s, struct store_closed_log *ret, size
 	return s->ops->closed_logs(s, ret, cap, ret_count, err);
 }
 
+kms_status store_version_of_object(struct store *s, const uint8_t obj[STORE_ID_LEN], struct store_version *ret, struct kms_err *err)
+{
+	return s->ops->version_of_object(s, obj, ret, err);
+}
+
+kms_status store_wrapped_under(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t *root_id, const uint8_t *after_obj,
+                               uint8_t (*ret)[STORE_ID_LEN], size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->wrapped_under(s, vault_id, root_id, after_obj, ret, page(cap), ret_count, err);
+}
+
+kms_status store_tombstone(struct store *s, const uint8_t obj[STORE_ID_LEN], struct store_tombstone *ret, struct kms_err *err)
+{
+	return s->ops->tombstone(s, obj, ret, err);
+}
+
+kms_status store_tombstones(struct store *s, const uint8_t vault_id[STORE_ID_LEN], uint64_t intent, const uint8_t *after_obj,
+                            struct store_tombstone *ret, size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	if (intent > INT64_MAX)
+		return bug(err, "seq out of range");
+	return s->ops->tombstones(s, vault_id, intent, after_obj, ret, page(cap), ret_count, err);
+}
+
+kms_status store_revival(struct store *s, const uint8_t vault_id[STORE_ID_LEN], uint64_t intent, struct store_revival *ret, struct kms_err *err)
+{
+	if (intent > INT64_MAX)
+		return bug(err, "seq out of range");
+	return s->ops->revival(s, vault_id, intent, ret, err);
+}
+
+kms_status store_certificate(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_certificate *ret, struct kms_err *err)
+{
+	return s->ops->certificate(s, id, ret, err);
+}
+
+kms_status store_certificate_of_intent(struct store *s, const uint8_t vault_id[STORE_ID_LEN], uint64_t intent, struct store_certificate *ret,
+                                       struct kms_err *err)
+{
+	return intent <= INT64_MAX ? s->ops->certificate_of_intent(s, vault_id, intent, ret, err) : absent(err, "seq");
+}
+
+kms_status store_certificates(struct store *s, const uint8_t *vault_id, const uint8_t *after_id, bool only_open, struct store_certificate *ret,
+                              size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->certificates(s, vault_id, after_id, only_open, ret, page(cap), ret_count, err);
+}
+
+kms_status store_epochs(struct store *s, uint32_t below, struct store_epoch *ret, size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->epochs(s, below, ret, page(cap), ret_count, err);
+}
+
+kms_status store_epoch_of_object(struct store *s, const uint8_t obj[STORE_ID_LEN], struct store_epoch *ret, struct kms_err *err)
+{
+	return s->ops->epoch_of_object(s, obj, ret, err);
+}
+
+kms_status store_backups(struct store *s, enum store_backup_kind kind, const uint8_t *vault_id, const uint8_t *after_id,
+                         struct store_backup *ret, size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->backups(s, kind, vault_id, after_id, ret, page(cap), ret_count, err);
+}
+
+kms_status store_backups_of_key(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const char *key_name, struct store_backup *ret,
+                                size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return fits(key_name, STORE_KEY_NAME_MAX) ? s->ops->backups_of_key(s, vault_id, key_name, ret, page(cap), ret_count, err) : absent(err, "key name");
+}
+
+kms_status store_copy(struct store *s, const char *path, bool (*go_on)(void *arg, uint64_t done, uint64_t total), void *arg, struct kms_err *err)
+{
+	/* Not a URI, whatever the backend was built with. */
+	if (path == NULL || path[0] != '/')
+		return bug(err, "not an absolute path");
+	return s->ops->copy(s, path, go_on, arg, err);
+}
+
+void store_forget(struct store *s) { s->ops->forget(s); }
+
 /* Readers are opened read-only below as well; this names the mistake. */
 #define MUST_WRITE(s, err)                                                  \
 	do {                                                                \
@@ -395,6 +497,47 @@ static bool is_new_log(const struct store_log_close *c)
 	       strcmp(c->closed.origin, c->next_origin) != 0 && c->closed.restored_size <= SIZE_LIMIT && c->closed.known_size <= SIZE_LIMIT;
 }
 
+static bool is_facts(const char *text) { return text == NULL || fits(text, STORE_FACTS_MAX); }
+static bool is_signed(const char *lines) { return lines != NULL && lines[0] != '\0' && fits(lines, STORE_SIGNATURES_MAX); }
+
+static bool is_rewrapped(const struct store_version *v)
+{
+	return v->wrapped != NULL && v->wrapped_len > 0 && v->wrapped_len <= STORE_BLOB_MAX && !is_zero(v->root_id, STORE_ID_LEN);
+}
+
+static bool is_canary(const struct store_vault *v)
+{
+	return v->canary_wrapped_len > 0 && v->canary_wrapped_len <= sizeof(v->canary_wrapped) && !is_zero(v->root_id, STORE_ID_LEN);
+}
+
+static bool is_tombstone(const struct store_tombstone *t)
+{
+	return t->kind >= STORE_TOMBSTONE_VERSION && t->kind <= STORE_TOMBSTONE_EPOCH && !is_zero(t->obj, STORE_ID_LEN) && t->intent <= INT64_MAX &&
+	       (t->created_seq <= STORE_SEQ_MAX || t->created_seq == STORE_NO_SEQ);
+}
+
+static bool is_begun(const struct store_certificate *c)
+{
+	return c->state == STORE_CERTIFICATE_BEGUN && (c->scope == STORE_CERTIFICATE_KEY) == (c->key_name[0] != '\0') && c->wrapped <= INT64_MAX;
+}
+
+static bool is_issued(const struct store_certificate *c)
+{
+	bool is_pending = c->state == STORE_CERTIFICATE_PENDING;
+
+	return (is_pending || c->state == STORE_CERTIFICATE_COMPLETE) && is_pending == (c->until_s != STORE_NO_TIME) && c->issued_s != STORE_NO_TIME &&
+	       c->size > 0 && c->size <= SIZE_LIMIT && is_facts(c->copies) && is_facts(c->residual) && is_facts(c->hsm) && is_signed(c->signatures);
+}
+
+/* Of a key: which; of the server: where. */
+static bool is_backup(const struct store_backup *b)
+{
+	bool is_of_key = b->kind == STORE_BACKUP_KEY;
+
+	return (is_of_key || b->kind == STORE_BACKUP_SERVER) && is_of_key == !is_zero(b->vault_id, STORE_ID_LEN) && is_of_key == (b->key_name[0] != '\0') &&
+	       is_of_key == (b->place[0] == '\0') && b->size <= SIZE_LIMIT && b->bytes <= INT64_MAX;
+}
+
 /* What would be stored as something else than was meant; NULL = nothing. */
 static const char *unsound(const struct store_change *c)
 {
@@ -424,11 +567,25 @@ static const char *unsound(const struct store_change *c)
 		return c->log_key.vkey[0] != '\0' && fits(c->log_key.vkey, STORE_VKEY_MAX) && (c->log_key.from_size <= SIZE_LIMIT || c->log_key.from_size == STORE_FROM_LEAF)
 		           ? NULL
 		           : "a log key without its public half";
+	case STORE_VAULT_NEXT_ROOT: return !is_zero(c->vault.next_root_id, STORE_ID_LEN) ? NULL : "a next root that is none";
+	case STORE_VAULT_SET_ROOT: return is_canary(&c->vault) ? NULL : "a root without its canary";
+	case STORE_VERSION_REWRAP: return is_rewrapped(&c->version) ? NULL : "a version wrapped under nothing";
+	case STORE_TOMBSTONE_ADD: return is_tombstone(&c->tombstone) ? NULL : "a tombstone of nothing, or of no destruction";
+	case STORE_CERTIFICATE_ADD: return is_begun(&c->certificate) ? NULL : "a certificate that does not begin, or names what its scope has not";
+	case STORE_CERTIFICATE_FILL:
+		return is_facts(c->certificate.checks) && c->certificate.wrapped <= INT64_MAX ? NULL : "a certificate with checks too long";
+	case STORE_CERTIFICATE_SET: return is_issued(&c->certificate) ? NULL : "a certificate that is not signed, or pending without an end";
+	case STORE_CERTIFICATE_SIGN:
+		return is_signed(c->certificate.signatures) && c->certificate.issued_s != STORE_NO_TIME ? NULL : "a certificate without signatures";
+	case STORE_EPOCH_ADD: return !is_zero(c->epoch.obj, STORE_ID_LEN) ? NULL : "an epoch without a key";
+	case STORE_EPOCH_END: return c->epoch.ended_s != STORE_NO_TIME ? NULL : "an epoch that ends at no time";
+	case STORE_BACKUP_ADD: return is_backup(&c->backup) ? NULL : "a backup of nothing, or of two things";
 	case STORE_LOG_CLOSE: return is_new_log(&c->log_close) ? NULL : "a log closed for none, or for itself";
 	case STORE_VAULT_ADD:
 	case STORE_VAULT_SET_STATE:
 	case STORE_VAULT_SET:
 	case STORE_VAULT_ERASE:
+	case STORE_VAULT_LOCK:
 	case STORE_PRINCIPAL_SET:
 	case STORE_CREDENTIAL_REMOVE:
 	case STORE_ROLE_REMOVE:
@@ -437,6 +594,7 @@ static const char *unsound(const struct store_change *c)
 	case STORE_MEMBER_REMOVE:
 	case STORE_KEY_ADD:
 	case STORE_VERSION_ADD:
+	case STORE_VERSION_ERASE:
 	case STORE_VERSION_ENCRYPTS:
 	case STORE_POLICY_SET:
 	case STORE_VERSION_SET:
@@ -445,6 +603,7 @@ static const char *unsound(const struct store_change *c)
 	case STORE_KEY_SET_PURGING:
 	case STORE_KEY_REVOKE:
 	case STORE_KEY_PURGE:
+	case STORE_BACKUP_DROP:
 	case STORE_INTENT_OPEN:
 	case STORE_INTENT_CLOSE:
 	case STORE_META_PUT:

@@ -46,6 +46,11 @@
 #define STORE_NOTE_MAX 16384 /* bytes of a signed checkpoint with its cosignatures */
 #define STORE_VKEY_MAX 512   /* characters of a verifier key */
 #define STORE_FROM_LEAF UINT64_MAX
+#define STORE_NO_SEQ UINT64_MAX /* of a leaf that is not known, or of a log that was closed */
+#define STORE_MAC_LEN 32
+#define STORE_PLACE_MAX 255     /* characters of a file name */
+#define STORE_FACTS_MAX (256 * 1024) /* characters of one member of a certificate, canonical JSON */
+#define STORE_SIGNATURES_MAX 16384   /* characters of a certificate's signature lines */
 #define STORE_SEQ_MAX ((UINT64_C(1) << 48) - 1) /* of a leaf; more than can ever be written */
 #define STORE_NO_TIME INT64_MIN
 /* kms_err.native of a KMS_E_STORE after a failed sync (SQLite: SQLITE_IOERR_FSYNC): what the page cache holds is unknown, the process must
@@ -61,7 +66,9 @@ struct store_vault {
 	char name[STORE_VAULT_NAME_MAX + 1]; /* lower case */
 	uint8_t directory[STORE_ID_LEN];     /* tenant GUID of its tokens */
 	enum store_vault_state state;
+	bool is_locked; /* it refuses every use, until it is unlocked with approval */
 	uint8_t root_id[STORE_ID_LEN];      /* HSM object ids */
+	uint8_t next_root_id[STORE_ID_LEN]; /* of a root rotation under way: what is wrapped from now on is wrapped under it; all zero = none */
 	uint8_t pseudonym_id[STORE_ID_LEN];
 	uint16_t retention_days; /* 7..90 */
 	bool has_purge_protection;
@@ -76,7 +83,8 @@ struct store_vault {
 	bool has_networks;       /* only some addresses may call: store_networks() */
 	char issuer[STORE_ISSUER_MAX + 1]; /* whose tokens the challenge asks for; empty = the built-in issuer's */
 	int64_t created_s;
-	uint64_t epoch; /* raised by each change of state or policy, of a group and of a custom role; never 0 */
+	uint64_t created_seq; /* of the leaf that made it; STORE_NO_SEQ = not known. Set by STORE_VAULT_ADD to that of its unit */
+	uint64_t epoch; /* raised by each change of state, lock, root or policy, of a group and of a custom role; never 0 */
 };
 
 enum store_principal_kind { STORE_PRINCIPAL_CALLER = 1, STORE_PRINCIPAL_GROUP };
@@ -252,6 +260,8 @@ struct store_version {
 	size_t e_len;
 	uint8_t *wrapped; /* owned; NULL when resident */
 	size_t wrapped_len;
+	uint8_t root_id[STORE_ID_LEN]; /* the root that it is, or before its erasure was, wrapped under; all zero when resident */
+	uint64_t created_seq; /* as store_vault.created_seq, by STORE_VERSION_ADD */
 	char *tags; /* owned; JSON object text, or NULL; read only when asked for */
 };
 void store_version_clear(struct store_version *v);
@@ -279,6 +289,10 @@ enum store_change_kind {
 	                          * first is_founded, which is never taken back, counts_installation; raises its epoch */
 	STORE_NETWORKS_SET,      /* networks; raises the vault's epoch */
 	STORE_VAULT_ERASE,       /* vault_id: its canary, blobs, public halves, tags and policies erased; keys and versions kept as rows */
+	STORE_VAULT_LOCK,        /* vault: id, is_locked; raises its epoch; KMS_E_CONFLICT when it is so already */
+	STORE_VAULT_NEXT_ROOT,   /* vault: id, next_root_id; raises its epoch; KMS_E_CONFLICT when it has one */
+	STORE_VAULT_SET_ROOT,    /* vault: id, root_id, canary: the next root becomes the root; raises its epoch; KMS_E_FENCED when root_id is not its next
+	                          * root, or a version is still wrapped under another */
 	STORE_PRINCIPAL_ADD,     /* principal */
 	STORE_PRINCIPAL_SET,     /* principal: id, is_enabled, tokens_from_s; raises its epoch, and its vault's when it is a group; KMS_E_FENCED
 	                          * when its epoch is not principal.epoch any more, so that of two changes none undoes the other */
@@ -301,7 +315,12 @@ enum store_change_kind {
 	                          * quorum, or one of them is the requester, has not voted for it, or has another epoch */
 	STORE_APPROVAL_CLOSE,    /* approval: id, state (DENIED or WITHDRAWN), settled_s; KMS_E_FENCED when it is not open */
 	STORE_KEY_ADD,           /* key; KMS_E_FENCED when the name is taken, by a deleted key too */
-	STORE_VERSION_ADD,       /* version; its ordinal is set to the next; raises the key's epoch; KMS_E_FENCED when its id exists */
+	STORE_VERSION_ADD,       /* version; its ordinal is set to the next; raises the key's epoch; KMS_E_FENCED when its id exists, or it is wrapped under
+	                          * what is neither its vault's root nor its next root */
+	STORE_VERSION_REWRAP,    /* version: id, root_id, wrapped: the same key under another root; raises no epoch; KMS_E_FENCED when it is gone or
+	                          * erased, or that is neither its vault's root nor its next root */
+	STORE_VERSION_ERASE,     /* version: id: its blob, public half and tags erased; the row is kept, with its root_id; a resident one is still listed by
+	                          * store_objects(). Nothing when it is gone */
 	STORE_VERSION_ENCRYPTS,  /* encryption: counts one more; KMS_E_FENCED when `limit` is reached. No epoch is raised */
 	STORE_POLICY_SET,        /* policy: replaces that of a living key, but for its created_s; raises the key's epoch */
 	STORE_VERSION_SET,       /* version: id, ops, is_enabled, revoked, nbf_s, exp_s, updated_s, and tags when set_tags; raises its epoch */
@@ -310,14 +329,28 @@ enum store_change_kind {
 	STORE_KEY_SET_PURGING,   /* key: id; raises its epoch */
 	STORE_KEY_REVOKE,        /* revocation; raises the epoch of the key and of each version it touches; KMS_E_NOTFOUND when there is none */
 	STORE_KEY_PURGE,         /* key: id: its versions, its policy and itself removed */
+	STORE_TOMBSTONE_ADD,     /* tombstone: its seq is set to that of this unit's leaf; KMS_E_CONFLICT when the object has one */
+	STORE_CERTIFICATE_ADD,   /* certificate, begun: its intent is set to the seq of this unit's leaf, its origin to that of the present log */
+	STORE_CERTIFICATE_FILL,  /* certificate: id, method, wrapped, approved_us, destroyed_us, verified_us, checks; its outcome is set to the seq of this unit's leaf;
+	                          * KMS_E_FENCED unless it is begun */
+	STORE_CERTIFICATE_SET,   /* certificate: id, state (pending or complete), size, root, intent_leaf, outcome_leaf, until_s, copies, residual, hsm, issued_s, signatures;
+	                          * KMS_E_FENCED unless it is due or pending */
+	STORE_CERTIFICATE_SIGN,  /* certificate: id, signatures: replaced by those, if issued_s is still the same and they begin with the stored ones, so
+	                          * that nobody's line is lost; else KMS_E_FENCED */
+	STORE_EPOCH_ADD,         /* epoch: its number is set to the next; the one before is closed at its created_s */
+	STORE_EPOCH_END,         /* epoch: number, ended_s; KMS_E_CONFLICT when it has ended, or is the newest */
+	STORE_BACKUP_ADD,        /* backup. Of a key: replaces the one of the same vault, name and epoch. KMS_E_CONFLICT when a server backup has the
+	                          * place; KMS_E_FENCED when the epoch has ended */
+	STORE_BACKUP_DROP,       /* backup.id: its file was removed; KMS_E_NOTFOUND */
 	STORE_INTENT_OPEN,       /* intent (its seq is set to that of this unit's leaf) */
 	STORE_INTENT_CLOSE,      /* intent.seq */
 	STORE_META_PUT,          /* meta */
 	STORE_CHECKPOINT_ADD,    /* checkpoint; KMS_E_CONFLICT when one of its size, or of a larger, exists */
 	STORE_CHECKPOINT_COSIGN, /* checkpoint: size, note: the note with more lines replaces the stored one; KMS_E_NOTFOUND */
 	STORE_LOG_KEY_ADD,       /* log_key: its generation is set to the next; from_size STORE_FROM_LEAF is set to the size with this unit's leaf */
-	STORE_LOG_CLOSE,         /* log_close: events, nodes and checkpoints are put aside, open intents become those of a closed log, the meta record
-	                          * log_origin is replaced; KMS_E_FENCED when that is not closed.origin, or next_origin was closed before. The
+	STORE_LOG_CLOSE,         /* log_close: events, nodes and checkpoints are put aside, open intents become those of a closed log (so do the intents that
+	                          * tombstones and certificates refer to), what is begun or due of certificates is dropped, no created_seq of a vault or
+	                          * version is known any more, the meta record log_origin is replaced; KMS_E_FENCED when that is not closed.origin, or next_origin was closed before. The
 	                          * transaction's next leaf is the first of the new log */
 	STORE_POOL_ADD,          /* pool, of one subject and one root at least; its principal was added before, in the same unit at the latest;
 	                          * KMS_E_CONFLICT when it exists, or another pool of any vault that is not shredded has one of the subjects */
@@ -387,6 +420,89 @@ struct store_log_close {
 	char next_origin[STORE_ORIGIN_MAX + 1];
 };
 
+/* What was destroyed in the device, or with its root, or erased: kept for ever, so that it is destroyed again if it ever comes back. */
+enum store_tombstone_kind { STORE_TOMBSTONE_VERSION = 1, STORE_TOMBSTONE_ROOT, STORE_TOMBSTONE_PSEUDONYMS, STORE_TOMBSTONE_EPOCH };
+struct store_tombstone {
+	uint8_t obj[STORE_ID_LEN]; /* never used again */
+	enum store_tombstone_kind kind;
+	bool is_resident;              /* it was an object of the device, not a blob */
+	uint8_t vault_id[STORE_ID_LEN]; /* all zero: the installation's */
+	char key_name[STORE_KEY_NAME_MAX + 1]; /* of a version, as the next ones; "" otherwise */
+	uint8_t version_id[STORE_ID_LEN];
+	uint8_t kty, crv;
+	uint16_t bits;
+	bool has_spki;
+	uint8_t spki_sha256[STORE_HASH_LEN]; /* of a pair: its SubjectPublicKeyInfo */
+	uint8_t revoked;      /* as store_version.revoked, when it was destroyed */
+	uint64_t created_seq; /* in the log of its intent, also when that was closed: its certificate names it. STORE_NO_SEQ = not known */
+	uint64_t intent;      /* seq of the destruction that it belongs to, as store_intent.seq */
+	uint64_t seq;         /* of its own leaf; STORE_NO_SEQ = in a closed log */
+	uint8_t mac[STORE_MAC_LEN]; /* made in the device: who can write to the database cannot have objects destroyed */
+};
+
+/* A version that was destroyed, and that a restore of its key made again: it keeps its id, and is another object. Of the versions of one destruction. */
+struct store_revival {
+	bool has_others; /* one of them is, or was at any time, another object too */
+	bool lives;      /* as such an object, in a vault that is not shredded */
+	bool may_linger; /* it died again, later, and a backup from before that may hold it still */
+	uint64_t made_seq; /* of the newest leaf that made one that lives; STORE_NO_SEQ = none, or not known */
+};
+
+enum store_certificate_scope { STORE_CERTIFICATE_KEY = 1, STORE_CERTIFICATE_TENANT, STORE_CERTIFICATE_ROOT };
+enum store_certificate_state {
+	STORE_CERTIFICATE_BEGUN = 1, /* the destruction is under way */
+	STORE_CERTIFICATE_DUE,       /* it is done; to be signed */
+	STORE_CERTIFICATE_PENDING,   /* signed; a backup outlives it until until_s */
+	STORE_CERTIFICATE_COMPLETE,
+};
+/* A destruction certificate (audit-log.md 11.2) but for its list of keys, which its tombstones hold. Texts are canonical JSON values, "" = none; owned when
+ * read, borrowed in a change. Zeroed = empty; release with store_certificate_clear(). */
+struct store_certificate {
+	uint8_t id[STORE_ID_LEN];
+	uint8_t vault_id[STORE_ID_LEN]; /* all zero: the installation's */
+	char key_name[STORE_KEY_NAME_MAX + 1]; /* of STORE_CERTIFICATE_KEY */
+	enum store_certificate_scope scope;
+	enum store_certificate_state state;
+	uint8_t basis, method;         /* core's enums (certificate.h) */
+	char origin[STORE_ORIGIN_MAX + 1]; /* of the log that holds intent and outcome */
+	uint64_t intent, outcome;      /* seq in that log; intent as in its tombstones (of a closed log: seq & STORE_SEQ_MAX). outcome: STORE_NO_SEQ until filled */
+	uint64_t size;                 /* of the checkpoint that it names; 0 until it is signed */
+	uint8_t root[STORE_HASH_LEN];
+	uint8_t intent_leaf[STORE_HASH_LEN], outcome_leaf[STORE_HASH_LEN]; /* hashes of the two leaves, kept since a closed log's are not read; zero until it is signed */
+	uint64_t wrapped;              /* data keys that its keys are known to have wrapped; 0 = not known */
+	int64_t approved_us, destroyed_us, verified_us;
+	int64_t created_s, issued_s;   /* issued: STORE_NO_TIME until it is signed */
+	int64_t until_s;               /* of a pending one; else STORE_NO_TIME */
+	char *checks, *copies, *residual, *hsm;
+	char *signatures; /* its lines, each with its newline */
+};
+void store_certificate_clear(struct store_certificate *c);
+#define STORE_CERTIFICATE_AUTO __attribute__((cleanup(store_certificate_clear))) struct store_certificate
+
+/* A backup epoch: one key in the device seals all backups that are made in it. */
+struct store_epoch {
+	uint32_t number; /* 1.. */
+	uint8_t obj[STORE_ID_LEN];
+	int64_t created_s;
+	int64_t closed_s; /* no backups are made in it any more; STORE_NO_TIME = it is the newest */
+	int64_t ended_s;  /* its key is destroyed, and with it every backup; STORE_NO_TIME = it lives */
+};
+
+enum store_backup_kind { STORE_BACKUP_KEY = 1, STORE_BACKUP_SERVER };
+/* A backup that was handed out. The newest of each key in each epoch, and every one of the server. */
+struct store_backup {
+	uint8_t id[STORE_ID_LEN];
+	enum store_backup_kind kind;
+	uint32_t epoch;
+	uint8_t vault_id[STORE_ID_LEN]; /* of a key; else all zero */
+	char key_name[STORE_KEY_NAME_MAX + 1];
+	char place[STORE_PLACE_MAX + 1]; /* of the server: the file's name in the directory of backups; "" = the file was removed */
+	uint64_t size;  /* leaves that it holds, or that there were */
+	uint64_t bytes;
+	int64_t made_s;
+	int64_t ends_s; /* when its epoch ended, STORE_NO_TIME = it lives; of reads only */
+};
+
 #define STORE_META_NAME_MAX 32
 #define STORE_META_VALUE_MAX 256
 struct store_meta {
@@ -422,6 +538,10 @@ struct store_change {
 		struct store_signed checkpoint;
 		struct store_log_key log_key;
 		struct store_log_close log_close;
+		struct store_tombstone tombstone;
+		struct store_certificate certificate;
+		struct store_epoch epoch;
+		struct store_backup backup;
 	};
 };
 
@@ -504,6 +624,25 @@ struct store_ops {
 	kms_status (*checkpoint_last)(struct store *s, struct store_signed *ret, struct kms_err *err);
 	kms_status (*log_keys)(struct store *s, struct store_log_key *ret, size_t cap, size_t *ret_count, struct kms_err *err);
 	kms_status (*closed_logs)(struct store *s, struct store_closed_log *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+	kms_status (*version_of_object)(struct store *s, const uint8_t obj[STORE_ID_LEN], struct store_version *ret, struct kms_err *err);
+	kms_status (*wrapped_under)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t root_id[STORE_ID_LEN], const uint8_t after_obj[STORE_ID_LEN],
+	                            uint8_t (*ret)[STORE_ID_LEN], size_t cap, size_t *ret_count, struct kms_err *err);
+	kms_status (*tombstone)(struct store *s, const uint8_t obj[STORE_ID_LEN], struct store_tombstone *ret, struct kms_err *err);
+	kms_status (*tombstones)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], uint64_t intent, const uint8_t after_obj[STORE_ID_LEN],
+	                         struct store_tombstone *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+	kms_status (*revival)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], uint64_t intent, struct store_revival *ret, struct kms_err *err);
+	kms_status (*certificate)(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_certificate *ret, struct kms_err *err);
+	kms_status (*certificates)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after_id[STORE_ID_LEN], bool only_open,
+	                           struct store_certificate *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+	kms_status (*certificate_of_intent)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], uint64_t intent, struct store_certificate *ret, struct kms_err *err);
+	kms_status (*epochs)(struct store *s, uint32_t below, struct store_epoch *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+	kms_status (*epoch_of_object)(struct store *s, const uint8_t obj[STORE_ID_LEN], struct store_epoch *ret, struct kms_err *err);
+	kms_status (*backups)(struct store *s, enum store_backup_kind kind, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after_id[STORE_ID_LEN],
+	                      struct store_backup *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+	kms_status (*backups_of_key)(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const char *key_name, struct store_backup *ret, size_t cap,
+	                             size_t *ret_count, struct kms_err *err);
+	kms_status (*copy)(struct store *s, const char *path, bool (*go_on)(void *arg, uint64_t done, uint64_t total), void *arg, struct kms_err *err);
+	void (*forget)(struct store *s);
 
 	/* The writer's transaction. */
 	kms_status (*begin)(struct store *s, struct kms_err *err);
@@ -569,7 +708,7 @@ KMS_MUST_CHECK kms_status store_key(struct store *s, const uint8_t vault_id[STOR
 /** Keys of a vault ordered by lower-case name; either the living or the deleted ones. after_name is exclusive. */
 KMS_MUST_CHECK kms_status store_keys(struct store *s, const uint8_t vault_id[STORE_ID_LEN], bool deleted, const char *after_name,
                                      struct store_key *ret, size_t cap, size_t *ret_count, struct kms_err *err);
-/** Deleted keys of living vaults whose scheduled purge is not after now_s and has not begun, the longest due first. */
+/** Deleted keys of living vaults that are not locked, whose scheduled purge is not after now_s and has not begun, the longest due first. */
 KMS_MUST_CHECK kms_status store_keys_due(struct store *s, int64_t now_s, struct store_key *ret, size_t cap, size_t *ret_count,
                                          struct kms_err *err);
 /** One version; version_id NULL = the latest. *ret is owned by the caller (store_version_clear). */
@@ -597,7 +736,8 @@ KMS_MUST_CHECK kms_status store_objects(struct store *s, const uint8_t vault_id[
                                         uint8_t (*ret)[STORE_ID_LEN], size_t cap, size_t *ret_count, struct kms_err *err);
 /** How many resident versions a vault has (keys deleted or not). */
 KMS_MUST_CHECK kms_status store_object_count(struct store *s, const uint8_t vault_id[STORE_ID_LEN], size_t *ret_count, struct kms_err *err);
-/** Does any row of a vault that is not shredded, or any meta value, name this HSM object? For the sweep at start. */
+/** Does any row of a vault that is not shredded, an epoch that has not ended, or any meta value name this HSM object? A root that was replaced is known until it has
+ *  its tombstone. For the sweep at start. */
 KMS_MUST_CHECK kms_status store_object_known(struct store *s, const uint8_t obj[STORE_ID_LEN], bool *ret_known, struct kms_err *err);
 KMS_MUST_CHECK kms_status store_intents(struct store *s, uint64_t after_seq, struct store_intent *ret, size_t cap, size_t *ret_count,
                                         struct kms_err *err); /* seq > after_seq; pass UINT64_MAX to begin with seq 0 */
@@ -616,6 +756,46 @@ KMS_MUST_CHECK kms_status store_checkpoint_last(struct store *s, struct store_si
 KMS_MUST_CHECK kms_status store_log_keys(struct store *s, struct store_log_key *ret, size_t cap, size_t *ret_count, struct kms_err *err);
 /** The newest first. */
 KMS_MUST_CHECK kms_status store_closed_logs(struct store *s, struct store_closed_log *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+
+/** The version, living or erased, that is or was this object; with tags. KMS_E_NOTFOUND. *ret is owned by the caller. */
+KMS_MUST_CHECK kms_status store_version_of_object(struct store *s, const uint8_t obj[STORE_ID_LEN], struct store_version *ret, struct kms_err *err);
+/** Objects of the vault's versions that are wrapped under this root, ordered by id; root_id NULL = under any. Not of those that were erased. */
+KMS_MUST_CHECK kms_status store_wrapped_under(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t *root_id, const uint8_t *after_obj,
+                                              uint8_t (*ret)[STORE_ID_LEN], size_t cap, size_t *ret_count, struct kms_err *err);
+KMS_MUST_CHECK kms_status store_tombstone(struct store *s, const uint8_t obj[STORE_ID_LEN], struct store_tombstone *ret, struct kms_err *err);
+/** Those of one destruction, ordered by object. vault_id all zero: the installation's. */
+KMS_MUST_CHECK kms_status store_tombstones(struct store *s, const uint8_t vault_id[STORE_ID_LEN], uint64_t intent, const uint8_t *after_obj,
+                                           struct store_tombstone *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+/** What else the versions that died of this destruction are, or were. */
+KMS_MUST_CHECK kms_status store_revival(struct store *s, const uint8_t vault_id[STORE_ID_LEN], uint64_t intent, struct store_revival *ret, struct kms_err *err);
+KMS_MUST_CHECK kms_status store_certificate(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_certificate *ret, struct kms_err *err);
+/** The one of a destruction that began with this intent of the present log. KMS_E_NOTFOUND. */
+KMS_MUST_CHECK kms_status store_certificate_of_intent(struct store *s, const uint8_t vault_id[STORE_ID_LEN], uint64_t intent, struct store_certificate *ret,
+                                                      struct kms_err *err);
+/** Ordered by id. @param vault_id  NULL = of all @param only_open  those that are due or pending. The caller clears each. */
+KMS_MUST_CHECK kms_status store_certificates(struct store *s, const uint8_t *vault_id, const uint8_t *after_id, bool only_open,
+                                             struct store_certificate *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+/** The newest first. @param below  0 = from the newest */
+KMS_MUST_CHECK kms_status store_epochs(struct store *s, uint32_t below, struct store_epoch *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+KMS_MUST_CHECK kms_status store_epoch_of_object(struct store *s, const uint8_t obj[STORE_ID_LEN], struct store_epoch *ret, struct kms_err *err);
+/** Those of one kind, also where the epoch has ended, ordered by id. @param vault_id  of a key's; NULL = of all vaults */
+KMS_MUST_CHECK kms_status store_backups(struct store *s, enum store_backup_kind kind, const uint8_t *vault_id, const uint8_t *after_id,
+                                        struct store_backup *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+/** Those of the key with this name whose epoch lives, the newest epoch first. */
+KMS_MUST_CHECK kms_status store_backups_of_key(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const char *key_name, struct store_backup *ret, size_t cap,
+                                               size_t *ret_count, struct kms_err *err);
+/**
+ * Copy the whole database, as it is at this moment, into a new file (mode 0600; on stable storage when it returns), while others go on reading and writing: SQLite's
+ * online backup inside one read transaction. Nothing is left behind on failure, what was written of the copy is overwritten first. While it runs, this connection can do
+ * nothing else, and no checkpoint truncates the WAL.
+ * The copy is whole in one file, and opens in both modes as it is. Who opens it for reading makes PATH-wal and PATH-shm beside it, which outlive store_close().
+ * @param path  absolute; must not exist @param go_on  called after each MiB with pages, at the end too; false = stop (KMS_E_SHUTDOWN); NULL = never asked
+ * @return KMS_OK | KMS_E_STORE (never with STORE_NATIVE_SYNC: the database itself is sound) | KMS_E_CONFLICT (the file exists) | KMS_E_SHUTDOWN
+ */
+KMS_MUST_CHECK kms_status store_copy(struct store *s, const char *path, bool (*go_on)(void *arg, uint64_t done, uint64_t total), void *arg,
+                                     struct kms_err *err);
+/** Drop what the connection has cached of the database; a truncating store_checkpoint() does so for the writer's. */
+void store_forget(struct store *s);
 
 /* The writer's transaction: begin; for each unit fence, apply, append, put_node; commit. Only on a STORE_WRITE connection. */
 KMS_MUST_CHECK kms_status store_begin(struct store *s, struct kms_err *err);

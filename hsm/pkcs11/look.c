@@ -156,6 +156,22 @@ static bool read_line(const char **at, const char *end, const uint8_t id[HSM_ID_
 	return false;
 }
 
+/* SoftHSM forgets an object whose file it could not remove (row 1g), and this process would never find it again to destroy it: then the module is to be started anew. */
+static kms_status see_what_is_there(struct p11_hsm *p, const uint8_t id[HSM_ID_LEN], struct kms_err *err)
+{
+	CK_OBJECT_HANDLE found;
+	size_t count = 0;
+
+	P11_ENTER(p, err);
+	P11_SESSION_AUTO session = { 0 };
+	KMS_TRY(p11_pool_take(p->pool, &session, err));
+	P11_LOCK_AUTO(&p->objects);
+	KMS_TRY(p11_token_find(&p->token, session.handle, id, NULL, NULL, &found, 1, &count, &session.is_broken, err));
+	if (count == 0)
+		atomic_store(&p->is_available, false); /* hsm_check() brings it back */
+	return KMS_OK;
+}
+
 kms_status p11_keys_gone(struct hsm *h, const uint8_t (*ids)[HSM_ID_LEN], size_t count, const uint8_t witness_id[HSM_ID_LEN],
                          bool *ret_gone, struct kms_err *err)
 {
@@ -198,8 +214,10 @@ kms_status p11_keys_gone(struct hsm *h, const uint8_t (*ids)[HSM_ID_LEN], size_t
 	for (size_t i = 0; i <= count; i++) {
 		if (!read_line(&at, answer + answer_len, i < count ? ids[i] : witness_id, &is_present))
 			return kms_fail(err, KMS_E_DEVICE, KMS_SRC_SELF, 0, "the look helper's answer makes no sense");
-		if (i < count && is_present)
+		if (i < count && is_present && is_gone) {
 			is_gone = false;
+			KMS_TRY(see_what_is_there(p, ids[i], err));
+		}
 	}
 	if (!is_present) /* of the last line: the witness */
 		return kms_fail(err, KMS_E_DEVICE, KMS_SRC_SELF, 0, "the look helper does not find the log key either: absence proves nothing");

@@ -23,6 +23,12 @@ struct p11_config {
 KMS_MUST_CHECK kms_status hsm_open_pkcs11(const struct p11_config *cfg, struct hsm **ret_hsm, struct kms_err *err);
 
 /**
+ * Which token is it? Nothing is opened and nobody logs in: a login alone may be written down in the token. Before hsm_open_pkcs11(), not beside it.
+ * @param ret_info  manufacturer, model, serial, label, library, firmware @return KMS_OK | KMS_E_INVALID (URI, module) | KMS_E_DEVICE (there is none)
+ */
+KMS_MUST_CHECK kms_status p11_identify(const struct p11_config *cfg, struct hsm_info *ret_info, struct kms_err *err);
+
+/**
  * The helper process of hsm_keys_gone(): reads hex ids from stdin, one a line, logs in afresh, writes "<hex id> present|absent" for each.
  * @return exit status: 0 done, 1 the token could not be searched
  */

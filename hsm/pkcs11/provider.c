@@ -88,21 +88,42 @@ static void text_trim(char *ret, const unsigned char *padded, size_t len)
 	ret[len] = '\0';
 }
 
-/* Called with the world to itself: what the device says about itself, and the next epoch. */
-static void note_start(struct p11_hsm *p)
+static struct hsm_info info_of(const struct p11_token *token)
 {
-	const CK_TOKEN_INFO *t = &p->token.token_info;
+	const CK_TOKEN_INFO *t = &token->token_info;
 	struct hsm_info info = { 0 };
 
-	p->epoch++;
 	text_trim(info.manufacturer, t->manufacturerID, sizeof(t->manufacturerID));
 	text_trim(info.model, t->model, sizeof(t->model));
 	text_trim(info.serial, t->serialNumber, sizeof(t->serialNumber));
 	text_trim(info.label, t->label, sizeof(t->label));
-	text_trim(info.library, p->token.library_info.libraryDescription, sizeof(p->token.library_info.libraryDescription));
-	(void)snprintf(info.firmware, sizeof(info.firmware), "%u.%u", (unsigned)t->firmwareVersion.major,
-	               (unsigned)t->firmwareVersion.minor);
-	info.epoch = p->epoch;
+	text_trim(info.library, token->library_info.libraryDescription, sizeof(token->library_info.libraryDescription));
+	(void)snprintf(info.firmware, sizeof(info.firmware), "%u.%u", (unsigned)t->firmwareVersion.major, (unsigned)t->firmwareVersion.minor);
+	return info;
+}
+
+kms_status p11_identify(const struct p11_config *cfg, struct hsm_info *ret_info, struct kms_err *err)
+{
+	struct p11_token t = { 0 };
+	kms_status status = p11_token_load(&t, cfg, err);
+
+	if (status == KMS_OK)
+		status = p11_token_find_slot(&t, err);
+	if (status == KMS_OK) {
+		*ret_info = info_of(&t);
+		if (!p11_token_stop(&t))
+			status = kms_fail(err, KMS_E_DEVICE, KMS_SRC_PKCS11, 0, "C_Finalize");
+	}
+	p11_token_unload(&t);
+	return status;
+}
+
+/* Called with the world to itself: what the device says about itself, and the next epoch. */
+static void note_start(struct p11_hsm *p)
+{
+	struct hsm_info info = info_of(&p->token);
+
+	info.epoch = ++p->epoch;
 	(void)pthread_mutex_lock(&p->state_lock);
 	p->info = info;
 	(void)pthread_mutex_unlock(&p->state_lock);
@@ -270,6 +291,7 @@ static const struct hsm_ops P11_OPS = {
 	.pin = p11_pin,
 	.key_import = p11_key_import,
 	.key_transfer = p11_key_transfer,
+	.key_rewrap = p11_key_rewrap,
 	.key_attributes = p11_key_attributes,
 	.sign = p11_sign,
 	.encrypt = p11_encrypt,

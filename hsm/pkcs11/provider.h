@@ -180,6 +180,10 @@ KMS_MUST_CHECK kms_status p11_wrapped_finish(struct p11_hsm *p, struct p11_sessi
 kms_status p11_key_generate_wrapped(struct hsm *h, const struct hsm_key *key, struct hsm_public *ret_public, uint8_t ret_blob[HSM_BLOB_MAX],
                                     size_t *ret_blob_len, struct kms_err *err);
 
+/* rewrap.c - wrapped versions under another root. */
+kms_status p11_key_rewrap(struct hsm *h, const struct hsm_key *key, const uint8_t root_id[HSM_ID_LEN], uint8_t ret_blob[HSM_BLOB_MAX],
+                          size_t *ret_blob_len, struct kms_err *err);
+
 /* import.c, transfer.c, attributes.c */
 kms_status p11_key_import(struct hsm *h, const struct hsm_key *key, const struct hsm_material *material, uint8_t *ret_blob,
                           size_t *ret_blob_len, struct kms_err *err);

@@ -22,7 +22,7 @@ struct row {
  * No row has DERIVE, SIGN_RECOVER or VERIFY. Of the installation's own keys, none has both WRAP and DECRYPT, the pair that Clulow's attack needs
  * (hazards.md section 2.1). A caller's AES version has both, because the API has both: there the attack fails for want of an entry, as no verb
  * hands one version's handle to C_WrapKey or C_UnwrapKey under another (what is wrapped and unwrapped under a caller's key are payload objects
- * of the caller's own bytes), and nothing but a newborn on its way under a root is extractable. key_ops narrow this further: in core for
+ * of the caller's own bytes), and nothing but a newborn on its way under a root, or a version on its way to the next root, is extractable. key_ops narrow this further: in core for
  * resident versions, in the flags of loaded ones.
  */
 static const struct row ROWS[] = {
@@ -130,6 +130,8 @@ static unsigned may_of(const struct row *row, const struct hsm_key *key, enum p1
 		return row->may;
 	case P11_NEWBORN:
 		return row->kind == HSM_KIND_AES ? ENCRYPT : row->kind == HSM_KIND_HMAC ? SIGN : 0;
+	case P11_REWRAP: /* an RSA key tells its public half; a curve's private object does not, but by signatures (row 1o) */
+		return row->kind == HSM_KIND_AES ? ENCRYPT : row->kind == HSM_KIND_RSA ? 0 : SIGN;
 	case P11_LOADED:
 		if ((key->usage & HSM_USE_DECRYPT) != 0)
 			granted |= DECRYPT;
@@ -160,14 +162,14 @@ void p11_template_key(struct p11_template *t, const struct hsm_key *key, enum p1
 	put_bool(t, CKA_PRIVATE, true);
 	put_name(t, key);
 	put_bool(t, CKA_SENSITIVE, true);
-	put_bool(t, CKA_EXTRACTABLE, form == P11_NEWBORN);
+	put_bool(t, CKA_EXTRACTABLE, form == P11_NEWBORN || form == P11_REWRAP);
 	if (row->class == CKO_PRIVATE_KEY) {
 		put_flags(t, PRIVATE_FLAGS, KMS_ARRAY_LEN(PRIVATE_FLAGS), may);
 		put_bool(t, CKA_ALWAYS_AUTHENTICATE, false);
 	} else {
 		put_flags(t, SECRET_FLAGS, KMS_ARRAY_LEN(SECRET_FLAGS), may);
 		t->value_len = row->purpose == HSM_FOR_PSEUDONYMS ? PSEUDONYM_KEY_LEN : (CK_ULONG)key->bits / 8;
-		if (form != P11_LOADED)
+		if (form != P11_LOADED && form != P11_REWRAP) /* the blob says it */
 			put(t, CKA_VALUE_LEN, &t->value_len, sizeof(t->value_len));
 	}
 	/* Not WRAP_WITH_TRUSTED: the user cannot set CKA_TRUSTED, so a root could never be replaced (row 1k). */

@@ -16,6 +16,8 @@
 enum p11_form {
 	P11_RESIDENT, /* token object */
 	P11_LOADED,   /* session object unwrapped from a blob: usage as in key->usage, never extractable */
+	P11_REWRAP,   /* session object unwrapped from a blob, about to be wrapped under another root: extractable, destroyed in the same function; may do
+	               * what proves that the next blob is the same key, and nothing else */
 	P11_NEWBORN,  /* about to be wrapped: extractable, destroyed in the same function; a pair's private half is of no use, a secret can make
 	               * the one print that its loaded form is compared with */
 };

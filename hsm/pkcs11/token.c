@@ -197,7 +197,7 @@ static kms_status log_in(struct p11_token *t, struct kms_err *err)
 	}
 }
 
-kms_status p11_token_start(struct p11_token *t, struct kms_err *err)
+kms_status p11_token_find_slot(struct p11_token *t, struct kms_err *err)
 {
 	CK_C_INITIALIZE_ARGS args = { .flags = CKF_OS_LOCKING_OK };
 	kms_status status;
@@ -212,10 +212,19 @@ kms_status p11_token_start(struct p11_token *t, struct kms_err *err)
 	}
 	rv = P11_CALL(&t->gate, C_GetInfo, &t->library_info);
 	status = rv == CKR_OK ? find_slot(t, err) : p11_fail(err, rv, "C_GetInfo");
-	if (status == KMS_OK) {
-		rv = P11_CALL(&t->gate, C_OpenSession, t->slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &t->home);
-		status = rv == CKR_OK ? log_in(t, err) : p11_fail(err, rv, "C_OpenSession");
-	}
+	if (status != KMS_OK)
+		(void)p11_token_stop(t);
+	return status;
+}
+
+kms_status p11_token_start(struct p11_token *t, struct kms_err *err)
+{
+	kms_status status;
+	CK_RV rv;
+
+	KMS_TRY(p11_token_find_slot(t, err));
+	rv = P11_CALL(&t->gate, C_OpenSession, t->slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, NULL, NULL, &t->home);
+	status = rv == CKR_OK ? log_in(t, err) : p11_fail(err, rv, "C_OpenSession");
 	if (status != KMS_OK)
 		(void)p11_token_stop(t);
 	return status;

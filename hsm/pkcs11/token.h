@@ -24,7 +24,9 @@ struct p11_token {
 
 /** Load the library and parse the URI; nothing is initialised. @return KMS_OK | KMS_E_INVALID (message says what to do) | KMS_E_NOMEM */
 KMS_MUST_CHECK kms_status p11_token_load(struct p11_token *t, const struct p11_config *cfg, struct kms_err *err);
-/** C_Initialize, find the slot, open the home session, log in once. On failure the module is finalised again. */
+/** C_Initialize and find the slot, nothing else. On failure the module is finalised again. */
+KMS_MUST_CHECK kms_status p11_token_find_slot(struct p11_token *t, struct kms_err *err);
+/** The same, then open the home session and log in once. On failure the module is finalised again. */
 KMS_MUST_CHECK kms_status p11_token_start(struct p11_token *t, struct kms_err *err);
 /** C_Finalize. False when the module refuses: it then still counts as initialised. */
 bool p11_token_stop(struct p11_token *t);

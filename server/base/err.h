@@ -27,6 +27,7 @@
 	X(KMS_E_KEY_EXPIRED, "Forbidden", "KeyExpired", 403, "The operation is not allowed on an expired key.")                             \
 	X(KMS_E_KEY_NOT_YET, "Forbidden", "KeyNotYetValid", 403, "The operation is not allowed before the key's validity begins.")          \
 	X(KMS_E_VAULT_SHREDDED, "Forbidden", "VaultShredded", 403, "The vault has been shredded; its keys no longer exist.")                \
+	X(KMS_E_VAULT_LOCKED, "Forbidden", "VaultLocked", 403, "The vault is locked: it refuses every use until it is unlocked with the approval of its approvers.") \
 	X(KMS_E_PURGE_PROTECTED, "Forbidden", "PurgeProtected", 403, "Purge protection is on: the key is purged when its retention ends.") \
 	X(KMS_E_KEY_NOTFOUND, "KeyNotFound", NULL, 404, "The key was not found in this key vault.")                                         \
 	X(KMS_E_NOTFOUND, "NotFound", NULL, 404, "The object was not found.")                                                               \

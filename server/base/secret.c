@@ -67,6 +67,15 @@ void secret_shrink(struct secret *s, size_t len)
 	s->len = len;
 }
 
+/* More than what runs on any thread of ours was ever seen to use: OpenSSL, SQLite and the key device's module included. */
+#define STACK_ERASE ((size_t)256 * 1024)
+
+__attribute__((noinline)) void secret_stack_erase(void)
+{
+	uint8_t below[STACK_ERASE];
+	OPENSSL_cleanse(below, sizeof(below));
+}
+
 size_t secret_live(void) { return atomic_load(&live); }
 
 void erase_span_run(struct erase_span *span) { OPENSSL_cleanse(span->p, span->len); }

@@ -28,6 +28,9 @@ size_t secret_len(const struct secret *s);
 /** Erase what lies beyond `len` and report `len` from now on (len <= the present length). */
 void secret_shrink(struct secret *s, size_t len);
 
+/** Overwrite what calls that have returned may have left on this thread's stack, below the caller's frame. */
+void secret_stack_erase(void);
+
 /** Secrets alive in this process; tests check that it returns to zero. */
 size_t secret_live(void);
 

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "server/base/err.h"
 
@@ -29,6 +30,7 @@ struct worker_config {
 	/* Each thread's own state (its database connection); called on the thread itself. A failure of start stops worker_start(). */
 	kms_status (*start)(void *arg, void **ret_state, struct kms_err *err);
 	void (*stop)(void *arg, void *state);
+	void (*visit)(void *arg, void *state); /* what worker_visit() asks for; NULL = nothing */
 	void *arg;
 };
 
@@ -41,6 +43,12 @@ KMS_MUST_CHECK kms_status worker_submit(struct worker *w, struct job *job);
 /** Put a job that was admitted before back in front of its group, whatever the queue's length (a fence that failed). Works until worker_stop()
  *  returns. */
 void worker_resubmit(struct worker *w, struct job *job);
+/** Ask each thread of the lane to call visit() with its state before its next job; a thread that waits for one does it at once. Never blocks.
+ *  @return a ticket for worker_visited() */
+uint64_t worker_visit(struct worker *w);
+/** Wait until every thread has done what the ticket asks for; one that runs a job for longer does it afterwards. On a thread of the lane itself, that one does it here and
+ *  now. @return false: not all of them have yet */
+bool worker_visited(struct worker *w, uint64_t ticket, unsigned wait_ms);
 /** Jobs waiting now. */
 size_t worker_waiting(struct worker *w);
 /** Refuse new jobs, run what is queued, join the threads, free. Accepts NULL. */

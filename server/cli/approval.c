@@ -104,6 +104,26 @@ static void tell_certificates(struct told *t, const json_t *p, const char *where
 	tell(t, ", under roots with the SHA-256 %s.", clean(p, "roots_sha256", text));
 }
 
+/* What tells it from any other: of a certificate its hash, whatever its label says. */
+static void tell_way_in(struct told *t, const json_t *p, const char *where)
+{
+	static const struct {
+		const char *member, *words;
+	} PARTS[] = { { "sha256", "with the SHA-256" }, { "issuer", "of the issuer" }, { "subject", "of" }, { "label", "labelled" } };
+	char a[CLEAN_MAX], b[CLEAN_MAX];
+	const char *between = "";
+
+	tell(t, "Give %s (%s), who manages or approves in %s, one more way to be known: ", clean(p, "principal_name", a), clean(p, "principal", b), where);
+	tell(t, "%s", clean(p, "kind", a));
+	for (size_t i = 0; i < KMS_ARRAY_LEN(PARTS); i++) {
+		if (text_of(p, PARTS[i].member)[0] == '\0')
+			continue;
+		tell(t, "%s %s %s", between, PARTS[i].words, clean(p, PARTS[i].member, a));
+		between = ",";
+	}
+	tell(t, ".");
+}
+
 static void tell_admin(struct told *t, const json_t *p, const char *where)
 {
 	char a[CLEAN_MAX], b[CLEAN_MAX], c[CLEAN_MAX], d[CLEAN_MAX];
@@ -116,9 +136,7 @@ static void tell_admin(struct told *t, const json_t *p, const char *where)
 	else if (json_object_get(p, "roots_sha256") != NULL)
 		tell_certificates(t, p, where);
 	else if (json_object_get(p, "kind") != NULL)
-		tell(t, "Give %s (%s), who manages or approves in %s, one more way to be known: %s %s.", clean(p, "principal_name", a),
-		     clean(p, "principal", b), where, clean(p, "kind", c),
-		     clean(p, json_object_get(p, "subject") != NULL ? "subject" : "label", d));
+		tell_way_in(t, p, where);
 	else
 		tell(t, "Change who manages or approves in %s.", where);
 }
@@ -148,9 +166,17 @@ static void tell_request(struct told *t, const json_t *request, const char *vaul
 	else
 		(void)snprintf(where, sizeof(where), "the vault %.40s", cli_clean(vault, name, sizeof(name)));
 	if (strcmp(act, "vault.shred") == 0)
-		tell(t, "Destroy %s: its root key and every key in it, for ever.", where);
+		tell(t, "Destroy %s: its root key and every key in it, for ever.%s%s", where, json_object_get(p, "basis") != NULL ? " Basis: " : "", clean(p, "basis", name));
 	else if (strcmp(act, "key.purge") == 0)
 		tell(t, "Destroy the deleted key %s of %s, for ever.", clean(p, "name", name), where);
+	else if (strcmp(act, "vault.unlock") == 0)
+		tell(t, "Unlock %s: its keys serve everybody again who has a role for them. Look first at why it was locked, and that what was abused is taken away.", where);
+	else if (strcmp(act, "vault.rotate_root") == 0)
+		tell(t, "Replace the root key of %s: its keys stay what they are, and the old root is destroyed, for ever. Key backups made before cannot be restored any more, and in backups of "
+		        "the server made before, the keys of this vault do not work: a new one is needed at once.", where);
+	else if (strcmp(act, "backup.end_epoch") == 0)
+		tell(t, "Destroy the key of the backup epoch %" JSON_INTEGER_FORMAT ", for ever: no backup that was made in it, of the server or of a key, can be opened any more, wherever its "
+		        "copies are.", json_integer_value(json_object_get(p, "number")));
 	else if (strcmp(act, "vault.lower_protection") == 0)
 		tell_lowering(t, p, where);
 	else if (strcmp(act, "role.grant_administrator") == 0)
@@ -204,8 +230,9 @@ static void show_approval(const struct call *call, const json_t *approval)
 	show_line(text_of(approval, "request"));
 	show_votes(json_object_get(approval, "votes"));
 	if (strcmp(state, "open") == 0)
-		(void)printf("\nto approve:  holdfast --url %s --token-file FILE approval approve %s %s\n",
-		             call->cfg->url != NULL ? call->cfg->url : "URL", call->arg[0], call->arg[1]);
+		(void)printf("\nto approve:  holdfast --url %s --token-file %s%s%s approval approve %s %s\n", call->cfg->url != NULL ? call->cfg->url : "URL",
+		             call->cfg->token_file != NULL ? call->cfg->token_file : "FILE", call_has(call, OPT_CA) ? " --ca " : "",
+		             call_has(call, OPT_CA) ? call_value(call, OPT_CA) : "", call->arg[0], call->arg[1]);
 	else if (strcmp(state, "approved") == 0)
 		(void)puts("\nIt has its approvals: whoever asked repeats the command.");
 }
@@ -349,11 +376,21 @@ static enum cli_exit put_signature(json_t *body, EVP_PKEY *key, const X509 *cert
 	return cli_add_text(body, "signature", encoded) && cli_add_text(body, "certificate", hash) ? CLI_OK : cli_no_memory();
 }
 
+enum cli_exit approval_sign(struct call *call, const char *text, json_t *body)
+{
+	EVP_PKEY *key = read_key(call_value(call, OPT_SIGNING_KEY));
+	X509 *cert = key != NULL ? read_certificate(call_value(call, OPT_CERTIFICATE)) : NULL;
+	enum cli_exit code = cert != NULL ? put_signature(body, key, cert, text) : CLI_USAGE;
+
+	X509_free(cert);
+	EVP_PKEY_free(key);
+	ERR_clear_error();
+	return code;
+}
+
 static enum cli_exit add_signature(struct call *call, const char *vote, json_t *body)
 {
 	JSON_AUTO *approval = NULL;
-	EVP_PKEY *key = NULL;
-	X509 *cert = NULL;
 	char text[TEXT_MAX];
 	char *path = cli_scope_path(call, "/approvals/%s", call->arg[1]);
 	enum cli_exit code = client_json(call->client, "GET", path, NULL, &approval);
@@ -361,15 +398,7 @@ static enum cli_exit add_signature(struct call *call, const char *vote, json_t *
 	free(path);
 	if (code == CLI_OK)
 		code = make_text(approval, call->arg[1], vote, text);
-	if (code != CLI_OK)
-		return code;
-	key = read_key(call_value(call, OPT_SIGNING_KEY));
-	cert = key != NULL ? read_certificate(call_value(call, OPT_CERTIFICATE)) : NULL;
-	code = cert != NULL ? put_signature(body, key, cert, text) : CLI_USAGE;
-	X509_free(cert);
-	EVP_PKEY_free(key);
-	ERR_clear_error();
-	return code;
+	return code == CLI_OK ? approval_sign(call, text, body) : code;
 }
 
 static enum cli_exit vote(struct call *call, const char *what)

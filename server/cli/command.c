@@ -171,6 +171,21 @@ static bool sync_directory_of(const char *name)
 	return good;
 }
 
+bool cli_can_write(const char *name)
+{
+	struct stat st;
+	char temporary[4096] = "";
+	bool fits = snprintf(temporary, sizeof(temporary), "%s.%ld", name, (long)getpid()) < (int)sizeof(temporary);
+	bool is_directory = stat(name, &st) == 0 && S_ISDIR(st.st_mode);
+	int fd = fits && !is_directory ? open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR) : -1;
+	int why = !fits ? ENAMETOOLONG : is_directory ? EISDIR : errno;
+
+	if (fd >= 0 && close(fd) == 0 && unlink(temporary) == 0)
+		return true;
+	cli_say("%s: %s; nothing was asked of the server", name, strerror(why));
+	return false;
+}
+
 enum cli_exit cli_write_file(const char *name, const char *text, size_t len)
 {
 	char temporary[4096] = "";

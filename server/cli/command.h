@@ -59,6 +59,10 @@ enum option_id {
 	OPT_FROM,
 	OPT_SIZE,
 	OPT_VAULT,
+	OPT_PLAN,
+	OPT_BASIS,
+	OPT_HTML,
+	OPT_WAIT,
 	OPT_END,
 };
 #define BIT(option) (UINT64_C(1) << ((option)-OPT_SOCKET))
@@ -73,12 +77,15 @@ struct call {
 	const char *list[LIST_MAX];              /* of the one option that may be repeated: --subject or --action */
 	size_t list_count;
 	const char *arg[ARGS_MAX];               /* after the words of the command */
+	char *const *words;                      /* the same, all of them: of a command that takes any number */
+	int word_count;
 };
 
+#define MORE_THAN(n) (-1 - (n))
 struct command {
 	const char *name; /* its words */
 	const char *usage;
-	int args;
+	int args;         /* MORE_THAN(n): more than n words */
 	uint64_t options; /* those that it takes besides the global ones */
 	uint64_t needs;   /* those that must be given */
 	enum cli_exit (*run)(struct call *call);
@@ -104,6 +111,8 @@ const struct cli_option *cli_option(enum option_id id);
 #define CLI_ROLES                                                                                                                             \
 	"administrator approver auditor crypto-officer crypto-service-encryption-user crypto-service-release-user crypto-user "               \
 	"data-access-administrator operator reader"
+/** Of a destruction, for its certificate. */
+#define CLI_BASES "gdpr-art17 contract-end compromise retention other"
 #define CLI_REASONS "keyCompromise affiliationChanged superseded cessationOfOperation unspecified"
 
 bool call_has(const struct call *call, enum option_id id);
@@ -127,6 +136,8 @@ char *cli_read_file(const char *name, size_t max, size_t *ret_len);
  * Replaces one of that name; complains.
  */
 enum cli_exit cli_write_file(const char *name, const char *text, size_t len);
+/** Would that be possible now? Complains. For what cannot be repeated once its answer is lost. */
+bool cli_can_write(const char *name);
 
 /** Does the first word name the installation rather than a vault? */
 bool cli_is_installation(const struct call *call);
@@ -152,6 +163,11 @@ enum cli_exit vault_list(struct call *call);
 enum cli_exit vault_show(struct call *call);
 enum cli_exit vault_set(struct call *call);
 enum cli_exit vault_shred(struct call *call);
+enum cli_exit vault_lock(struct call *call);
+enum cli_exit vault_unlock(struct call *call);
+enum cli_exit vault_rotate_root(struct call *call);
+/** vault_plan.c: what `vault shred` would destroy. */
+enum cli_exit vault_plan(struct call *call);
 enum cli_exit key_revoke(struct call *call);
 enum cli_exit key_reinstate(struct call *call);
 enum cli_exit status(struct call *call);
@@ -190,6 +206,16 @@ enum cli_exit approval_show(struct call *call);
 enum cli_exit approval_approve(struct call *call);
 enum cli_exit approval_deny(struct call *call);
 enum cli_exit approval_withdraw(struct call *call);
+/** Sign a text with --signing-key, and add signature and certificate's hash. */
+enum cli_exit approval_sign(struct call *call, const char *text, json_t *body);
+
+/* certificate.c: certificates of destruction */
+enum cli_exit certificate_list(struct call *call);
+enum cli_exit certificate_show(struct call *call);
+enum cli_exit certificate_sign(struct call *call);
+enum cli_exit certificate_enforce(struct call *call);
+/** Fetch one into a file; waits a while for one that is not signed yet. @param html  the page for people instead */
+enum cli_exit certificate_fetch(struct call *call, const char *id, bool html, const char *file);
 
 /* login.c: a token for the other commands */
 enum cli_exit login(struct call *call);
@@ -228,6 +254,14 @@ enum cli_exit log_export(struct call *call);
 /* check.c: what the set-up can notice; a log that was rolled back */
 enum cli_exit self_check(struct call *call);
 enum cli_exit log_accept_rollback(struct call *call);
+
+/* backup.c */
+enum cli_exit backup_create(struct call *call);
+enum cli_exit backup_list(struct call *call);
+enum cli_exit backup_verify(struct call *call);
+enum cli_exit backup_epochs(struct call *call);
+enum cli_exit backup_new_epoch(struct call *call);
+enum cli_exit backup_end_epoch(struct call *call);
 
 /* witness.c */
 enum cli_exit witness(struct call *call);

@@ -44,22 +44,30 @@ static bool begins(const char *name, char **words, int count)
 static void usage(char **words, int count)
 {
 	size_t shown = 0;
+	bool has_basis = false, has_role = false, has_reason = false;
 
 	(void)puts("usage: holdfast [--socket PATH | --url URL --token-file FILE [--ca FILE]] [--json] COMMAND");
 	for (size_t i = 0; i < CLI_COMMAND_COUNT; i++)
 		if (begins(CLI_COMMANDS[i].name, words, count)) {
 			(void)printf("  %s %s\n", CLI_COMMANDS[i].name, CLI_COMMANDS[i].usage);
 			shown++;
+			has_basis |= strstr(CLI_COMMANDS[i].usage, "BASIS") != NULL;
+			has_role |= strstr(CLI_COMMANDS[i].usage, " ROLE") != NULL;
+			has_reason |= strstr(CLI_COMMANDS[i].usage, " REASON") != NULL;
 		}
 	if (shown == 0 && count > 0) {
 		usage(NULL, 0);
 		return;
 	}
 	(void)puts("--socket defaults to $HOLDFAST_ADMIN_SOCKET. " CLI_INSTALLATION " in place of VAULT is the installation itself.\n"
-	           "ID is that of a principal or group, or its name when no other has it; of the log, an event's id, and SEQ is its place.\n"
-	           "Reasons of a revocation: " CLI_REASONS ".\n"
-	           "Roles: " CLI_ROLES ",\n  and what `role define` made.\n"
-	           "Exit: 0 done, 1 usage (of `check`: something is bad), 2 refused by the server, 3 server or connection failure, 5 the approval of others is needed first.");
+	           "ID is that of a principal or group, or its name when no other has it; of the log, an event's id, and SEQ is its place.");
+	if (has_reason)
+		(void)puts("Reasons of a revocation (REASON): " CLI_REASONS ".");
+	if (has_role)
+		(void)puts("Roles: " CLI_ROLES ",\n  and what `role define` made.");
+	if (has_basis)
+		(void)puts("Bases of a destruction (BASIS), for its certificate: " CLI_BASES "; without one: other.");
+	(void)puts("Exit: 0 done, 1 usage (of `check`: something is bad; of `backup verify`: a version does not load), 2 refused by the server, 3 server or connection failure, 5 the approval of others is needed first.");
 }
 
 /* ---- parsing ---- */
@@ -161,18 +169,23 @@ static enum cli_exit parse(int argc, char **argv, struct call *call, const struc
 	if (cmd == NULL)
 		return wrong(NULL, optind < argc ? "unknown command" : "no command");
 	given = argc - optind - used;
-	if (given != cmd->args)
-		return wrong(cmd, given < cmd->args ? "something is missing" : "too many words");
+	if (cmd->args < 0 ? given <= MORE_THAN(cmd->args) : given < cmd->args)
+		return wrong(cmd, "something is missing");
+	if (cmd->args >= 0 && given > cmd->args)
+		return wrong(cmd, "too many words");
 	if ((call->given & ~(GLOBAL_OPTIONS | cmd->options)) != 0)
 		return wrong_option(cmd, call->given & ~(GLOBAL_OPTIONS | cmd->options), "is not for this command");
 	if ((call->given & cmd->needs) != cmd->needs)
 		return wrong_option(cmd, cmd->needs & ~call->given, "is missing");
 	if (call_has(call, OPT_SOCKET) && call_has(call, OPT_URL))
 		return wrong(NULL, "--socket and --url exclude each other");
+	call->words = argv + optind + used;
+	call->word_count = given;
 	for (int i = 0; i < given; i++) {
-		call->arg[i] = argv[optind + used + i];
-		if (call->arg[i][0] == '\0')
+		if (call->words[i][0] == '\0')
 			return wrong(cmd, "an empty word");
+		if (i < ARGS_MAX)
+			call->arg[i] = call->words[i];
 	}
 	*ret_cmd = cmd;
 	return CLI_OK;

@@ -29,7 +29,7 @@ static const json_t *find(const json_t *object, const char *member)
 /* Members that hold seconds since 1970. */
 static bool is_time(const char *member)
 {
-	static const char *const TIMES[] = { "created", "updated", "signed", "pinned", "cosigned", "closed", "secret_expires", "retired", "last_used", "expires", "until", "tokens_from", "settled" };
+	static const char *const TIMES[] = { "created", "updated", "signed", "pinned", "cosigned", "closed", "ended", "issued", "restored", "secret_expires", "retired", "last_used", "expires", "until", "tokens_from", "settled", "made" };
 	for (size_t i = 0; i < KMS_ARRAY_LEN(TIMES); i++)
 		if (strcmp(member, TIMES[i]) == 0)
 			return true;

@@ -1,6 +1,8 @@
 /* server/cli/vault.c - vaults and their policy, revocation of keys, the server's state. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "server/cli/command.h"
 
@@ -37,7 +39,7 @@ enum cli_exit vault_create(struct call *call)
 enum cli_exit vault_list(struct call *call)
 {
 	static const struct show_column COLUMNS[] = {
-		{ "NAME", "name" },           { "STATE", "state" },     { "URL", "url" }, { "RETENTION", "retention_days" },
+		{ "NAME", "name" },           { "STATE", "state" },     { "LOCKED", "locked" }, { "URL", "url" }, { "RETENTION", "retention_days" },
 		{ "PROTECTED", "purge_protection" }, { "QUORUM", "quorum" }, { "CREATED", "created" }, { NULL, NULL },
 	};
 	return cli_list(call, client_path(call->client, "/admin/v1/vaults"), COLUMNS);
@@ -82,19 +84,117 @@ static bool confirm(const char *vault)
 	return strcmp(typed, vault) == 0;
 }
 
+static enum cli_exit lock_change(struct call *call, const char *what)
+{
+	JSON_AUTO *body = json_pack("{s:s}", "reason", call_value(call, OPT_REASON));
+
+	return body != NULL ? cli_ask(call, "POST", client_path(call->client, "/admin/v1/vaults/%s/%s", call->arg[0], what), body) : cli_no_memory();
+}
+
+/* Asks nothing back: it is for the worst moment, and undone by several people. */
+enum cli_exit vault_lock(struct call *call) { return lock_change(call, "lock"); }
+enum cli_exit vault_unlock(struct call *call) { return lock_change(call, "unlock"); }
+
+static void wait_a_second(void)
+{
+	struct timespec rest = { .tv_sec = 1 };
+
+	while (nanosleep(&rest, &rest) != 0 && errno == EINTR)
+		;
+}
+
+/* The rest is done by the server, whether anybody waits for it or not. *vault: as it was last seen; replaced. */
+static enum cli_exit wait_for_rotation(struct call *call, json_t **vault)
+{
+	TEXT_AUTO *path = client_path(call->client, "/admin/v1/vaults/%s", call->arg[0]);
+
+	if (path == NULL)
+		return cli_no_memory();
+	while (json_object_get(*vault, "next_root") != NULL) {
+		json_t *now = NULL;
+		enum cli_exit code = CLI_OK;
+
+		if (!call->as_json)
+			cli_say("under way; versions under the old root: %lld", (long long)json_integer_value(json_object_get(*vault, "versions_left")));
+		wait_a_second();
+		code = client_json(call->client, "GET", path, NULL, &now);
+		if (code != CLI_OK)
+			return code;
+		json_decref(*vault);
+		*vault = now;
+	}
+	return CLI_OK;
+}
+
+/* The first run asks for approval, the one after it was given rotates. */
+enum cli_exit vault_rotate_root(struct call *call)
+{
+	JSON_AUTO *body = json_pack("{s:s}", "reason", call_value(call, OPT_REASON));
+	TEXT_AUTO *path = client_path(call->client, "/admin/v1/vaults/%s/rotate-root", call->arg[0]);
+	JSON_AUTO *vault = NULL;
+	enum cli_exit code = CLI_OK;
+
+	if (body == NULL || path == NULL)
+		return cli_no_memory();
+	code = client_json(call->client, "POST", path, body, &vault);
+	if (code == CLI_OK)
+		code = wait_for_rotation(call, &vault);
+	if (code != CLI_OK)
+		return code;
+	if (call->as_json) {
+		show_json(vault);
+		return CLI_OK;
+	}
+	show_facts(vault);
+	(void)printf("\nIn backups that were made before, the keys of this vault do not work any more: make one now, holdfast backup create.\n"
+	             "The certificate of the old root's destruction: holdfast certificate list --vault %s\n", call->arg[0]);
+	return CLI_OK;
+}
+
+/* @param body  borrowed; NULL without memory */
+static enum cli_exit shred(struct call *call, const json_t *body)
+{
+	TEXT_AUTO *path = client_path(call->client, "/admin/v1/vaults/%s/shred", call->arg[0]);
+	JSON_AUTO *answer = NULL;
+	const char *certificate = NULL;
+	enum cli_exit code = path != NULL ? client_json(call->client, "POST", path, body, &answer) : cli_no_memory();
+
+	if (code != CLI_OK)
+		return code;
+	if (call->as_json)
+		show_json(answer);
+	else
+		show_facts(answer);
+	certificate = json_string_value(json_object_get(answer, "certificate"));
+	if (!call_has(call, OPT_CERTIFICATE))
+		return CLI_OK;
+	if (certificate != NULL) {
+		code = certificate_fetch(call, certificate, false, call_value(call, OPT_CERTIFICATE));
+		if (code != CLI_OK)
+			cli_say("the vault is shredded; only its certificate was not written. To get it: holdfast certificate show %s --output FILE", certificate);
+		return code;
+	}
+	cli_say("the vault is shredded; there is no certificate, since its destruction began in a log that was closed, or under an older version");
+	return CLI_FAILED;
+}
+
 /* The first run asks for approval, the one after it was given destroys. */
 enum cli_exit vault_shred(struct call *call)
 {
 	const char *vault = call->arg[0];
 	const char *reason = call_has(call, OPT_REASON) ? call_value(call, OPT_REASON) : "unspecified";
 	JSON_AUTO *body = json_pack("{s:s, s:s}", "confirm", vault, "reason", reason);
-	if (body == NULL)
+	if (call_has(call, OPT_PLAN))
+		return vault_plan(call);
+	if (body == NULL || !cli_add_text(body, "basis", call_value(call, OPT_BASIS)))
 		return cli_no_memory();
 	if (!call_has(call, OPT_YES) && !confirm(vault)) {
-		cli_say("not confirmed; nothing was changed");
+		cli_say("not confirmed; nothing was changed (--yes goes on without asking)");
 		return CLI_USAGE;
 	}
-	return cli_ask(call, "POST", client_path(call->client, "/admin/v1/vaults/%s/shred", vault), body);
+	if (call_has(call, OPT_CERTIFICATE) && !cli_can_write(call_value(call, OPT_CERTIFICATE)))
+		return CLI_REFUSED;
+	return shred(call, body);
 }
 
 static enum cli_exit key_change(struct call *call, const char *what, const char *reason)

@@ -19,6 +19,9 @@
 #define ACT_VAULT_LOWER "vault.lower_protection"
 #define ACT_KEY_PURGE "key.purge"
 #define ACT_ADMIN_GRANT "role.grant_administrator"
+#define ACT_VAULT_UNLOCK "vault.unlock"
+#define ACT_ROOT_ROTATE "vault.rotate_root"
+#define ACT_EPOCH_END "backup.end_epoch" /* of the installation */
 #define ACT_LOG_ACCEPT "log.accept_rollback" /* of the installation */
 
 struct approval_need {

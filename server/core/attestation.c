@@ -257,7 +257,7 @@ static kms_status state_private(struct op *op, const struct hsm_key *key, char r
 
 	KMS_TRY(hsm_key_attributes(op->kms->hsm, key, &object, err));
 	if (key->wrapped != NULL) {
-		memcpy(root.id, op->vault.root_id, HSM_ID_LEN);
+		memcpy(root.id, key->root_id, HSM_ID_LEN);
 		KMS_TRY(hsm_key_attributes(op->kms->hsm, &root, &root_object, err));
 	}
 	canon_open(&c, NULL);
@@ -283,7 +283,7 @@ kms_status attestation_make(struct op *op, const char *name, const uint8_t *vers
 	KMS_TRY(keyring_find(op, name, version, true, err));
 	if (op->kms->attestation_certificate == NULL)
 		return kms_fail(err, KMS_E_INTERNAL, KMS_SRC_SELF, 0, "no attestation certificate");
-	key_to_hsm(&op->version, &op->vault, (enum key_alg)0, &key);
+	key_to_hsm(&op->version, (enum key_alg)0, &key);
 	KMS_TRY(check_public(op, &key, err));
 	KMS_TRY(state_public(op, ret->public_text, err));
 	KMS_TRY(state_private(op, &key, ret->private_text, err));

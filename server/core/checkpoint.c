@@ -695,6 +695,8 @@ static void add_seal(struct checkpointer *c, struct seal *s, int64_t wait_ms)
 	pthread_mutex_unlock(&c->lock);
 }
 
+static int64_t answers_wait_ms(const struct checkpointer *c, const struct seal *s) { return (int64_t)c->cfg.late_ms + (needs_witnesses(c, s) ? WITNESSES_MS : 0); }
+
 void log_seal_async(struct checkpointer *c, struct seal *s)
 {
 	if (c == NULL) {
@@ -702,7 +704,7 @@ void log_seal_async(struct checkpointer *c, struct seal *s)
 		s->done(s);
 		return;
 	}
-	add_seal(c, s, (int64_t)c->cfg.late_ms + (needs_witnesses(c, s) ? WITNESSES_MS : 0));
+	add_seal(c, s, answers_wait_ms(c, s));
 }
 
 /* Somebody waits in log_seal(); on that thread's stack. */
@@ -729,7 +731,7 @@ kms_status log_seal(struct checkpointer *c, uint64_t seq, unsigned timeout_ms, s
 
 	if (c == NULL)
 		return KMS_OK;
-	add_seal(c, &w.seal, timeout_ms);
+	add_seal(c, &w.seal, timeout_ms != 0 ? timeout_ms : answers_wait_ms(c, &w.seal));
 	pthread_mutex_lock(&c->lock);
 	while (!w.is_done)
 		pthread_cond_wait(&c->sealed, &c->lock);
@@ -739,8 +741,18 @@ kms_status log_seal(struct checkpointer *c, uint64_t seq, unsigned timeout_ms, s
 
 bool log_is_critical(enum event_type type)
 {
-	return type == EVENT_TENANT_SHRED || type == EVENT_KEY_DESTROY || type == EVENT_KEY_PURGE || type == EVENT_KEY_BACKUP || type == EVENT_KEY_RESTORE ||
-	       type == EVENT_LOG_KEY_ROTATED;
+	switch (type) { /* allowed: the others wait for the next checkpoint */
+	case EVENT_TENANT_SHRED:
+	case EVENT_TENANT_ROTATE_ROOT:
+	case EVENT_KEY_DESTROY:
+	case EVENT_KEY_PURGE:
+	case EVENT_KEY_BACKUP:
+	case EVENT_KEY_RESTORE:
+	case EVENT_BACKUP_EPOCH_END:
+	case EVENT_NODE_BACKUP:
+	case EVENT_LOG_KEY_ROTATED: return true;
+	default: return false;
+	}
 }
 
 bool log_is_strict(const struct checkpointer *c) { return c != NULL && c->cfg.is_strict; }

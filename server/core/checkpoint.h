@@ -29,6 +29,9 @@ struct log_verdict {
 	uint64_t known_size;
 	uint8_t known_root[MERKLE_HASH_LEN];
 	char why[256];                 /* one sentence */
+	unsigned asked;                /* witnesses; none when the log was rolled back already, or nothing of it was ever signed */
+	unsigned silent;               /* of them: those that did not say what they know */
+	char silence[256];             /* which, and why; the first of them */
 };
 
 /**
@@ -87,9 +90,9 @@ struct seal {
 };
 /** done() follows in late_ms at most (and some seconds more where a quorum of witnesses is needed). Without a checkpointer it follows at once with KMS_OK. */
 void log_seal_async(struct checkpointer *c, struct seal *s);
-/** Wait; at most timeout_ms. What was done stays done and written, whatever this answers. @return KMS_OK | KMS_E_AUDIT */
+/** Wait; at most timeout_ms (0: as long as log_seal_async()). What was done stays done and written, whatever this answers. @return KMS_OK | KMS_E_AUDIT */
 KMS_MUST_CHECK kms_status log_seal(struct checkpointer *c, uint64_t seq, unsigned timeout_ms, struct kms_err *err);
-/** Shred, destroy, purge, backup, restore, log key rotation: their answers wait for a checkpoint (5.4). */
+/** Shred, destroy, purge, root rotation, backup, end of backups, restore, log key rotation: their answers wait for a checkpoint (5.4). */
 bool log_is_critical(enum event_type type);
 /** Is every event sealed before it is answered? */
 bool log_is_strict(const struct checkpointer *c);

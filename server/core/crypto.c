@@ -259,7 +259,7 @@ static kms_status use_key(struct op *op, enum key_op use, const struct crypto_in
 	const struct key_alg_info *alg = key_alg_info(in->alg);
 	struct hsm_key key = { 0 };
 
-	key_to_hsm(&op->version, &op->vault, in->alg, &key);
+	key_to_hsm(&op->version, in->alg, &key);
 	if (use == KEY_OP_SIGN)
 		return sign(op, &key, in, out, err);
 	if (alg->family == FAMILY_RSA && (use == KEY_OP_ENCRYPT || use == KEY_OP_WRAP))
@@ -300,7 +300,7 @@ static kms_status verify_mac(struct op *op, enum key_alg alg, const uint8_t *val
 	struct hsm_key key = { 0 };
 	size_t len = 0;
 
-	key_to_hsm(&op->version, &op->vault, alg, &key);
+	key_to_hsm(&op->version, alg, &key);
 	KMS_TRY(make_signature(op, &key, alg, value, value_len, expected, &len, err));
 	*ret_is_valid = mac_len == len && CRYPTO_memcmp(mac, expected, len) == 0;
 	return KMS_OK;

@@ -35,7 +35,10 @@
 	X(EVENT_EKM_POOL, "ekm.pool") X(EVENT_EKM_PUBLISH, "ekm.publish") X(EVENT_EKM_RETIRE, "ekm.retire")                          \
 	X(EVENT_EKM_INFO, "ekm.info") X(EVENT_EKM_METADATA, "ekm.metadata") X(EVENT_APPROVAL, "authz.approval") \
 	X(EVENT_LOG_HEARTBEAT, "log.heartbeat") X(EVENT_LOG_KEY_ROTATED, "log.key_rotated") X(EVENT_LOG_RESTORED, "log.restored")    \
-	X(EVENT_LOG_INTEGRITY_FAILED, "log.integrity_failed")
+	X(EVENT_LOG_INTEGRITY_FAILED, "log.integrity_failed") X(EVENT_TENANT_RESURRECTED, "tenant.resurrected")                      \
+	X(EVENT_TENANT_LOCK, "tenant.lock") X(EVENT_TENANT_UNLOCK, "tenant.unlock") X(EVENT_TENANT_ROTATE_ROOT, "tenant.rotate_root") \
+	X(EVENT_NODE_BACKUP, "node.backup") X(EVENT_NODE_RESTORED, "node.restored") X(EVENT_BACKUP_EPOCH, "backup.epoch")            \
+	X(EVENT_BACKUP_EPOCH_END, "backup.epoch_end")
 
 enum event_type {
 	EVENT_NONE = 0, /* a route that writes no leaf (health) */

@@ -272,7 +272,7 @@ static uint32_t usage_of(uint32_t ops, enum hsm_kind kind)
 	return usage;
 }
 
-void key_to_hsm(const struct store_version *v, const struct store_vault *vault, enum key_alg alg, struct hsm_key *ret_key)
+void key_to_hsm(const struct store_version *v, enum key_alg alg, struct hsm_key *ret_key)
 {
 	struct hsm_key k = { .purpose = v->kty == KEY_RSA_HSM_EXCHANGE ? HSM_FOR_EXCHANGE : HSM_FOR_CALLER };
 
@@ -286,7 +286,7 @@ void key_to_hsm(const struct store_version *v, const struct store_vault *vault, 
 		k.wrapped = v->wrapped;
 		k.wrapped_len = v->wrapped_len;
 	}
-	if (!TYPES[v->kty].is_resident)
-		memcpy(k.root_id, vault->root_id, sizeof(k.root_id));
+	if (!TYPES[v->kty].is_resident) /* its own: while a root rotation is under way the vault's versions have two */
+		memcpy(k.root_id, v->root_id, sizeof(k.root_id));
 	*ret_key = k;
 }

@@ -118,7 +118,8 @@ bool key_name_is_valid(const char *name);
 KMS_MUST_CHECK kms_status key_usable(const struct store_version *v, enum key_op op, int64_t now_s, struct kms_err *err);
 /** Do algorithm, operation and key fit? @return KMS_OK | KMS_E_INVALID */
 KMS_MUST_CHECK kms_status key_alg_fits(const struct store_version *v, enum key_alg alg, enum key_op op, struct kms_err *err);
-/** Names the version to the device for one use; for types that have one kind only, alg may be 0. Borrows v->wrapped. */
-void key_to_hsm(const struct store_version *v, const struct store_vault *vault, enum key_alg alg, struct hsm_key *ret_key);
+/** Names the version to the device for one use; for types that have one kind only, alg may be 0. Borrows v->wrapped. One that is about to be made has its
+ *  root already (vault_wrapping_root()). */
+void key_to_hsm(const struct store_version *v, enum key_alg alg, struct hsm_key *ret_key);
 
 #endif

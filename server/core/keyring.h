@@ -73,7 +73,7 @@ KMS_MUST_CHECK kms_status keyring_update(struct op *op, const char *name, const 
 KMS_MUST_CHECK kms_status keyring_delete(struct op *op, const char *name, struct kms_err *err);
 KMS_MUST_CHECK kms_status keyring_get_deleted(struct op *op, const char *name, struct kms_err *err);
 KMS_MUST_CHECK kms_status keyring_recover(struct op *op, const char *name, struct kms_err *err);
-/** Destroys the key's objects.
+/** Destroys the key's objects and erases its blobs (destruction.h); op->certificate.id names the certificate.
  *  @return KMS_OK | KMS_E_PURGE_PROTECTED | KMS_E_POLICY (an external id of it is in use: ekm.h) | KMS_E_APPROVAL (approval.h) | KMS_E_DEVICE (repeat it: it goes on where it stopped) */
 KMS_MUST_CHECK kms_status keyring_purge(struct op *op, const char *name, struct kms_err *err);
 /** Revoke one version or, with NULL, all; reason REVOKE_NONE = reinstate, which is refused (KMS_E_KEY_REVOKED) after a compromise. */
@@ -104,9 +104,5 @@ KMS_MUST_CHECK kms_status keyring_find(struct op *op, const char *name, const ui
  * @param ret_count  keys purged, also when a later one failed
  */
 KMS_MUST_CHECK kms_status keyring_purge_due(struct kms *kms, struct store *store, size_t *ret_count, struct kms_err *err);
-
-/** Destroy the device objects of a key's versions and write its removal into op->write; shared with recovery. */
-KMS_MUST_CHECK kms_status keyring_destroy_objects(struct hsm *hsm, struct store *store, const uint8_t key_id[STORE_ID_LEN], size_t *ret_count,
-                                                  struct kms_err *err);
 
 #endif

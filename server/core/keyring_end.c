@@ -5,10 +5,10 @@
 
 #include "server/base/encode.h"
 #include "server/core/approval.h"
+#include "server/core/destruction_act.h"
 #include "server/core/keyring_parts.h"
 
 #define SECONDS_A_DAY 86400
-#define DRAIN_MS 5000
 
 kms_status keyring_delete(struct op *op, const char *name, struct kms_err *err)
 {
@@ -33,37 +33,6 @@ kms_status keyring_recover(struct op *op, const char *name, struct kms_err *err)
 	keyring_free_version(op);
 	op_change(op, STORE_KEY_RECOVER)->key = op->key;
 	return KMS_OK;
-}
-
-kms_status keyring_destroy_objects(struct hsm *hsm, struct store *store, const uint8_t key_id[STORE_ID_LEN], size_t *ret_count,
-                                   struct kms_err *err)
-{
-	struct store_version page[KEYRING_VERSIONS_PAGE] = { 0 };
-	uint64_t after = 0;
-	size_t count = 0, destroyed = 0;
-	kms_status status = KMS_OK;
-
-	do {
-		KMS_TRY(store_versions(store, key_id, after, false, page, KEYRING_VERSIONS_PAGE, &count, err));
-		for (size_t i = 0; i < count; i++) {
-			after = page[i].ordinal;
-			if (status == KMS_OK)
-				status = hsm_key_evict(hsm, page[i].obj, DRAIN_MS, err);
-			if (status == KMS_OK && page[i].wrapped == NULL) {
-				status = hsm_key_destroy(hsm, page[i].obj, err);
-				destroyed += status == KMS_OK;
-			}
-			store_version_clear(&page[i]);
-		}
-	} while (status == KMS_OK && count == KEYRING_VERSIONS_PAGE);
-	*ret_count = destroyed;
-	return status;
-}
-
-/* Purged blobs must not live on in the write-ahead log (audit-log.md 11.3 step 6). */
-static void truncate_after(struct op *op)
-{
-	kms_ignore(writer_truncate(op->kms->writer, NULL)); /* hygiene: the blobs are wrapped */
 }
 
 /* Whoever holds an external id would lose the data under it for ever (ekm-proxy.md section 9): the id goes first, so that somebody has looked at
@@ -100,26 +69,22 @@ static kms_status require_for_purge(struct op *op, struct kms_err *err)
 kms_status keyring_purge(struct op *op, const char *name, struct kms_err *err)
 {
 	struct store_change purging = { .kind = STORE_KEY_SET_PURGING };
-	struct store_intent intent = { 0 };
-	size_t destroyed = 0;
+	struct destruction_act act = { .of = DESTRUCTION_OF_KEY, .mark = &purging, .scope = STORE_CERTIFICATE_KEY };
+	struct destruction done = { 0 };
 
 	KMS_TRY(keyring_find_deleted(op, name, err));
 	if (op->vault.has_purge_protection && clock_wall_s(op->kms->clock) < op->key.purge_s)
 		return kms_refuse(err, KMS_E_PURGE_PROTECTED, "%s", kms_status_text(KMS_E_PURGE_PROTECTED));
 	KMS_TRY(check_unpublished(op, err));
 	KMS_TRY(require_for_purge(op, err));
+	act.basis = op->write.event.actor == EVENT_ACTOR_SYSTEM ? BASIS_RETENTION : BASIS_OTHER;
 	purging.key = op->key;
-	memcpy(intent.vault_id, op->vault.id, STORE_ID_LEN);
-	memcpy(intent.key_id, op->key.id, STORE_ID_LEN);
-	memcpy(intent.key_name, op->key.name, sizeof(intent.key_name));
-	KMS_TRY(op_intend(op, &purging, &intent, err));
-	/* From the intent on the key is refused everywhere; nothing can take that back, so the outcome depends on nothing. */
-	op->write.has_fence = false;
-	op->is_irreversible = true;
-	KMS_TRY(keyring_destroy_objects(op->kms->hsm, op->store, op->key.id, &destroyed, err));
-	op_det_number(op, "objects", (int64_t)destroyed);
+	memcpy(act.intent.vault_id, op->vault.id, STORE_ID_LEN);
+	memcpy(act.intent.key_id, op->key.id, STORE_ID_LEN);
+	memcpy(act.intent.key_name, op->key.name, sizeof(act.intent.key_name));
+	KMS_TRY(destruction_begin(op, &act, &done, err));
+	KMS_TRY(destruction_finish(op, &done, err));
 	op_change(op, STORE_KEY_PURGE)->key = op->key;
-	op->after = truncate_after;
 	return KMS_OK;
 }
 

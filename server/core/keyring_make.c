@@ -5,6 +5,7 @@
 
 #include "server/base/encode.h"
 #include "server/core/keyring_parts.h"
+#include "server/core/root.h"
 
 #define SIZES_TEXT_MAX 48
 
@@ -115,7 +116,7 @@ static kms_status transfer(struct op *op, const struct hsm_key *key, const struc
 	struct kms_err own = { 0 };
 	kms_status status = KMS_OK;
 
-	key_to_hsm(from->exchange, &op->vault, (enum key_alg)0, &exchange);
+	key_to_hsm(from->exchange, (enum key_alg)0, &exchange);
 	status = hsm_key_transfer(op->kms->hsm, &exchange, key, from->import->transfer, from->import->transfer_len, ret_pub, &own);
 	if (status == KMS_E_CRYPTO)
 		return kms_refuse(err, status, "key_hsm: the ciphertext does not unwrap under this exchange key; it must be an AES-256 key under RSA-OAEP with "
@@ -140,7 +141,11 @@ static kms_status make_material(struct op *op, const struct source *from, struct
 	struct hsm_key key = { 0 };
 	kms_status status = KMS_OK;
 
-	key_to_hsm(v, &op->vault, (enum key_alg)0, &key);
+	if (type->is_resident)
+		memset(v->root_id, 0, sizeof(v->root_id));
+	else
+		memcpy(v->root_id, vault_wrapping_root(&op->vault), sizeof(v->root_id));
+	key_to_hsm(v, (enum key_alg)0, &key);
 	if (type->is_resident) {
 		/* Set first: a generation that failed may have left an object all the same (hazards.md row 1d). */
 		memcpy(op->object, v->obj, HSM_ID_LEN);

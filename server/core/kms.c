@@ -22,6 +22,8 @@ void kms_url(const struct kms *kms, const char *vault, char ret_url[KMS_URL_MAX]
 	(void)snprintf(ret_url, KMS_URL_MAX, "https://%s%s%s%s", vault != NULL ? vault : "", vault != NULL ? "." : "", kms->domain, port);
 }
 
+bool kms_token_is_files(const struct hsm_info *device) { return strstr(device->manufacturer, "SoftHSM") != NULL; }
+
 kms_status pseudonym(struct hsm *hsm, const uint8_t key_id[HSM_ID_LEN], const char *issuer, const char *subject, uint8_t ret_pid[16],
                      struct kms_err *err)
 {
@@ -55,7 +57,6 @@ static const struct own_key OWN_KEYS[] = {
 	{ "token_key", HSM_FOR_TOKENS, HSM_KIND_P256, 0, 1, KEEPS(token_key), KEEPS(token_public) },
 	{ "attestation_key", HSM_FOR_ATTESTATION, HSM_KIND_P256, 0, 1, KEEPS(attestation_key), KEEPS(attestation_public) },
 	{ "pseudonym_key", HSM_FOR_PSEUDONYMS, HSM_KIND_HMAC, 0, 1, KEEPS(pseudonym_key), 0 },
-	{ "backup_key", HSM_FOR_BACKUP, HSM_KIND_AES, 256, 2, KEEPS(backup_key), 0 },
 };
 #undef KEEPS
 #define OWN_KEY_COUNT KMS_ARRAY_LEN(OWN_KEYS)
@@ -65,7 +66,7 @@ static const struct own_key OWN_KEYS[] = {
 #define META_FIRST_ORIGIN "log_origin_first" /* what the configuration must say */
 #define META_CREATED "created"
 #define LEVEL_ONE_TEXT "yes" /* what level 1 wrote */
-#define LEVEL_NOW 2          /* raised with each own key that is added */
+#define LEVEL_NOW 2          /* raised with each own key that is added. Level 2 had a backup key, the first of the backup epochs (epoch.h) since */
 #define RECORDS_MAX (OWN_KEY_COUNT + 4)
 
 /* Records to be written together. */

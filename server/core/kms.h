@@ -5,6 +5,7 @@
 #ifndef HOLDFAST_CORE_KMS_H
 #define HOLDFAST_CORE_KMS_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -18,7 +19,7 @@
 
 /* The installation's own keys and directory; made once, at the first start. */
 struct installation {
-	uint8_t log_key[HSM_ID_LEN], token_key[HSM_ID_LEN], attestation_key[HSM_ID_LEN], pseudonym_key[HSM_ID_LEN], backup_key[HSM_ID_LEN];
+	uint8_t log_key[HSM_ID_LEN], token_key[HSM_ID_LEN], attestation_key[HSM_ID_LEN], pseudonym_key[HSM_ID_LEN];
 	uint8_t directory[STORE_ID_LEN];
 	enum hsm_kind log_kind; /* Ed25519, or P-256 where the device has no Ed25519 */
 	struct hsm_public log_public, token_public, attestation_public;
@@ -36,12 +37,23 @@ struct local_actor {
 };
 
 /* Immutable once the daemon serves. */
+struct epoch_policy;
+struct backup_settings;
+struct sweep_count;
 struct kms {
 	struct hsm *hsm;
 	struct writer *writer;
 	struct checkpointer *log; /* checkpoint.h; NULL in tests that need none: then nothing is sealed and the log counts as good */
 	struct witnesses *witnesses; /* witness.h; NULL = none */
 	const struct clock *clock;
+	/* After a destruction: every thread that serves drops what it has cached of the database and overwrites its stack, before this returns. NULL = there is none
+	 * that could (tests, start). Set by api_start(), before anything is served; not to be called on a lane's own thread while that lane stops. */
+	void (*forget)(void *arg);
+	void *forget_arg;
+	const atomic_bool *is_stopping; /* what takes minutes ends at its next step, and goes on after the next start. NULL = never */
+	const struct epoch_policy *epochs; /* epoch.h; NULL = its defaults */
+	const struct sweep_count *swept; /* destruction.h: what the sweep at start found; NULL = there was none (tests) */
+	const struct backup_settings *backups; /* server_backup.h; NULL = none */
 	struct installation inst;
 	char domain[KMS_DOMAIN_MAX + 1];
 	uint16_t public_port;
@@ -66,32 +78,32 @@ void kms_url(const struct kms *kms, const char *vault, char ret_url[KMS_URL_MAX]
  */
 KMS_MUST_CHECK kms_status installation_open(struct store *store, struct hsm *hsm, const char *origin, struct installation *ret_inst, struct kms_err *err);
 
+/** Is the token a directory of files, which can be copied? */
+bool kms_token_is_files(const struct hsm_info *device);
 /** Pseudonym of a subject under an HMAC key: first 16 bytes of HMAC(issuer || 0 || subject) (audit-log.md section 12). */
 KMS_MUST_CHECK kms_status pseudonym(struct hsm *hsm, const uint8_t key_id[HSM_ID_LEN], const char *issuer, const char *subject,
                                     uint8_t ret_pid[16], struct kms_err *err);
 
 #define RECOVER_TYPE(event_type) ((uint64_t)1 << (event_type))
 #define RECOVER_ALL UINT64_MAX
+#define RECOVER_AT_START (RECOVER_ALL & ~RECOVER_TYPE(EVENT_TENANT_ROTATE_ROOT)) /* root rotations may take minutes: they go on while the server serves */
 _Static_assert(EVENT_TYPE_COUNT <= 64, "event types are one bit each");
 
 /* What recovery found. */
 struct recovery_count {
 	size_t settled, left_open;
+	size_t rotated; /* root rotations that have come to their end: not counted as settled */
 	struct kms_err last_failure; /* why the last of those left open could not be settled */
 };
 
 /**
  * Settle what was left open: every intent without outcome is finished (destruction) or undone (creation) and written down (audit-log.md 6.2).
  * One that cannot be settled now stays open; its key or vault stays refused.
- * @param types  which acts: RECOVER_ALL at start, after writer_start() and before serving, when nothing is under way; later only types of which
+ * @param types  which acts: RECOVER_AT_START at start, after writer_start() and before serving, when nothing is under way; later only types of which
  *               none can be under way, that is, in the one thread that performs them
  * @return KMS_OK | KMS_E_STORE | KMS_E_AUDIT
  */
 KMS_MUST_CHECK kms_status recovery_run(struct kms *kms, struct store *store, uint64_t types, struct recovery_count *ret_count,
                                        struct kms_err *err);
-
-/** Objects on the token that are ours by their label but that no row names. Counted, never destroyed: after the restore of an older database
- *  they are keys that are needed. */
-KMS_MUST_CHECK kms_status recovery_count_unknown(struct kms *kms, struct store *store, size_t *ret_count, struct kms_err *err);
 
 #endif

@@ -30,9 +30,9 @@ struct check_line {
 	enum check_result result;
 	char text[512];          /* what is so, and what to do about it */
 };
-#define CHECK_LINES_MAX 24
+#define CHECK_LINES_MAX 32
 /** What the present set-up can and cannot notice, and how the log stands: checkpoint, pin, log key, witnesses (none: database and token copied back together cannot
- *  be noticed), a file-backed token, clock, approvers, storage reserve. @return number of lines */
+ *  be noticed), a file-backed token, clock, approvers; backups of the server and their epochs. @return number of lines */
 size_t log_self_check(struct op *op, struct check_line ret[CHECK_LINES_MAX]);
 
 #endif

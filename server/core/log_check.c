@@ -11,9 +11,10 @@
 #include <string.h>
 
 #include "server/core/log_accept.h"
+#include "server/core/restored.h"
 
 #define CLOSED_MAX 64
-#define CHANGES_MAX (HSM_PINS_MAX + 3)
+#define CHANGES_MAX (HSM_PINS_MAX + 3 + RESTORED_STAND_IN_CHANGES)
 
 /* All that is known; for one check, on the heap. */
 struct facts {
@@ -318,6 +319,7 @@ static kms_status begin_next(struct store *store, struct hsm *hsm, const struct 
 	key->created_s = clock_wall_s(clock);
 	if (!log_vkey_make(next, inst->log_kind, &inst->log_public, key->vkey))
 		return kms_fail(err, KMS_E_DEVICE, KMS_SRC_SELF, 0, "the public half of the log key is not one of its kind");
+	KMS_TRY(restored_stand_in(store, clock, changes, &count, err));
 	KMS_TRY(pin_empty(hsm, inst, next, err));
 	KMS_TRY(store_begin(store, err));
 	status = store_apply(store, changes, count, 0, err);

@@ -1,4 +1,4 @@
-/* server/core/log_self_check.c - what `holdfast check` says: how the log stands, and what the present set-up could never notice. */
+/* server/core/log_self_check.c - what `holdfast check` says: how the log stands, what the present set-up could never notice, and whether there is anything to go back to. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -6,8 +6,10 @@
 
 #include "server/base/encode.h"
 #include "server/core/approval.h"
+#include "server/core/destruction.h"
 #include "server/core/log_accept.h"
 #include "server/core/log_admin.h"
+#include "server/core/server_backup.h"
 #include "server/core/witness.h"
 
 #define US_PER_S 1000000
@@ -15,6 +17,12 @@
 #define WITNESS_OLD_S 3600
 #define CLOCK_SKEW_S 60
 #define CLOSED_MAX 16
+#define DAY_S (24 * 3600)
+#define HOUR_S 3600
+#define BY_HAND_OLD_S (7 * DAY_S) /* where no schedule says how old a backup may be */
+#define EPOCH_LATE_S DAY_S
+#define BACKUPS_PAGE 16
+#define EPOCHS_PAGE 16
 
 struct lines {
 	struct check_line *line;
@@ -75,8 +83,8 @@ static void check_state(struct lines *l, const struct op *op, const struct log_s
 			say(l, "log", CHECK_BAD, "Accepted: restart the server; log %s begins. (%s.)", next, s->verdict.why);
 			return;
 		}
-		say(l, "log", CHECK_BAD, "%s. Restore the newest database; or accept this one with `holdfast log accept-rollback`, which needs an approver.",
-		    s->verdict.why);
+		say(l, "log", CHECK_BAD, "%s. Put the newest database back; or go on with this one: `holdfast certificate enforce FILE` for all that was destroyed since, then "
+		    "`holdfast log accept-rollback`, which needs an approver.", s->verdict.why);
 		return;
 	case LOG_DAMAGED: break;
 	}
@@ -134,16 +142,14 @@ static void check_key(struct lines *l, struct op *op)
 		    (clock_wall_s(op->kms->clock) - k.created_s) / (24 * 3600), k.vkey);
 }
 
-static bool is_in_files(const struct hsm_info *device) { return strstr(device->manufacturer, "SoftHSM") != NULL; }
-
 static void check_device(struct lines *l, const struct hsm_info *device)
 {
 	if (!device->is_available)
 		say(l, "device", CHECK_BAD, "The key device does not answer; nothing is signed.");
-	if (is_in_files(device))
+	if (kms_token_is_files(device))
 		say(l, "token", CHECK_WARN,
 		    "The token %s is a directory of files (%s). Whoever copies it has the keys, the log key included; copied back together with an older database it is no "
-		    "witness against it. A hardware module keeps both from happening.", device->label, device->manufacturer);
+		    "witness against it, and brings back what was destroyed. A hardware module keeps both from happening.", device->label, device->manufacturer);
 	else
 		say(l, "token", CHECK_GOOD, "The token %s is in a device (%s %s): its pin cannot be copied back with a database.", device->label, device->manufacturer,
 		    device->model);
@@ -153,7 +159,7 @@ static void check_witness(struct lines *l, const struct witness_status *w, int64
 {
 	if (w->refuses)
 		say(l, "witness", CHECK_BAD, "%s refuses our checkpoints (%s): it knows another log under this name, or does not know this one. Find out why before "
-		    "anything else.", w->name, w->failure);
+		    "anything else. After a rollback that was accepted it needs the key of the log that began then (holdfast log keys).", w->name, w->failure);
 	else if (w->cosigned_s == 0)
 		say(l, "witness", CHECK_WARN, "%s (%s) has signed nothing since this start%s%s.", w->name, w->url, w->failure[0] != '\0' ? ": " : "", w->failure);
 	else if (w->failure[0] != '\0' || now_s - w->cosigned_s > WITNESS_OLD_S)
@@ -187,7 +193,7 @@ static void check_witnesses(struct lines *l, struct op *op, const struct log_sta
 
 	if (count == 0)
 		say(l, "witness", CHECK_WARN, "There is none: an older database and %s copied back together, as by a snapshot of the machine, cannot be noticed. Let a witness "
-		    "run on another machine, under other hands (`holdfast witness`).", is_in_files(device) ? "the token's files" : "a restored token");
+		    "run on another machine, under other hands (`holdfast witness`).", kms_token_is_files(device) ? "the token's files" : "a restored token");
 	for (size_t i = 0; i < count; i++)
 		if (w[i].refuses || is_judged(l, "witness", s))
 			check_witness(l, &w[i], now_s);
@@ -220,6 +226,106 @@ static void check_closed(struct lines *l, struct op *op)
 	    "is only in copies of the log.", count, count == 1 ? " was" : "s were", logs[0].origin, logs[0].restored_size, logs[0].known_size);
 }
 
+/* The newest that can still be opened. @return KMS_OK | KMS_E_NOTFOUND (there is none) | KMS_E_STORE */
+static kms_status newest_backup(struct op *op, struct store_backup *ret)
+{
+	struct store_backup page[BACKUPS_PAGE];
+	uint8_t after[STORE_ID_LEN];
+	const uint8_t *from = NULL;
+	kms_status found = KMS_E_NOTFOUND;
+	size_t count = 0;
+
+	do {
+		KMS_TRY(store_backups(op->store, STORE_BACKUP_SERVER, NULL, from, page, BACKUPS_PAGE, &count, NULL));
+		for (size_t i = 0; i < count; i++) {
+			if (page[i].ends_s != STORE_NO_TIME || page[i].place[0] == '\0' || (found == KMS_OK && page[i].made_s <= ret->made_s))
+				continue;
+			*ret = page[i];
+			found = KMS_OK;
+		}
+		if (count > 0)
+			memcpy(after, page[count - 1].id, sizeof(after));
+		from = after;
+	} while (count == BACKUPS_PAGE);
+	return found;
+}
+
+static void check_backups(struct lines *l, struct op *op)
+{
+	const struct backup_settings *b = op->kms->backups;
+	struct store_backup newest = { .made_s = 0 };
+	int64_t age_s = 0, old_s = 0;
+	kms_status status;
+
+	if (b == NULL || b->directory == NULL) {
+		say(l, "backup", CHECK_WARN, "No backups of the server are configured (backup.directory): if this disk is lost, so is every key that is not an object of the token, "
+		    "and the log. Copies of the database file made otherwise outlive what is destroyed in it.");
+		return;
+	}
+	status = newest_backup(op, &newest);
+	if (status != KMS_OK) {
+		say(l, "backup", CHECK_WARN, "%s", status == KMS_E_NOTFOUND ? "There is no backup that could be restored: make one (`holdfast backup create`)."
+		                                                            : "The list of backups could not be read.");
+		return;
+	}
+	age_s = clock_wall_s(op->kms->clock) - newest.made_s;
+	old_s = b->every_hours > 0 ? 2 * (int64_t)b->every_hours * HOUR_S : BY_HAND_OLD_S;
+	say(l, "backup", age_s > old_s ? CHECK_WARN : CHECK_GOOD, "The newest is %s, %" PRId64 " h old, with %" PRIu64 " events%s. Is a copy of it on another machine, and the "
+	    "token's keys in the backup of its vendor? `holdfastd restore --rehearse` shows what it is worth.", newest.place, age_s / HOUR_S, newest.size,
+	    age_s > old_s ? ": the schedule has failed since (`holdfast log tail`)" : "");
+}
+
+/* An epoch that lives too long keeps alive what was destroyed. */
+static void check_epochs(struct lines *l, struct op *op)
+{
+	struct store_epoch page[EPOCHS_PAGE];
+	int64_t now_s = clock_wall_s(op->kms->clock), late_s = 0;
+	uint32_t below = 0, number = 0;
+	size_t count = 0, late = 0;
+
+	do {
+		if (store_epochs(op->store, below, page, EPOCHS_PAGE, &count, NULL) != KMS_OK) {
+			say(l, "backup-epochs", CHECK_WARN, "The backup epochs could not be read.");
+			return;
+		}
+		for (size_t i = 0; i < count; i++) {
+			below = page[i].number;
+			if (page[i].closed_s == STORE_NO_TIME || page[i].ended_s != STORE_NO_TIME || now_s < epoch_until(op->kms, &page[i]) + EPOCH_LATE_S)
+				continue;
+			late++;
+			number = page[i].number; /* the oldest in the end */
+			late_s = now_s - epoch_until(op->kms, &page[i]);
+		}
+	} while (count == EPOCHS_PAGE && below > 1);
+	if (late > 0)
+		say(l, "backup-epochs", CHECK_BAD, "%zu should have ended, epoch %" PRIu32 " %" PRId64 " days ago: its backups can still be opened, and certificates wait for it. The key "
+		    "device refuses to destroy its key, or the server was stopped; `holdfast log tail` says.", late, number, late_s / DAY_S);
+	else
+		say(l, "backup-epochs", CHECK_GOOD, "Each backup epoch whose time has come has ended: nothing that was destroyed outlives it in a backup.");
+}
+
+/* As the sweep at start found the device. */
+static void check_roots(struct lines *l, const struct op *op)
+{
+	const struct sweep_count *found = op->kms->swept;
+
+	if (found == NULL)
+		return;
+	if (found->rootless == 0)
+		say(l, "roots", CHECK_GOOD, "At the last start the key device held the root of every vault that lives.");
+	else
+		say(l, "roots", CHECK_BAD, "At the last start the root of %zu vault%s was not in the key device, first of %s: shredded or rotated after this database was written, or the "
+		    "token is an older one. Their wrapped keys cannot be loaded. Look for a newer database or token; of what was destroyed, `holdfast certificate enforce`.",
+		    found->rootless, found->rootless == 1 ? "" : "s", found->rootless_vault);
+	if (found->forged > 0)
+		say(l, "tombstones", CHECK_BAD, "%zu tombstone%s not made by this installation: somebody has written into the database. Nothing was destroyed for it.", found->forged,
+		    found->forged == 1 ? " was" : "s were");
+	if (found->resurrected > 0)
+		say(l, "resurrected", CHECK_BAD, "At the last start %zu destroyed object%s in the key device again, and %s destroyed again: an older copy of the token was put in place. "
+		    "Find out who did that, and whether there are more copies.", found->resurrected, found->resurrected == 1 ? " was" : "s were",
+		    found->resurrected == 1 ? "was" : "were");
+}
+
 size_t log_self_check(struct op *op, struct check_line ret[CHECK_LINES_MAX])
 {
 	struct lines l = { .line = ret };
@@ -236,5 +342,8 @@ size_t log_self_check(struct op *op, struct check_line ret[CHECK_LINES_MAX])
 	check_witnesses(&l, op, &s, &device);
 	check_approvers(&l, op);
 	check_closed(&l, op);
+	check_roots(&l, op);
+	check_backups(&l, op);
+	check_epochs(&l, op);
 	return l.count;
 }

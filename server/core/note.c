@@ -232,9 +232,9 @@ static bool is_clean(const char *note, size_t len)
 }
 
 /* Where the signature lines begin: behind the last empty line. NULL when the note has none, or is not a note. */
-static const char *find_signatures(const char *note, size_t len)
+static const char *find_signatures(const char *note, size_t len, size_t max)
 {
-	if (len < 4 || len > NOTE_MAX || note[len - 1] != '\n' || !is_clean(note, len))
+	if (len < 4 || len > max || note[len - 1] != '\n' || !is_clean(note, len))
 		return NULL;
 	for (size_t i = len - 1; i >= 1; i--) {
 		if (note[i] == '\n' && note[i - 1] == '\n')
@@ -325,9 +325,16 @@ static bool is_line_of(const struct line *l, const char *text, size_t len, const
 	return (size_t)(text + len - blob) >= 8 && strict_base64(blob, 8, id, sizeof(id), &id_len) && memcmp(id, k->id, ID_LEN) == 0; /* allowed: public */
 }
 
-kms_status note_verify(const char *note, size_t note_len, const struct note_key *k, int64_t *ret_time_s, struct kms_err *err)
+size_t note_text_len(const char *note, size_t note_len)
 {
-	const char *at = find_signatures(note, note_len), *end = note + note_len, *text;
+	const char *lines = find_signatures(note, note_len, NOTE_LONG_MAX);
+
+	return lines != NULL ? (size_t)(lines - note) - 1 : 0;
+}
+
+static kms_status verify_within(const char *note, size_t note_len, size_t max, const struct note_key *k, int64_t *ret_time_s, struct kms_err *err)
+{
+	const char *at = find_signatures(note, note_len, max), *end = note + note_len, *text;
 	size_t text_len, len = 0;
 	bool is_found = false;
 
@@ -349,6 +356,16 @@ kms_status note_verify(const char *note, size_t note_len, const struct note_key 
 		is_found = true;
 	}
 	return is_found ? KMS_OK : kms_fail(err, KMS_E_NOTFOUND, KMS_SRC_SELF, 0, "no signature of %s with this key", k->name);
+}
+
+kms_status note_verify(const char *note, size_t note_len, const struct note_key *k, int64_t *ret_time_s, struct kms_err *err)
+{
+	return verify_within(note, note_len, NOTE_MAX, k, ret_time_s, err);
+}
+
+kms_status note_verify_long(const char *note, size_t note_len, const struct note_key *k, struct kms_err *err)
+{
+	return verify_within(note, note_len, NOTE_LONG_MAX, k, NULL, err);
 }
 
 /* A positive INTEGER in its shortest form (X.690 section 8.3). @return bytes written */

@@ -52,6 +52,11 @@ size_t note_line_format(const struct note_key *k, const uint8_t *signature, size
  * @return KMS_OK | KMS_E_NOTFOUND (no such line) | KMS_E_CRYPTO (the line is there and wrong: the whole note is invalid)
  */
 KMS_MUST_CHECK kms_status note_verify(const char *note, size_t note_len, const struct note_key *k, int64_t *ret_time_s, struct kms_err *err);
+#define NOTE_LONG_MAX (64 << 20) /* bytes of a note that lists what there may be many of: a certificate of 300,000 keys */
+/** The same for a note of up to NOTE_LONG_MAX bytes. */
+KMS_MUST_CHECK kms_status note_verify_long(const char *note, size_t note_len, const struct note_key *k, struct kms_err *err);
+/** How many bytes of a note are signed: its text with the last newline. @return 0 when it is no signed note of at most NOTE_LONG_MAX bytes */
+size_t note_text_len(const char *note, size_t note_len);
 /** ECDSA r || s (32 bytes each) as DER. @return its length */
 size_t note_der_signature(const uint8_t raw[64], uint8_t ret_der[NOTE_SIGNATURE_MAX]);
 

@@ -9,6 +9,7 @@
 
 #include "server/base/encode.h"
 #include "server/core/access.h"
+#include "server/core/checkpoint.h"
 #include "server/core/network.h"
 
 #define KEY_GRANTS_FIRST 8
@@ -292,6 +293,7 @@ void op_clear(struct op *op)
 	free(op->kept);
 	free(op->approvers);
 	free(op->with_intent);
+	store_certificate_clear(&op->certificate);
 	free(op->key_grants);
 	memset(op, 0, sizeof(*op));
 	op->kms = kms;
@@ -332,6 +334,57 @@ kms_status op_open_system(struct op *op, const uint8_t vault_id[STORE_ID_LEN], e
 	return KMS_OK;
 }
 
+struct op *op_new_own(struct kms *kms, struct store *store, enum event_type type, struct kms_err *err)
+{
+	struct op *op = calloc(1, sizeof(*op));
+
+	if (op == NULL) {
+		kms_ignore(kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "operation")); /* NULL says it */
+		return NULL;
+	}
+	op->kms = kms;
+	op->store = store;
+	op->actor_name = "system";
+	op->write.event.type = type;
+	op->write.event.actor = EVENT_ACTOR_SYSTEM;
+	return op;
+}
+
+void op_free_own(struct op *op)
+{
+	if (op == NULL)
+		return;
+	op_clear(op);
+	free(op);
+}
+
+kms_status op_finish_own(struct op *op, kms_status status, struct kms_err *err)
+{
+	kms_status written = KMS_OK;
+
+	if (status != KMS_OK && (!op->has_intent || op->is_irreversible || (op->undo != NULL && op->undo(op) != KMS_OK)))
+		return status;
+	op->write.event.result = status == KMS_OK ? EVENT_OK : EVENT_FAILED;
+	if (status != KMS_OK) {
+		op->write.event.err = kms_status_inner(status) != NULL ? kms_status_inner(status) : kms_status_code(status);
+		op->write.change_count = 0;
+		op->write.has_fence = false;
+		op->after = NULL;
+	}
+	if (op->has_intent)
+		op_change(op, STORE_INTENT_CLOSE)->intent.seq = op->write.event.ref;
+	written = writer_write(op->kms->writer, &op->write);
+	if (written != KMS_OK) {
+		/* The intent stays open; what was made in the device goes, if it can: recovery finds nothing then, which is fine. */
+		if (status == KMS_OK && op->undo != NULL && !op->is_irreversible)
+			kms_ignore(op->undo(op));
+		return status != KMS_OK ? status : kms_fail(err, written, KMS_SRC_SELF, 0, "the outcome of %s was not written", event_type_name(op->write.event.type));
+	}
+	if (status == KMS_OK && op->after != NULL)
+		op->after(op);
+	return status;
+}
+
 static uint64_t held_for(const struct op *op, const char *key_name)
 {
 	uint64_t held = op->has_vault ? op->permissions : op->installation_permissions;
@@ -367,6 +420,14 @@ kms_status op_need_living_vault(const struct op *op, struct kms_err *err)
 	if (op->has_vault && op->vault.state == STORE_VAULT_ACTIVE)
 		return KMS_OK;
 	return kms_refuse(err, KMS_E_VAULT_SHREDDED, "%s", kms_status_text(KMS_E_VAULT_SHREDDED));
+}
+
+kms_status op_need_unlocked_vault(const struct op *op, struct kms_err *err)
+{
+	/* What is destroyed says so, locked or not. */
+	if (!op->has_vault || !op->vault.is_locked || op->vault.state != STORE_VAULT_ACTIVE)
+		return KMS_OK;
+	return kms_refuse(err, KMS_E_VAULT_LOCKED, "%s", kms_status_text(KMS_E_VAULT_LOCKED));
 }
 
 kms_status op_expect_changes(struct op *op, size_t count, struct kms_err *err)
@@ -431,14 +492,24 @@ void op_det_guid(struct op *op, const char *name, const uint8_t id[STORE_ID_LEN]
 
 struct store_change *op_with_intent(struct op *op)
 {
-	assert(op->with_intent == NULL && !op->has_intent);
-	op->with_intent = calloc(1, sizeof(*op->with_intent));
-	return op->with_intent;
+	assert(!op->has_intent && op->with_intent_count < OP_WITH_INTENT_MAX);
+	if (op->with_intent == NULL)
+		op->with_intent = calloc(OP_WITH_INTENT_MAX, sizeof(*op->with_intent));
+	return op->with_intent != NULL ? &op->with_intent[op->with_intent_count++] : NULL;
+}
+
+static void await_outcome(struct op *op, uint64_t intent)
+{
+	op->has_intent = true;
+	op->is_sync = true;
+	op->write.event.phase = EVENT_OUTCOME;
+	op->write.event.has_ref = true;
+	op->write.event.ref = intent;
 }
 
 kms_status op_intend(struct op *op, const struct store_change *also, const struct store_intent *intent, struct kms_err *err)
 {
-	struct store_change changes[3] = { { .kind = STORE_INTENT_OPEN, .intent = *intent } };
+	struct store_change changes[2 + OP_WITH_INTENT_MAX] = { { .kind = STORE_INTENT_OPEN, .intent = *intent } };
 	struct write unit = { .event = op->write.event, .has_fence = op->write.has_fence, .fence = op->write.fence };
 	kms_status status = KMS_OK;
 
@@ -450,8 +521,8 @@ kms_status op_intend(struct op *op, const struct store_change *also, const struc
 	unit.change_count = 1;
 	if (also != NULL)
 		changes[unit.change_count++] = *also;
-	if (op->with_intent != NULL)
-		changes[unit.change_count++] = *op->with_intent;
+	for (size_t i = 0; i < op->with_intent_count; i++)
+		changes[unit.change_count++] = op->with_intent[i];
 	unit.event.phase = EVENT_INTENT;
 	unit.event.result = EVENT_PENDING;
 	unit.event.http = 0;
@@ -459,10 +530,35 @@ kms_status op_intend(struct op *op, const struct store_change *also, const struc
 	status = writer_write(op->kms->writer, &unit);
 	if (status != KMS_OK)
 		return kms_fail(err, status, KMS_SRC_SELF, 0, "intent was not written");
-	op->has_intent = true;
-	op->is_sync = true;
-	op->write.event.phase = EVENT_OUTCOME;
-	op->write.event.has_ref = true;
-	op->write.event.ref = unit.seq;
+	await_outcome(op, unit.seq);
 	return KMS_OK;
+}
+
+/* The leaf is durable already; what it announces must be provable before it is done. */
+static kms_status seal_intent(struct op *op, struct kms_err *err)
+{
+	kms_status status = KMS_OK;
+
+	op->is_irreversible = true;
+	op->write.has_fence = false;
+	status = log_seal(op->kms->log, op->write.event.ref, 0, NULL);
+	if (status == KMS_OK)
+		return KMS_OK;
+	return kms_refuse(err, status,
+	                  "The act has begun, and is in the event log as leaf %llu, but the signed checkpoint that must cover it first is missing, or the witnesses' signatures "
+	                  "under that. Nothing has been destroyed yet; it goes on by itself when they are there. Administrators see the reason in `holdfast status` and "
+	                  "`holdfast check`.", (unsigned long long)op->write.event.ref);
+}
+
+kms_status op_intend_sealed(struct op *op, const struct store_change *also, const struct store_intent *intent, struct kms_err *err)
+{
+	KMS_TRY(op_intend(op, also, intent, err));
+	return seal_intent(op, err);
+}
+
+kms_status op_resume(struct op *op, const struct store_intent *open, struct kms_err *err)
+{
+	assert(!op->has_intent && !open->is_of_closed_log);
+	await_outcome(op, open->seq);
+	return seal_intent(op, err);
 }

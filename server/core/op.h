@@ -8,7 +8,8 @@
 #include "server/core/kms.h"
 #include "server/core/policy.h"
 
-#define OP_CHANGES_FEW 3 /* enough for all but a restore */
+#define OP_CHANGES_FEW 4 /* enough for all but a restore */
+#define OP_WITH_INTENT_MAX 4
 
 #define CALLER_GROUPS_MAX 32 /* group and role claims of one token */
 #define CALLER_SUBJECT_MAX 128
@@ -64,9 +65,12 @@ struct op {
 	uint8_t *kept;             /* owned: what the changes of a restore point into; NULL = nothing */
 	struct event_det *det; /* owned; EVENT_DET_MAX of them, made when the first is added: most operations have none */
 	struct event_approver *approvers; /* owned; STORE_APPROVERS_MAX of them; those whose approval counted (approval_require()); NULL = none */
-	struct store_change *with_intent; /* owned; NULL = nothing */
+	struct store_change *with_intent; /* owned; OP_WITH_INTENT_MAX of them, made when the first is added */
+	size_t with_intent_count;
+	struct store_certificate certificate; /* of a destruction (destruction_act.h): what its intent or outcome writes; owned */
 	bool has_intent; /* the intent leaf is durable: an outcome must follow */
 	bool is_irreversible; /* a destruction has begun: if it cannot be finished now its intent stays open, and it is finished later */
+	bool goes_on;    /* what was begun goes on in the background: the intent stays open, and is answered without an outcome */
 	bool is_sync;    /* the worker waits for the commit (two-phase, or something to do after it) */
 	/* After the commit, before the answer; may block. NULL = nothing. */
 	void (*after)(struct op *op);
@@ -91,11 +95,19 @@ void op_clear(struct op *op);
 KMS_MUST_CHECK kms_status op_open(struct op *op, const char *vault_name, struct kms_err *err);
 /** The same for an act of the server itself, in a vault that lives: no caller, so nothing to authorise. */
 KMS_MUST_CHECK kms_status op_open_system(struct op *op, const uint8_t vault_id[STORE_ID_LEN], enum event_type type, struct kms_err *err);
+/** An act of the server itself on the installation: no vault, no caller. NULL without memory (err says so). Free with op_free_own(). */
+struct op *op_new_own(struct kms *kms, struct store *store, enum event_type type, struct kms_err *err);
+void op_free_own(struct op *op);
+/** Write the outcome of such an act as the API does for a caller's, and run what follows the commit. What failed before it was begun leaves no leaf; what cannot be taken back
+ *  stays open, for recovery. @param status  of the act @return that, or why its outcome was not written */
+KMS_MUST_CHECK kms_status op_finish_own(struct op *op, kms_status status, struct kms_err *err);
 /** @param key_name  the one key that it is about; NULL or "" = the vault, where roles for one key do not count
  *  @return KMS_OK | KMS_E_FORBIDDEN (names caller, action, resource) */
 KMS_MUST_CHECK kms_status op_authorise(struct op *op, enum permission perm, const char *key_name, struct kms_err *err);
 /** The vault's keys exist. @return KMS_OK | KMS_E_VAULT_SHREDDED (its root is destroyed, or is being destroyed) */
 KMS_MUST_CHECK kms_status op_need_living_vault(const struct op *op, struct kms_err *err);
+/** @return KMS_OK | KMS_E_VAULT_LOCKED (who holds what is its own business: authorise first) */
+KMS_MUST_CHECK kms_status op_need_unlocked_vault(const struct op *op, struct kms_err *err);
 /** Make room for `count` changes and the one that closes an intent; before the first of them. Only for more than OP_CHANGES_FEW.
  *  @return KMS_OK | KMS_E_NOMEM */
 KMS_MUST_CHECK kms_status op_expect_changes(struct op *op, size_t count, struct kms_err *err);
@@ -106,8 +118,8 @@ void op_det_text(struct op *op, const char *name, const char *text);
 void op_det_number(struct op *op, const char *name, int64_t number);
 void op_det_guid(struct op *op, const char *name, const uint8_t id[STORE_ID_LEN]);
 
-/** What takes effect with the intent of this op, besides what op_intend() is given: an approval is used up (approval.h). Once at most; before op_intend().
- *  Zeroed; NULL without memory for it: the act must then be refused. */
+/** One more change that takes effect with the intent of this op, besides what op_intend() is given: an approval is used up (approval.h), a certificate begins. Before
+ *  op_intend(); at most OP_WITH_INTENT_MAX. Zeroed; NULL without memory for it: the act must then be refused. */
 struct store_change *op_with_intent(struct op *op);
 /**
  * Write the intent of a two-phase act with its own change, if any, and wait until it is durable. Afterwards op->write is the outcome: it
@@ -115,5 +127,10 @@ struct store_change *op_with_intent(struct op *op);
  * @return KMS_OK | KMS_E_FENCED | KMS_E_AUDIT | KMS_E_THROTTLED | KMS_E_CONFLICT, KMS_E_NOTFOUND (of `also`)
  */
 KMS_MUST_CHECK kms_status op_intend(struct op *op, const struct store_change *also, const struct store_intent *intent, struct kms_err *err);
+/** The same, and wait until a signed and pinned checkpoint covers it: for what destroys (audit-log.md 11.3 step 1). Nothing can take it back: the outcome depends on no
+ *  fence any more. When only the checkpoint fails (KMS_E_AUDIT with has_intent) the intent stays open, and nothing may be destroyed now. @return as op_intend() */
+KMS_MUST_CHECK kms_status op_intend_sealed(struct op *op, const struct store_change *also, const struct store_intent *intent, struct kms_err *err);
+/** Go on with an intent of the present log that was left open: the outcome of this op will be its outcome. Sealed as above. */
+KMS_MUST_CHECK kms_status op_resume(struct op *op, const struct store_intent *open, struct kms_err *err);
 
 #endif

@@ -46,7 +46,9 @@
 	X(PERM_EKM_READ, "Holdfast/vaults/ekm/read")                                 \
 	X(PERM_EKM_WRITE, "Holdfast/vaults/ekm/write")                               \
 	X(PERM_AUDIT_READ, "Holdfast/vaults/audit/read")                             \
-	X(PERM_AUDIT_READ_ALL, "Holdfast/audit/read")
+	X(PERM_AUDIT_READ_ALL, "Holdfast/audit/read")                                \
+	X(PERM_VAULT_LOCK, "Holdfast/vaults/lock/action")                            \
+	X(PERM_VAULT_ROTATE_ROOT, "Holdfast/vaults/rotateRoot/action")
 
 enum permission {
 	PERM_PUBLIC = 0, /* needs no identity */

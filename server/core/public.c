@@ -8,6 +8,8 @@
 #include <openssl/evp.h>
 #include <openssl/param_build.h>
 #include <openssl/rsa.h>
+#include <openssl/sha.h>
+#include <openssl/x509.h>
 #include <string.h>
 
 #define SHA1_LEN 20
@@ -93,6 +95,25 @@ static kms_status ec_pkey(const struct store_version *v, const struct key_curve_
 	    (*ret_pkey = make_pkey("EC", bld)) == NULL)
 		return openssl_failed("EC public key", err);
 	return KMS_OK;
+}
+
+bool public_spki_sha256(const struct store_version *v, uint8_t ret[STORE_HASH_LEN])
+{
+	OWNED(pkey_free_at) EVP_PKEY *pkey = NULL;
+	OWNED(der_free_at) unsigned char *der = NULL;
+	const struct key_curve_info *crv = key_curve_info((enum key_curve)v->crv);
+	const struct key_type_info *type = key_type_info((enum key_type)v->kty);
+	kms_status status = KMS_E_NOTFOUND;
+	int len = 0;
+
+	if (type != NULL && type->family == FAMILY_RSA)
+		status = rsa_pkey(v, &pkey, NULL);
+	else if (type != NULL && type->family == FAMILY_EC && crv != NULL)
+		status = ec_pkey(v, crv, &pkey, NULL);
+	if (status != KMS_OK || (len = i2d_PUBKEY(pkey, &der)) <= 0)
+		return false;
+	SHA256(der, (size_t)len, ret);
+	return true;
 }
 
 /* ---- RSA encryption ---- */

@@ -21,4 +21,7 @@ KMS_MUST_CHECK kms_status public_verify(const struct store_version *v, enum key_
  *  @param ret_input  HSM_RSA_MAX bytes of room */
 void public_pkcs1_input(enum key_alg alg, const uint8_t *digest, size_t digest_len, uint8_t *ret_input, size_t *ret_len);
 
+/** SHA-256 of the public half as SubjectPublicKeyInfo (RFC 5280), DER: what names a pair in a certificate. @return false: it has none, or a damaged one */
+bool public_spki_sha256(const struct store_version *v, uint8_t ret[STORE_HASH_LEN]);
+
 #endif

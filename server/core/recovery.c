@@ -2,8 +2,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "server/core/keyring.h"
-#include "server/core/tenancy.h"
+#include "server/base/encode.h"
+#include "server/core/certificate.h"
+#include "server/core/checkpoint.h"
+#include "server/core/destruction_parts.h"
+#include "server/core/epoch.h"
+#include "server/core/root.h"
+#include "server/core/server_backup_parts.h"
 
 #define INTENTS_PAGE 32
 #define CLOSED_LOGS_MAX 16 /* the newest; older ones have no open intents left */
@@ -12,9 +17,12 @@
 struct settled {
 	enum event_result result;
 	const char *err;
-	struct store_change changes[3];
+	struct store_change changes[4];
 	size_t change_count;
+	struct store_certificate certificate; /* owned: its change borrows from it */
 };
+
+static void settled_clear(struct settled *s) { store_certificate_clear(&s->certificate); }
 
 static struct store_change *add_change(struct settled *s, enum store_change_kind kind)
 {
@@ -36,35 +44,160 @@ static kms_status undo_create(struct kms *kms, struct store *store, const uint8_
 	return is_known ? KMS_OK : hsm_key_destroy(kms->hsm, obj, err);
 }
 
+/* What the intent announces must be provable before it is done (11.3 step 1): it may have been interrupted before its checkpoint. Of a log that was closed, the one that follows
+ * is signed instead. */
+static kms_status seal_intent(struct kms *kms, const struct store_intent *i, struct kms_err *err)
+{
+	struct writer_state w = { 0 };
+
+	writer_state(kms->writer, &w);
+	return log_seal(kms->log, i->is_of_closed_log && w.size > 0 ? w.size - 1 : i->seq, 0, err);
+}
+
+/* From where it stopped to its end; with its certificate, if its intent began one. */
+static kms_status finish_destruction(struct destruction *d, const struct store_intent *i, struct settled *s, struct kms_err *err)
+{
+	kms_status status = seal_intent(d->kms, i, err);
+
+	d->intent = i->seq;
+	if (status == KMS_OK)
+		status = destruction_run(d, err);
+	if (status != KMS_OK) {
+		destruction_tell_incomplete(d, NULL, status);
+		return status;
+	}
+	status = certificate_due(d, &s->certificate, err);
+	if (status == KMS_OK)
+		add_change(s, STORE_CERTIFICATE_FILL)->certificate = s->certificate;
+	else if (status != KMS_E_NOTFOUND)
+		return status;
+	return KMS_OK;
+}
+
 static kms_status finish_purge(struct kms *kms, struct store *store, const struct store_intent *i, struct settled *s, struct kms_err *err)
 {
-	size_t destroyed = 0;
-
+	struct store_vault vault = { 0 };
 	struct store_key key = { 0 };
+	struct destruction d = { .kms = kms, .store = store, .of = DESTRUCTION_OF_KEY, .vault = &vault, .key = &key };
 	kms_status status = store_key(store, i->vault_id, i->key_name, &key, NULL);
 
-	s->result = EVENT_OK;
-	s->err = NULL;
-	/* Gone already: the purge was repeated, and that one came through. The name may belong to a new key by now. */
+	/* Gone already, by an intent of another log: the name may belong to a new key by now. */
 	if (status == KMS_E_NOTFOUND || (status == KMS_OK && memcmp(key.id, i->key_id, STORE_ID_LEN) != 0)) /* allowed: ids are public */
 		return KMS_OK;
 	if (status != KMS_OK)
 		return kms_fail(err, status, KMS_SRC_SELF, 0, "key of intent %llu", (unsigned long long)i->seq);
-	KMS_TRY(keyring_destroy_objects(kms->hsm, store, i->key_id, &destroyed, err));
-	memcpy(add_change(s, STORE_KEY_PURGE)->key.id, i->key_id, STORE_ID_LEN);
+	KMS_TRY(store_vault_by_id(store, i->vault_id, &vault, err));
+	KMS_TRY(finish_destruction(&d, i, s, err));
+	add_change(s, STORE_KEY_PURGE)->key = key;
 	return KMS_OK;
 }
 
 static kms_status finish_shred(struct kms *kms, struct store *store, const struct store_intent *i, struct settled *s, struct kms_err *err)
 {
 	struct store_vault vault = { 0 };
-	size_t destroyed = 0;
+	struct destruction d = { .kms = kms, .store = store, .of = DESTRUCTION_OF_TENANT, .vault = &vault };
 
 	KMS_TRY(store_vault_by_id(store, i->vault_id, &vault, err));
-	KMS_TRY(vault_destroy_objects(kms, store, &vault, &destroyed, err));
+	if (vault.state == STORE_VAULT_SHREDDED)
+		return KMS_OK; /* by an intent of another log */
+	KMS_TRY(finish_destruction(&d, i, s, err));
 	add_change(s, STORE_VAULT_ERASE)->vault = vault;
 	vault.state = STORE_VAULT_SHREDDED;
 	add_change(s, STORE_VAULT_SET_STATE)->vault = vault;
+	return KMS_OK;
+}
+
+/* The root that a rotation has replaced (root.h). */
+static kms_status finish_root(struct kms *kms, struct store *store, const struct store_intent *i, struct settled *s, struct kms_err *err)
+{
+	struct store_vault vault = { 0 };
+	struct destruction d = { .kms = kms, .store = store, .of = DESTRUCTION_OF_ROOT, .vault = &vault };
+
+	KMS_TRY(store_vault_by_id(store, i->vault_id, &vault, err));
+	memcpy(d.object, i->obj, STORE_ID_LEN);
+	return finish_destruction(&d, i, s, err);
+}
+
+static kms_status finish_epoch(struct kms *kms, struct store *store, const struct store_intent *i, struct settled *s, struct kms_err *err)
+{
+	struct store_change ended = { 0 };
+	bool changes = false;
+
+	KMS_TRY(seal_intent(kms, i, err));
+	KMS_TRY(epoch_end_finish(kms, store, i, &ended, &changes, err));
+	if (changes)
+		*add_change(s, STORE_EPOCH_END) = ended;
+	return KMS_OK;
+}
+
+static kms_status finish_rotation(struct kms *kms, struct store *store, const struct store_intent *i, struct settled *s, struct kms_err *err)
+{
+	kms_status status = root_rotation_finish(kms, store, i, err);
+
+	if (status != KMS_E_VAULT_SHREDDED)
+		return status;
+	s->result = EVENT_FAILED;
+	s->err = kms_status_inner(status) != NULL ? kms_status_inner(status) : kms_status_code(status);
+	return KMS_OK;
+}
+
+/* What cannot be taken back. @return false: an act of another kind */
+static bool finishes(enum event_type type)
+{
+	return type == EVENT_KEY_PURGE || type == EVENT_TENANT_SHRED || type == EVENT_KEY_DESTROY || type == EVENT_BACKUP_EPOCH_END || type == EVENT_TENANT_ROTATE_ROOT;
+}
+
+/* What destroys is finished only when the log has announced it: a row alone anybody can write who can write to the database. */
+static kms_status check_told(struct store *store, const struct store_intent *i, struct kms_err *err)
+{
+	char members[4][DESTRUCTION_MEMBER_MAX] = { "\"phase\":\"intent\"" }, guid[GUID_TEXT_LEN + 1];
+	size_t count = 2;
+	bool is_told = false;
+
+	if (i->is_of_closed_log) /* its leaves are not read any more */
+		return KMS_OK;
+	(void)snprintf(members[1], sizeof(members[1]), "\"type\":\"%s\"", event_type_name((enum event_type)i->type));
+	if (!is_no_id(i->vault_id)) {
+		guid_format(i->vault_id, guid);
+		(void)snprintf(members[count++], sizeof(members[0]), "\"tenant\":\"%s\"", guid);
+	}
+	if (i->type == EVENT_KEY_PURGE) /* letters, digits and hyphens */
+		(void)snprintf(members[count++], sizeof(members[0]), "\"name\":\"%s\"", i->key_name);
+	KMS_TRY(destruction_leaf_says(store, i->seq, (const char (*)[DESTRUCTION_MEMBER_MAX])members, count, &is_told, err));
+	return is_told ? KMS_OK : kms_fail(err, KMS_E_AUDIT, KMS_SRC_SELF, 0, "the database was altered: the log has no intent %llu of %s; nothing is destroyed",
+	                                   (unsigned long long)i->seq, event_type_name((enum event_type)i->type));
+}
+
+static kms_status finish(struct kms *kms, struct store *store, const struct store_intent *i, struct settled *s, struct kms_err *err)
+{
+	KMS_TRY(check_told(store, i, err));
+	s->result = EVENT_OK;
+	s->err = NULL;
+	if (i->type == EVENT_KEY_PURGE)
+		return finish_purge(kms, store, i, s, err);
+	if (i->type == EVENT_TENANT_SHRED)
+		return finish_shred(kms, store, i, s, err);
+	if (i->type == EVENT_KEY_DESTROY)
+		return finish_root(kms, store, i, s, err);
+	return i->type == EVENT_BACKUP_EPOCH_END ? finish_epoch(kms, store, i, s, err) : finish_rotation(kms, store, i, s, err);
+}
+
+/* Its file may be whole already. */
+static kms_status settle_backup(struct kms *kms, struct store *store, const struct store_intent *i, struct settled *s, struct kms_err *err)
+{
+	struct store_backup found = { 0 };
+	kms_status status = server_backup_found(kms, store, i->obj, &found, err);
+
+	if (status == KMS_E_NOTFOUND)
+		return KMS_OK;
+	if (status != KMS_OK)
+		return status;
+	/* A database that was restored has the intent of the backup that it came from, and was told of it (restored.h). */
+	status = backup_find(store, i->obj, &found, NULL);
+	if (status == KMS_E_NOTFOUND)
+		add_change(s, STORE_BACKUP_ADD)->backup = found;
+	else if (status != KMS_OK)
+		return kms_fail(err, status, KMS_SRC_SELF, 0, "backups");
 	s->result = EVENT_OK;
 	s->err = NULL;
 	return KMS_OK;
@@ -72,7 +205,8 @@ static kms_status finish_shred(struct kms *kms, struct store *store, const struc
 
 static bool makes_objects(enum event_type type)
 {
-	return type == EVENT_KEY_CREATE || type == EVENT_KEY_ROTATE || type == EVENT_KEY_IMPORT || type == EVENT_TENANT_CREATE || type == EVENT_LOG_KEY_ROTATED;
+	return type == EVENT_KEY_CREATE || type == EVENT_KEY_ROTATE || type == EVENT_KEY_IMPORT || type == EVENT_TENANT_CREATE || type == EVENT_LOG_KEY_ROTATED ||
+	       type == EVENT_BACKUP_EPOCH;
 }
 
 static kms_status settle(struct kms *kms, struct store *store, const struct store_intent *i, struct settled *s, struct kms_err *err)
@@ -85,14 +219,15 @@ static kms_status settle(struct kms *kms, struct store *store, const struct stor
 		s->result = EVENT_UNKNOWN;
 		return KMS_OK;
 	}
-	/* Principals, roles, pools and published ids have nothing in the device; backups and restored versions are wrapped. */
-	if (makes_objects(type)) {
-		KMS_TRY(undo_create(kms, store, i->obj, err));
-		return type == EVENT_TENANT_CREATE ? undo_create(kms, store, i->key_id, err) : KMS_OK;
-	}
-	if (type == EVENT_KEY_PURGE)
-		return finish_purge(kms, store, i, s, err);
-	return type == EVENT_TENANT_SHRED ? finish_shred(kms, store, i, s, err) : KMS_OK;
+	if (finishes(type))
+		return finish(kms, store, i, s, err);
+	if (type == EVENT_NODE_BACKUP)
+		return settle_backup(kms, store, i, s, err);
+	/* Principals, roles, pools, locks and published ids have nothing in the device; backups and restored versions are wrapped. */
+	if (!makes_objects(type))
+		return KMS_OK;
+	KMS_TRY(undo_create(kms, store, i->obj, err));
+	return type == EVENT_TENANT_CREATE ? undo_create(kms, store, i->key_id, err) : KMS_OK;
 }
 
 /* Its leaf is in a log that was closed since (5.5 step 4): refs count within one log only, so what became of it is told on its own, by name. */
@@ -149,7 +284,7 @@ static kms_status write_settled(struct kms *kms, struct store *store, const stru
 static kms_status settle_and_write(struct kms *kms, struct store *store, const struct store_intent *i, struct recovery_count *count,
                                    struct kms_err *err)
 {
-	struct settled s = { 0 };
+	__attribute__((cleanup(settled_clear))) struct settled s = { 0 };
 	struct kms_err own = { 0 };
 
 	if (settle(kms, store, i, &s, &own) != KMS_OK) {
@@ -157,8 +292,34 @@ static kms_status settle_and_write(struct kms *kms, struct store *store, const s
 		count->last_failure = own;
 		return KMS_OK;
 	}
-	count->settled++;
+	/* A rotation that comes to its end was not interrupted: that is how it is done. */
+	*(i->type == EVENT_TENANT_ROTATE_ROOT ? &count->rotated : &count->settled) += 1;
 	return write_settled(kms, store, i, &s, err);
+}
+
+/* Finishing one act may have finished another: a rotation, the end of its old root. */
+static kms_status is_still_open(struct store *store, const struct store_intent *i, bool *ret, struct kms_err *err)
+{
+	struct store_intent found = { 0 };
+	size_t count = 0;
+
+	KMS_TRY(store_intents(store, i->seq == 0 ? UINT64_MAX : i->seq - 1, &found, 1, &count, err));
+	*ret = count == 1 && found.seq == i->seq;
+	return KMS_OK;
+}
+
+static kms_status settle_page(struct kms *kms, struct store *store, uint64_t types, const struct store_intent *page, size_t count, struct recovery_count *ret,
+                              struct kms_err *err)
+{
+	for (size_t i = 0; i < count; i++) {
+		bool is_open = (types & RECOVER_TYPE(page[i].type)) != 0;
+
+		if (is_open)
+			KMS_TRY(is_still_open(store, &page[i], &is_open, err));
+		if (is_open)
+			KMS_TRY(settle_and_write(kms, store, &page[i], ret, err));
+	}
+	return KMS_OK;
 }
 
 kms_status recovery_run(struct kms *kms, struct store *store, uint64_t types, struct recovery_count *ret_count, struct kms_err *err)
@@ -171,11 +332,9 @@ kms_status recovery_run(struct kms *kms, struct store *store, uint64_t types, st
 
 	do {
 		KMS_TRY(store_intents(store, after, page, INTENTS_PAGE, &n, err));
-		for (size_t i = 0; i < n; i++) {
-			if ((types & RECOVER_TYPE(page[i].type)) != 0)
-				KMS_TRY(settle_and_write(kms, store, &page[i], &count, err));
-			after = page[i].seq;
-		}
+		KMS_TRY(settle_page(kms, store, types, page, n, &count, err));
+		if (n > 0)
+			after = page[n - 1].seq;
 	} while (n == INTENTS_PAGE);
 	*ret_count = count;
 	if (count.settled > 0) {
@@ -188,33 +347,5 @@ kms_status recovery_run(struct kms *kms, struct store *store, uint64_t types, st
 			return kms_fail(err, status, KMS_SRC_SELF, 0, "node.recovered");
 		KMS_TRY(writer_truncate(kms->writer, err));
 	}
-	return KMS_OK;
-}
-
-struct search {
-	struct store *store;
-	size_t unknown;
-	kms_status status;
-};
-
-static bool look_up(void *arg, const uint8_t id[HSM_ID_LEN], enum hsm_purpose purpose, bool is_ours)
-{
-	struct search *s = arg;
-	bool is_known = false;
-
-	(void)purpose;
-	s->status = is_ours ? store_object_known(s->store, id, &is_known, NULL) : KMS_OK;
-	s->unknown += is_ours && !is_known;
-	return s->status == KMS_OK;
-}
-
-kms_status recovery_count_unknown(struct kms *kms, struct store *store, size_t *ret_count, struct kms_err *err)
-{
-	struct search s = { .store = store };
-
-	KMS_TRY(hsm_keys_list(kms->hsm, look_up, &s, err));
-	if (s.status != KMS_OK)
-		return kms_fail(err, s.status, KMS_SRC_SELF, 0, "object lookup");
-	*ret_count = s.unknown;
 	return KMS_OK;
 }

@@ -9,12 +9,10 @@
 #include "server/base/encode.h"
 #include "server/core/approval.h"
 #include "server/core/canon.h"
-#include "server/core/log_admin.h"
+#include "server/core/destruction_act.h"
 #include "server/core/network.h"
+#include "server/core/root.h"
 
-#define CANARY_LEN 32
-#define DRAIN_MS 5000
-#define OBJECTS_PAGE 256
 #define PARAMETERS_MAX 256 /* characters of what lowers protection, canonical JSON */
 
 /* ---- made ---- */
@@ -31,31 +29,10 @@ static kms_status check_vault_name(const char *name, struct kms_err *err)
 	                  "two hyphens in a row.", STORE_VAULT_NAME_MAX);
 }
 
-static void root_key(const struct store_vault *v, struct hsm_key *ret_key)
-{
-	*ret_key = (struct hsm_key){ .purpose = HSM_FOR_ROOT, .kind = HSM_KIND_AES, .bits = 256 };
-	memcpy(ret_key->id, v->root_id, HSM_ID_LEN);
-}
-
 static kms_status undo_vault(struct op *op)
 {
 	KMS_TRY(hsm_key_destroy(op->kms->hsm, op->object, NULL));
 	return hsm_key_destroy(op->kms->hsm, op->object2, NULL);
-}
-
-/* A random value wrapped under the root: after a shred, proof that the root is gone. Erased here; only its wrap and hash are kept. */
-static kms_status make_canary(struct hsm *hsm, struct store_vault *v, struct kms_err *err)
-{
-	SECRET_AUTO *canary = secret_new(CANARY_LEN);
-	struct hsm_key root = { 0 };
-
-	if (canary == NULL)
-		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "canary");
-	root_key(v, &root);
-	KMS_TRY(hsm_random(hsm, canary, err));
-	KMS_TRY(hsm_aes_wrap(hsm, &root, HSM_AES_KW, canary, v->canary_wrapped, sizeof(v->canary_wrapped), &v->canary_wrapped_len, err));
-	SHA256(secret_data(canary), CANARY_LEN, v->canary_hash);
-	return KMS_OK;
 }
 
 static kms_status make_vault_keys(struct hsm *hsm, struct store_vault *v, struct kms_err *err)
@@ -63,11 +40,11 @@ static kms_status make_vault_keys(struct hsm *hsm, struct store_vault *v, struct
 	struct hsm_key root = { 0 };
 	struct hsm_key pseudonyms = { .purpose = HSM_FOR_PSEUDONYMS, .kind = HSM_KIND_HMAC };
 
-	root_key(v, &root);
+	vault_root_key(v->root_id, &root);
 	memcpy(pseudonyms.id, v->pseudonym_id, HSM_ID_LEN);
 	KMS_TRY(hsm_key_generate(hsm, &root, NULL, err));
 	KMS_TRY(hsm_key_generate(hsm, &pseudonyms, NULL, err));
-	return make_canary(hsm, v, err);
+	return vault_make_canary(hsm, v, err);
 }
 
 static kms_status check_retention(unsigned days, struct kms_err *err)
@@ -344,158 +321,53 @@ kms_status vault_update(struct op *op, const struct vault_update *u, struct kms_
 
 /* ---- shredded ---- */
 
-/* The canary must have become unreadable through the device. */
-static kms_status check_canary(struct hsm *hsm, const struct store_vault *v, struct kms_err *err)
-{
-	SECRET_AUTO *canary = NULL;
-	struct hsm_key root = { 0 };
-
-	if (v->canary_wrapped_len == 0)
-		return KMS_OK; /* erased by an earlier, complete run */
-	root_key(v, &root);
-	/* Not just any failure will do: the root must be missing from a device that is there. */
-	if (hsm_aes_unwrap(hsm, &root, HSM_AES_KW, v->canary_wrapped, v->canary_wrapped_len, &canary, NULL) != KMS_E_NOTFOUND)
-		return kms_fail(err, KMS_E_DEVICE, KMS_SRC_SELF, 0, "the canary does not show that the root of vault %s is gone", v->name);
-	return KMS_OK;
-}
-
-/* Ids of everything that was destroyed, for one look at the end: a fresh look enumerates the whole token. */
-struct id_list {
-	uint8_t (*ids)[STORE_ID_LEN];
-	size_t count, cap;
-};
-
-static void id_list_clear(struct id_list *l) { free(l->ids); }
-
-static kms_status id_list_add(struct id_list *l, const uint8_t id[STORE_ID_LEN], struct kms_err *err)
-{
-	if (l->count == l->cap) {
-		size_t cap = l->cap == 0 ? OBJECTS_PAGE : 2 * l->cap;
-		void *grown = reallocarray(l->ids, cap, STORE_ID_LEN);
-		if (grown == NULL)
-			return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "list of destroyed objects");
-		l->ids = grown;
-		l->cap = cap;
-	}
-	memcpy(l->ids[l->count++], id, STORE_ID_LEN);
-	return KMS_OK;
-}
-
-static kms_status destroy_one(struct kms *kms, const uint8_t id[STORE_ID_LEN], struct id_list *destroyed, struct kms_err *err)
-{
-	KMS_TRY(hsm_key_evict(kms->hsm, id, DRAIN_MS, err));
-	KMS_TRY(hsm_key_destroy(kms->hsm, id, err));
-	return id_list_add(destroyed, id, err);
-}
-
-static kms_status destroy_residents(struct kms *kms, struct store *store, const struct store_vault *vault, struct id_list *destroyed,
-                                    struct kms_err *err)
-{
-	uint8_t page[OBJECTS_PAGE][STORE_ID_LEN], after[STORE_ID_LEN];
-	const uint8_t *cursor = NULL;
-	size_t count = 0;
-
-	do {
-		KMS_TRY(store_objects(store, vault->id, cursor, page, OBJECTS_PAGE, &count, err));
-		for (size_t i = 0; i < count; i++)
-			KMS_TRY(destroy_one(kms, page[i], destroyed, err));
-		if (count > 0)
-			memcpy(after, page[count - 1], STORE_ID_LEN);
-		cursor = after;
-	} while (count == OBJECTS_PAGE);
-	return KMS_OK;
-}
-
-static kms_status destroy_and_look(struct kms *kms, struct store *store, const struct store_vault *vault, struct id_list *destroyed,
-                                   struct kms_err *err)
-{
-	uint8_t log_key[HSM_ID_LEN];
-	bool gone = false;
-
-	KMS_TRY(log_key_object(store, log_key, err));
-	/* The root first: with it all wrapped versions die, whatever happens afterwards. Evicting it empties the cache of all of them. */
-	KMS_TRY(destroy_one(kms, vault->root_id, destroyed, err));
-	KMS_TRY(destroy_one(kms, vault->pseudonym_id, destroyed, err));
-	/* Again: a request that had read the old state may have loaded a version between the two; from here nothing can be loaded. */
-	KMS_TRY(hsm_key_evict(kms->hsm, vault->root_id, DRAIN_MS, err));
-	KMS_TRY(destroy_residents(kms, store, vault, destroyed, err));
-	KMS_TRY(hsm_keys_gone(kms->hsm, (const uint8_t(*)[STORE_ID_LEN])destroyed->ids, destroyed->count, log_key, &gone, err));
-	if (!gone)
-		return kms_fail(err, KMS_E_DEVICE, KMS_SRC_SELF, 0, "a fresh look still finds a destroyed object of vault %s", vault->name);
-	return check_canary(kms->hsm, vault, err);
-}
-
-kms_status vault_destroy_objects(struct kms *kms, struct store *store, const struct store_vault *vault, size_t *ret_objects,
-                                 struct kms_err *err)
-{
-	__attribute__((cleanup(id_list_clear))) struct id_list destroyed = { 0 };
-
-	KMS_TRY(destroy_and_look(kms, store, vault, &destroyed, err));
-	*ret_objects = destroyed.count;
-	return KMS_OK;
-}
-
-/* audit-log.md 11.3: a check that fails is an event of its own; the intent stays open, and the destruction is tried again until it is done. */
-static kms_status destroy_or_tell(struct op *op, size_t *ret_objects, struct kms_err *err)
-{
-	kms_status status = vault_destroy_objects(op->kms, op->store, &op->vault, ret_objects, err);
-	struct write unit = { .event = op->write.event };
-
-	if (status == KMS_OK)
-		return KMS_OK;
-	unit.event.type = EVENT_TENANT_SHRED_INCOMPLETE;
-	unit.event.phase = EVENT_SINGLE;
-	unit.event.has_ref = false;
-	unit.event.result = EVENT_FAILED;
-	unit.event.err = kms_status_inner(status) != NULL ? kms_status_inner(status) : kms_status_code(status);
-	kms_ignore(writer_write(op->kms->writer, &unit)); /* the open intent says it too */
-	return status;
-}
-
-static void truncate_after(struct op *op)
-{
-	kms_ignore(writer_truncate(op->kms->writer, NULL)); /* hygiene: what the log file keeps is wrapped under a key that is gone */
-}
-
 /* What has begun needs no second approval: the vault is refused, and only its end is missing. */
-static kms_status require_for_shred(struct op *op, const char *reason, struct kms_err *err)
+static kms_status require_for_shred(struct op *op, const char *reason, enum certificate_basis basis, struct kms_err *err)
 {
-	char id[GUID_TEXT_LEN + 1];
-	const struct approval_need need = { .act = ACT_VAULT_SHRED, .target = id, .reason = reason, .quorum = op->vault.quorum };
+	char id[GUID_TEXT_LEN + 1], parameters[PARAMETERS_MAX];
+	const struct approval_need need = { .act = ACT_VAULT_SHRED, .target = id, .parameters = parameters, .reason = reason, .quorum = op->vault.quorum };
 
 	if (op->vault.state == STORE_VAULT_SHREDDING)
 		return KMS_OK;
 	guid_format(op->vault.id, id);
+	(void)snprintf(parameters, sizeof(parameters), "{\"basis\":\"%s\"}", certificate_basis_name(basis)); /* names need no escape */
 	return approval_require(op, &need, err);
 }
 
-kms_status vault_shred(struct op *op, const char *reason, size_t *ret_objects, struct kms_err *err)
+static kms_status refuse_again(const struct op *op, struct kms_err *err)
 {
-	struct store_change shredding = { .kind = STORE_VAULT_SET_STATE };
+	uint8_t id[STORE_ID_LEN];
+	char text[GUID_TEXT_LEN + 1];
+	kms_status status = certificate_of_shred(op->store, op->vault.id, id, err);
+
+	if (status == KMS_E_NOTFOUND)
+		return kms_refuse(err, KMS_E_CONFLICT, "The vault %s has been shredded already; this server has no certificate of it.", op->vault.name);
+	KMS_TRY(status);
+	guid_format(id, text);
+	return kms_refuse(err, KMS_E_CONFLICT, "The vault %s has been shredded already. Its certificate: holdfast certificate show %s.", op->vault.name, text);
+}
+
+kms_status vault_shred(struct op *op, const char *reason, enum certificate_basis basis, struct destruction *ret_done, struct kms_err *err)
+{
+	struct store_change shredding = { .kind = STORE_VAULT_SET_STATE, .vault = op->vault };
+	struct destruction_act act = { .of = DESTRUCTION_OF_TENANT, .mark = &shredding, .scope = STORE_CERTIFICATE_TENANT, .basis = basis };
 	struct store_change *c = NULL;
-	struct store_intent intent = { 0 };
 
 	if (op->vault.state == STORE_VAULT_SHREDDED)
-		return kms_refuse(err, KMS_E_CONFLICT, "The vault %s has been shredded already.", op->vault.name);
+		return refuse_again(op, err);
 	op_det_text(op, "vault", op->vault.name);
 	op_det_text(op, "reason", reason);
-	KMS_TRY(require_for_shred(op, reason, err));
-	shredding.vault = op->vault;
+	KMS_TRY(require_for_shred(op, reason, basis, err));
 	shredding.vault.state = STORE_VAULT_SHREDDING;
-	memcpy(intent.vault_id, op->vault.id, STORE_ID_LEN);
-	memcpy(intent.obj, op->vault.root_id, STORE_ID_LEN);
-	KMS_TRY(op_intend(op, &shredding, &intent, err));
-	/* Nothing can take the intent back: from here every use is refused and the outcome depends on nothing. */
-	op->write.has_fence = false;
-	op->is_irreversible = true;
-	KMS_TRY(destroy_or_tell(op, ret_objects, err));
-	op_det_number(op, "objects", (int64_t)*ret_objects);
+	memcpy(act.intent.vault_id, op->vault.id, STORE_ID_LEN);
+	memcpy(act.intent.obj, op->vault.root_id, STORE_ID_LEN);
+	KMS_TRY(destruction_begin(op, &act, ret_done, err));
+	KMS_TRY(destruction_finish(op, ret_done, err));
 	c = op_change(op, STORE_VAULT_ERASE);
 	c->vault = op->vault;
 	c = op_change(op, STORE_VAULT_SET_STATE);
 	c->vault = op->vault;
 	c->vault.state = STORE_VAULT_SHREDDED;
 	op->vault.state = STORE_VAULT_SHREDDED;
-	op->after = truncate_after;
 	return KMS_OK;
 }

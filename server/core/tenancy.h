@@ -2,6 +2,7 @@
 #ifndef HOLDFAST_CORE_TENANCY_H
 #define HOLDFAST_CORE_TENANCY_H
 
+#include "server/core/certificate.h"
 #include "server/core/op.h"
 
 #define TENANCY_PAGE_MAX 100
@@ -19,13 +20,22 @@ struct vault_create {
 /** A vault with its root and pseudonym key in the device, its directory and its canary; left in op->vault.
  *  @return KMS_OK | KMS_E_INVALID | KMS_E_CONFLICT (the name is or was in use) | KMS_E_DEVICE */
 KMS_MUST_CHECK kms_status vault_create(struct op *op, const struct vault_create *req, struct kms_err *err);
-/** Destroy the vault's root and every object that hangs from it, look again with a fresh login, erase its blobs (audit-log.md 11.3).
- *  @param ret_objects  device objects destroyed @return KMS_OK | KMS_E_APPROVAL | KMS_E_CONFLICT (already shredded) | KMS_E_DEVICE: refused from now on, repeat
- *  it, without approval: it has begun */
-KMS_MUST_CHECK kms_status vault_shred(struct op *op, const char *reason, size_t *ret_objects, struct kms_err *err);
-/** The destruction itself, shared with recovery: everything of a vault that is STORE_VAULT_SHREDDING. */
-KMS_MUST_CHECK kms_status vault_destroy_objects(struct kms *kms, struct store *store, const struct store_vault *vault, size_t *ret_objects,
-                                                struct kms_err *err);
+/** Destroy the vault's root and every object that hangs from it, look again with a fresh login, erase its blobs (audit-log.md 11.3, destruction.h). One that has begun goes on,
+ *  under its first intent, reason and basis, without approval.
+ *  @param basis  why, for the certificate; part of what is approved @param ret_done  what was destroyed; op->certificate.id names the certificate
+ *  @return KMS_OK | KMS_E_APPROVAL | KMS_E_CONFLICT (already shredded) | KMS_E_DEVICE, KMS_E_BUSY, KMS_E_AUDIT, KMS_E_STORE: refused from now on; repeat it */
+KMS_MUST_CHECK kms_status vault_shred(struct op *op, const char *reason, enum certificate_basis basis, struct destruction *ret_done, struct kms_err *err);
+
+/**
+ * Break-glass: from the moment that this is durable the vault refuses every use, and results of what is under way are withheld. Needs no approval and no device.
+ * Locking a locked vault changes nothing.
+ * @param reason  1..STORE_REASON_MAX characters; for the log
+ * @return KMS_OK | KMS_E_VAULT_SHREDDED
+ */
+KMS_MUST_CHECK kms_status vault_lock(struct op *op, const char *reason, struct kms_err *err);
+/** Take the lock off: needs the approval ACT_VAULT_UNLOCK of the vault's quorum. Needs no device.
+ *  @return KMS_OK | KMS_E_VAULT_SHREDDED | KMS_E_CONFLICT (is not locked) | KMS_E_APPROVAL */
+KMS_MUST_CHECK kms_status vault_unlock(struct op *op, const char *reason, struct kms_err *err);
 
 /* What a vault's policy may be changed to. */
 struct vault_update {

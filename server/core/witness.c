@@ -397,13 +397,26 @@ static void take_verdict(const struct member *m, uint64_t own_size, struct log_v
 		               m->key.name, o->size);
 }
 
-static void say_unanswered(const struct member *m)
+/* "witness.example.net/w1 (answered 404: it does not know this log), …" */
+static void append_silent(struct log_verdict *verdict, const struct member *m)
+{
+	const struct kms_err *why = &m->outcome.err;
+	size_t used = strlen(verdict->silence);
+
+	(void)snprintf(verdict->silence + used, sizeof(verdict->silence) - used, "%s%.100s (%.90s)", used > 0 ? ", " : "", m->key.name,
+	               why->message[0] != '\0' ? why->message : why->detail[0] != '\0' ? why->detail : kms_err_text(why));
+}
+
+static void note_silence(const struct member *m, struct log_verdict *verdict)
 {
 	struct kms_err err = m->outcome.err;
 	char who[sizeof(err.detail)];
 
+	verdict->asked++;
 	if (m->outcome.answer != ANSWER_FAILED && m->outcome.answer != ANSWER_REFUSED)
 		return;
+	verdict->silent++;
+	append_silent(verdict, m);
 	(void)snprintf(who, sizeof(who), "%.60s: %.90s", m->key.name, m->outcome.err.detail);
 	memcpy(err.detail, who, sizeof(who));
 	log_failure(m->outcome.answer == ANSWER_REFUSED ? LOG_ERROR : LOG_WARN, "witness_not_asked", NULL, &err);
@@ -430,7 +443,7 @@ kms_status witnesses_ask(const struct witnesses_config *cfg, const char *origin,
 	join_all(w);
 	for (size_t i = 0; i < w->count && status == KMS_OK; i++) {
 		take_verdict(&w->members[i], newest.size, verdict);
-		say_unanswered(&w->members[i]);
+		note_silence(&w->members[i], verdict);
 	}
 	free_all(w);
 	return status;

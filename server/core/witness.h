@@ -37,7 +37,7 @@ struct witnesses;
 
 /**
  * Before serving: does a witness know a larger log than this database, or another one? Asks all at once with the newest stored checkpoint, a few seconds at most; those
- * that do not answer are named in the diagnostic log. Nothing is asked when no checkpoint was stored yet, or *verdict is not LOG_GOOD already.
+ * that do not answer are named in the diagnostic log and in *verdict. Nothing is asked when no checkpoint was stored yet, or *verdict is not LOG_GOOD already.
  * @param cfg  its store is borrowed here
  * @param verdict  becomes LOG_ROLLED_BACK with who and how large; known_root stays zero, since a witness tells its size only
  * @return KMS_OK (whatever was found) | KMS_E_STORE | KMS_E_NOMEM

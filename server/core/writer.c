@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "server/base/log.h"
+#include "server/base/secret.h"
 
 #define NODE_MAX 64
 #define ORIGIN_MAX 200
@@ -542,6 +543,8 @@ static void serve_truncates(struct writer *w, struct truncate_request *list)
 	struct kms_err err = { 0 };
 	kms_status status = checkpoint(w, true, &err);
 
+	/* Whoever asks for this has destroyed something: what this thread's stack remembers of it goes too. */
+	secret_stack_erase();
 	pthread_mutex_lock(&w->lock);
 	while (list != NULL) {
 		struct truncate_request *next = list->next;

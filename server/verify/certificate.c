@@ -64,12 +64,20 @@ static bool has_known_members(struct span object)
 static bool read_key(struct reader *j, struct certificate_key *ret)
 {
 	const char *start = j->p;
+	struct reader ignored;
 	struct span object, id;
 
 	if (!reader_skip(j))
 		return false;
 	object = (struct span){ start, (size_t)(j->p - start) };
-	return reader_member_string(object, "obj", &id) && span_base64url(id, ret->object, OBJECT_LEN) && read_seq(object, "created", &ret->created);
+	ret->has_created = reader_member(object, "created", &ignored);
+	return reader_member_string(object, "obj", &id) && span_base64url(id, ret->object, OBJECT_LEN) &&
+	       (!ret->has_created || read_seq(object, "created", &ret->created));
+}
+
+static int by_object(const void *a, const void *b)
+{
+	return memcmp(((const struct certificate_key *)a)->object, ((const struct certificate_key *)b)->object, OBJECT_LEN);
 }
 
 /* @return false also without memory: *ret_memory tells */
@@ -96,6 +104,8 @@ static bool read_keys(struct certificate *c, struct span object, bool *ret_memor
 			return false;
 		c->key_count++;
 	}
+	if (c->key_count > 0)
+		qsort(c->keys, c->key_count, sizeof(*c->keys), by_object);
 	return more == 0;
 }
 
@@ -121,7 +131,7 @@ static bool read_body(struct certificate *c, struct span first, struct span body
 	if (!read_seq(body, "size", &c->size) || !read_hash(body, "root", c->root))
 		return bad(c, r, F_MEMBER, "size or root is missing");
 	if (!read_keys(c, body, ret_memory))
-		return bad(c, r, F_MEMBER, "keys is not a list of keys with obj and created");
+		return bad(c, r, F_MEMBER, "keys is not a list of keys, each with its obj");
 	c->is_of_tenant = span_is(scope, "tenant");
 	if (!c->is_of_tenant && !span_is(scope, "key") && !span_is(scope, "version"))
 		return bad(c, r, F_MEMBER, "its scope is none of key, version, tenant");
@@ -174,15 +184,16 @@ bool certificate_read(struct certificate *c, const char *file, struct span text,
 	bool has_memory = true;
 
 	*c = (struct certificate){ .file = file, .type = T_OTHER };
-	why = note_parse(text, &c->note);
+	why = note_parse_long(text, &c->note);
 	if (why == NULL && (!span_line(c->note.text, &first, &rest) || !span_line(rest, &body, &rest) || rest.n != 0))
 		why = "its text is not two lines";
 	if (why == NULL && !ends_in(first, LINE_SUFFIX))
 		why = "its first line does not end in " LINE_SUFFIX;
 	if (why != NULL) {
-		(void)bad(c, r, F_NOTE_FORM, why);
+		report_add(r, F_NOTE_FORM, c->file, 0, "the certificate is not valid: %s; what is wanted is the signed text as it was fetched, no page, with its line ends", why);
 		return true;
 	}
+	c->body = body;
 	(void)span_cut(first, '/', &host, &ignored);
 	check_signatures(c, keys, host, r);
 	c->is_readable = read_body(c, first, body, r, &has_memory);
@@ -214,10 +225,18 @@ static void check_place(struct certificate *c, const struct leaf *l, struct repo
 
 	if (memcmp(l->hash, is_intent ? c->intent_leaf : c->outcome_leaf, HASH_LEN) != 0)
 		differs(c, r, F_ROOT, file, line, l->seq, "the leaf is not the one that it names");
+	if (is_intent)
+		c->has_intent = true;
+	else
+		c->has_outcome = true;
+	if (is_intent)
+		c->is_intent_hidden = l->is_hidden;
 	if (l->is_hidden)
 		return;
-	if (is_intent)
+	if (is_intent) {
 		c->type = l->type;
+		c->approver_count = l->approver_count;
+	}
 	if (!is_act(c, l->type) || l->phase != (is_intent ? PHASE_INTENT : PHASE_OUTCOME))
 		why = is_intent ? "the leaf is no intent of such a destruction" : "the leaf is no outcome of such a destruction";
 	else if (!is_intent && (l->result != RESULT_OK || !l->has_ref || l->ref != c->intent))
@@ -228,21 +247,73 @@ static void check_place(struct certificate *c, const struct leaf *l, struct repo
 		differs(c, r, F_CERTIFICATE, file, line, l->seq, why);
 }
 
-static bool names(const struct certificate *c, const uint8_t object[OBJECT_LEN])
+static const struct certificate_key *find_key(const struct certificate *c, const uint8_t object[OBJECT_LEN])
 {
-	for (size_t i = 0; i < c->key_count; i++) {
-		if (memcmp(c->keys[i].object, object, OBJECT_LEN) == 0)
-			return true;
-	}
-	return false;
+	struct certificate_key wanted = { 0 };
+
+	memcpy(wanted.object, object, OBJECT_LEN);
+	return c->key_count > 0 ? bsearch(&wanted, c->keys, c->key_count, sizeof(*c->keys), by_object) : NULL;
 }
 
+static bool makes_one(enum leaf_type type) { return type == T_KEY_CREATE || type == T_KEY_IMPORT || type == T_KEY_ROTATE; }
+
+/* A leaf that makes one version makes the one that it is named for. A restore makes several, a vault begins with its root and another key. */
 static void check_created(const struct certificate *c, const struct leaf *l, struct report *r, const char *file, uint64_t line)
 {
-	for (size_t i = 0; i < c->key_count; i++) {
-		if (c->keys[i].created == l->seq && memcmp(c->keys[i].object, l->object, OBJECT_LEN) != 0)
+	const struct certificate_key *named = find_key(c, l->object);
+
+	if (named != NULL && named->has_created && named->created != l->seq)
+		differs(c, r, F_CERTIFICATE, file, line, l->seq, "the leaf creates an object of which it says another place");
+	for (size_t i = 0; i < c->key_count && named == NULL; i++) {
+		if (c->keys[i].has_created && c->keys[i].created == l->seq)
 			differs(c, r, F_CERTIFICATE, file, line, l->seq, "the leaf creates another object than it says");
 	}
+}
+
+static bool is_revived_object(const struct certificate *c, const uint8_t object[OBJECT_LEN])
+{
+	return c->revival.was && c->revival.has_object && memcmp(object, c->revival.object, OBJECT_LEN) == 0;
+}
+
+/* What a backup brought back is the key that died; also what a backup of that brought back. */
+static bool is_revival(const struct certificate *c, const struct leaf *l)
+{
+	uint8_t object[OBJECT_LEN];
+	struct span id;
+
+	return l->type == T_KEY_RESTORE && l->seq > c->outcome && l->phase == PHASE_OUTCOME && l->result == RESULT_OK && l->det.n > 0 &&
+	       reader_member_string(l->det, "revives", &id) && span_base64url(id, object, OBJECT_LEN) &&
+	       (find_key(c, object) != NULL || is_revived_object(c, object));
+}
+
+static bool is_end_of_revived(const struct certificate *c, const struct leaf *l)
+{
+	if (l->seq <= c->revival.seq || l->result != RESULT_OK || l->phase == PHASE_INTENT)
+		return false;
+	return (l->type == T_KEY_DESTROY && l->has_object && is_revived_object(c, l->object)) || (l->type == T_TENANT_SHRED && span_same(l->tenant, c->tenant));
+}
+
+static void follow_revival(struct certificate *c, const struct leaf *l, const char *file, uint64_t line)
+{
+	if (is_revival(c, l)) {
+		c->revival = (struct certificate_revival){ .was = true, .lives = true, .has_object = l->has_object, .seq = l->seq, .file = file, .line = line };
+		memcpy(c->revival.object, l->object, OBJECT_LEN);
+	} else if (c->revival.lives && is_end_of_revived(c, l)) {
+		c->revival.lives = false;
+	}
+}
+
+void certificate_end(const struct certificate *c, struct report *r)
+{
+	const struct certificate_revival *back = &c->revival;
+
+	/* While what came back lives, a certificate is pending. */
+	if (back->lives && span_is(c->state, "complete"))
+		differs(c, r, F_CERTIFICATE, back->file, back->line, back->seq, "a restore brought a key back that it says is destroyed");
+	else if (back->lives)
+		differs(c, r, W_REVIVED, back->file, back->line, back->seq, "a restore brought a key back that it says is destroyed; the key lives");
+	else if (back->was)
+		differs(c, r, W_REVIVED, back->file, back->line, back->seq, "a restore brought a key back that it says is destroyed; it was destroyed again later");
 }
 
 void certificate_leaf(struct certificate *c, const struct leaf *l, struct report *r, const char *file, uint64_t line)
@@ -253,10 +324,11 @@ void certificate_leaf(struct certificate *c, const struct leaf *l, struct report
 		check_place(c, l, r, file, line);
 	if (l->is_hidden)
 		return;
-	if (l->seq < c->intent && l->phase == PHASE_OUTCOME && l->has_object)
+	if (l->seq < c->intent && l->phase == PHASE_OUTCOME && l->result == RESULT_OK && l->has_object && makes_one(l->type))
 		check_created(c, l, r, file, line);
+	follow_revival(c, l, file, line);
 	if (l->seq <= c->outcome || l->result != RESULT_OK || (leaf_type_flags(l->type) & USE) == 0)
 		return;
-	if ((c->is_of_tenant && span_same(l->tenant, c->tenant)) || (l->has_object && names(c, l->object)))
+	if ((c->is_of_tenant && span_same(l->tenant, c->tenant)) || (l->has_object && find_key(c, l->object) != NULL))
 		differs(c, r, F_CERTIFICATE, file, line, l->seq, "a key that it says is destroyed was used");
 }

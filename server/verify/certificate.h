@@ -7,7 +7,17 @@
 
 struct certificate_key {
 	uint8_t object[OBJECT_LEN];
+	bool has_created; /* where it is known */
 	uint64_t created; /* seq */
+};
+/* What a restore made of a key that it names. */
+struct certificate_revival {
+	bool was, lives; /* lives: nothing says that it was destroyed again */
+	bool has_object;
+	uint8_t object[OBJECT_LEN]; /* that it is since */
+	uint64_t seq;               /* of the restore */
+	const char *file;
+	uint64_t line;
 };
 /* Spans point into the input. */
 struct certificate {
@@ -18,9 +28,14 @@ struct certificate {
 	struct span id, origin, tenant, state;
 	uint64_t intent, outcome, size;
 	uint8_t intent_leaf[HASH_LEN], outcome_leaf[HASH_LEN], root[HASH_LEN];
-	struct certificate_key *keys; /* owned */
+	struct span body;             /* its second line */
+	struct certificate_key *keys; /* owned; ordered by object */
 	size_t key_count;
 	enum leaf_type type; /* of its intent, once seen */
+	size_t approver_count; /* in that leaf */
+	bool has_intent, has_outcome, has_root; /* the log has been seen to bear out: both leaves, the root */
+	bool is_intent_hidden; /* only its hash is in the log */
+	struct certificate_revival revival;
 	bool is_readable;    /* the members above are filled */
 };
 /** Read and check it by itself; what is wrong goes into the report. @return false without memory */
@@ -28,5 +43,7 @@ bool certificate_read(struct certificate *ret, const char *file, struct span tex
 void certificate_clear(struct certificate *c);
 /** The next leaf of the log that it speaks of. */
 void certificate_leaf(struct certificate *c, const struct leaf *leaf, struct report *report, const char *file, uint64_t line);
+/** Behind the last one. */
+void certificate_end(const struct certificate *c, struct report *report);
 
 #endif

@@ -326,6 +326,8 @@ enum verify_exit verify_finish(struct verify *v)
 	judge_forks(v);
 	if (v->has_log)
 		judge_log(v);
+	for (size_t i = 0; i < v->certificate_count; i++)
+		certificate_end(&v->certificates[i], &v->report);
 	for (size_t i = 0; i < v->proof_count; i++)
 		judge_proof(v, &v->proofs[i]);
 	for (size_t i = 0; i < v->note_count; i++)

@@ -15,6 +15,7 @@
 	X(T_AUDIT_ERASE, "audit.erase", 0) X(T_AUDIT_EXPORT, "audit.export", 0) X(T_AUDIT_READ, "audit.read", 0)                    \
 	X(T_AUTHZ_APPROVAL, "authz.approval", 0) X(T_AUTHZ_DENIED, "authz.denied", 0) X(T_AUTHZ_LOGIN, "authz.login", 0)            \
 	X(T_AUTHZ_POLICY, "authz.policy", 0) X(T_ROLE_GRANT, "authz.role_grant", PAIRED) X(T_ROLE_REVOKE, "authz.role_revoke", PAIRED) \
+	X(T_BACKUP_EPOCH, "backup.epoch", PAIRED) X(T_BACKUP_EPOCH_END, "backup.epoch_end", PAIRED)                                 \
 	X(T_EKM_INFO, "ekm.info", 0) X(T_EKM_METADATA, "ekm.metadata", 0) X(T_EKM_POOL, "ekm.pool", 0)                              \
 	X(T_EKM_PUBLISH, "ekm.publish", 0) X(T_EKM_RETIRE, "ekm.retire", 0)                                                         \
 	X(T_KEY_BACKUP, "key.backup", PAIRED) X(T_KEY_CREATE, "key.create", PAIRED) X(T_KEY_DECRYPT, "key.decrypt", USE)            \
@@ -28,11 +29,14 @@
 	X(T_LOG_CLOCK, "log.clock", 0) X(T_LOG_EXPORT_FAILED, "log.export_failed", 0) X(T_LOG_GAP, "log.gap", 0)                    \
 	X(T_LOG_HEARTBEAT, "log.heartbeat", 0) X(T_LOG_INIT, "log.init", 0) X(T_LOG_INTEGRITY_FAILED, "log.integrity_failed", 0)    \
 	X(T_LOG_KEY_ROTATED, "log.key_rotated", 0) X(T_LOG_PRUNED, "log.pruned", 0) X(T_LOG_RESTORED, "log.restored", 0)            \
+	X(T_NODE_BACKUP, "node.backup", 0)                                                                                          \
 	X(T_NODE_CONFIG, "node.config", 0) X(T_NODE_HSM_BACK, "node.hsm_back", 0) X(T_NODE_HSM_LOST, "node.hsm_lost", 0)            \
-	X(T_NODE_RECOVERED, "node.recovered", 0) X(T_NODE_START, "node.start", 0) X(T_NODE_STOP, "node.stop", 0)                    \
-	X(T_TENANT_CREATE, "tenant.create", PAIRED) X(T_TENANT_RESURRECTED, "tenant.resurrected", 0)                                \
+	X(T_NODE_RECOVERED, "node.recovered", 0) X(T_NODE_RESTORED, "node.restored", 0)                                             \
+	X(T_NODE_START, "node.start", 0) X(T_NODE_STOP, "node.stop", 0)                    \
+	X(T_TENANT_CREATE, "tenant.create", PAIRED) X(T_TENANT_LOCK, "tenant.lock", 0)                                              \
+	X(T_TENANT_RESURRECTED, "tenant.resurrected", 0) X(T_TENANT_ROTATE_ROOT, "tenant.rotate_root", PAIRED)                      \
 	X(T_TENANT_SHRED, "tenant.shred", PAIRED) X(T_SHRED_INCOMPLETE, "tenant.shred_incomplete", 0)                               \
-	X(T_TENANT_SUSPEND, "tenant.suspend", 0) X(T_TENANT_UPDATE, "tenant.update", 0)
+	X(T_TENANT_SUSPEND, "tenant.suspend", 0) X(T_TENANT_UNLOCK, "tenant.unlock", PAIRED) X(T_TENANT_UPDATE, "tenant.update", 0)
 
 enum { PAIRED = 1, USE = 2 }; /* succeeds only as the outcome of an intent; uses a key version */
 enum leaf_type {

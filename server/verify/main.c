@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "server/verify/verify.h"
+#include "server/verify/explain.h"
 
 #define TEXT_OF(x) #x
 #define TEXT(x) TEXT_OF(x)
@@ -20,8 +20,10 @@
 
 static const char USAGE[] =
 	"usage: holdfast-verify [options] [LOG.jsonl ...]\n"
+	"       holdfast-verify certificate [options] FILE [LOG.jsonl ...]\n"
 	"\n"
 	"Checks an exported key event log against what was signed, without a server. The LOG files are read in order as one stream; - is standard input.\n"
+	"The second form checks a destruction certificate, alone or against its log, and says in plain words what it attests and what it does not.\n"
 	"\n"
 	"  --key VKEY          a key to trust: NAME+ID+BASE64. A name HOST/attest/... is an attestation key's, HOST/approver/... an approver's, any other\n"
 	"                      a log's. A key that stands in the log is trusted only when a trusted one hands over to it.\n"
@@ -71,6 +73,7 @@ struct command {
 	struct item *items; /* owned */
 	size_t item_count;
 	bool as_json;
+	bool explains; /* what its certificate says */
 	char **files;
 	size_t file_count;
 	char *texts[SIGNED_MAX]; /* owned: the small files, for as long as the verification lives */
@@ -131,13 +134,24 @@ static int read_arguments(struct command *c, int argc, char **argv)
 
 	c->options.approvers = 1;
 	c->options.now_s = (int64_t)time(NULL);
-	c->items = calloc((size_t)argc, sizeof(c->items[0]));
+	c->items = calloc((size_t)argc + 1, sizeof(c->items[0]));
 	if (c->items == NULL)
 		return complain("", "", "out of memory");
+	c->explains = argc > 1 && strcmp(argv[1], "certificate") == 0;
+	argc -= c->explains;
+	argv += c->explains;
 	while (status < 0 && (id = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1)
 		status = take_option(c, id, optarg);
 	c->files = argv + optind;
 	c->file_count = (size_t)(argc - optind);
+	if (status < 0 && c->explains && c->file_count == 0) {
+		(void)fputs(USAGE, stderr);
+		return EXIT_USAGE;
+	}
+	if (status < 0 && c->explains) {
+		c->items[c->item_count++] = (struct item){ OPT_CERTIFICATE, *c->files++ };
+		c->file_count--;
+	}
 	if (status < 0 && c->item_count == 0 && c->file_count == 0) {
 		(void)fputs(USAGE, stderr);
 		return EXIT_USAGE;
@@ -169,22 +183,25 @@ static ssize_t read_some(int fd, char *buffer, size_t cap)
 	return n;
 }
 
-/* A file of a few kilobytes, kept until the end. @return false after a complaint */
-static bool read_small(struct command *c, const char *name, struct span *ret)
+/* A file of at most `max` bytes, kept until the end. @return false after a complaint */
+static bool read_small(struct command *c, const char *name, size_t max, struct span *ret)
 {
 	int fd = open_file(name);
-	char *text = fd >= 0 ? malloc(SMALL_FILE_MAX + 1) : NULL;
+	char *text = fd >= 0 ? malloc(max + 1) : NULL;
 	size_t len = 0;
 	ssize_t n = 1;
 
-	while (text != NULL && n > 0 && len <= SMALL_FILE_MAX) {
-		n = read_some(fd, text + len, SMALL_FILE_MAX + 1 - len);
+	while (text != NULL && n > 0 && len <= max) {
+		n = read_some(fd, text + len, max + 1 - len);
 		len += n > 0 ? (size_t)n : 0;
 	}
 	if (fd >= 0)
 		close_file(fd);
-	if (text == NULL || n < 0 || len > SMALL_FILE_MAX || c->text_count == SIGNED_MAX) {
-		(void)complain(name, "", "%s", fd < 0 || n < 0 ? strerror(errno) : len > SMALL_FILE_MAX ? "is longer than 128 KiB" : "out of memory");
+	if (text == NULL || n < 0 || len > max || c->text_count == SIGNED_MAX) {
+		if (fd >= 0 && n >= 0 && len > max)
+			(void)complain(name, "", "is longer than %zu KiB", max / 1024);
+		else
+			(void)complain(name, "", "%s", fd < 0 || n < 0 ? strerror(errno) : "out of memory");
 		free(text);
 		return false;
 	}
@@ -234,7 +251,7 @@ static int add_policy(struct command *c, struct verify *v, const char *name)
 
 	if (v->has_policy)
 		return complain(name, "--policy", "there can be one");
-	if (!read_small(c, name, &text))
+	if (!read_small(c, name, SMALL_FILE_MAX, &text))
 		return EXIT_USAGE;
 	why = verify_add_policy(v, text, &line);
 	return why != NULL ? complain(name, "--policy", "line %u: %s", line, why) : -1;
@@ -268,7 +285,7 @@ static int add_signed(struct command *c, struct verify *v)
 		const char *why = NULL;
 		if (c->items[i].id == OPT_KEY || c->items[i].id == OPT_POLICY)
 			continue;
-		if (!read_small(c, c->items[i].value, &text))
+		if (!read_small(c, c->items[i].value, c->items[i].id == OPT_CERTIFICATE ? NOTE_LONG_MAX : SMALL_FILE_MAX, &text))
 			return EXIT_USAGE;
 		why = add_item(v, c->items[i].id, c->items[i].value, text);
 		if (why != NULL)
@@ -311,6 +328,8 @@ static int work(struct command *c)
 			verify_print_json(v, stdout);
 		else
 			verify_print(v, stdout);
+		if (c->explains && !c->as_json)
+			verify_explain(v, stdout);
 		if (fflush(stdout) != 0)
 			status = complain("", "standard output", "%s", strerror(errno));
 	}

@@ -31,7 +31,7 @@ struct name {
 };
 struct tenant {
 	uint64_t hash;
-	bool is_shredding;
+	bool is_shredding, is_locked;
 	uint8_t quorum, purge_approvals; /* as far as the log says; 0 = it does not */
 };
 
@@ -195,7 +195,8 @@ static void check_open(struct meaning *m, const char *file, uint64_t line)
 {
 	while (m->queue_count > 0 && m->running_us - m->queue[m->queue_first].opened_us > OPEN_US) {
 		uint64_t seq = m->queue[m->queue_first].seq;
-		if (table_find(&m->intents, &seq) != NULL)
+		const struct intent *i = table_find(&m->intents, &seq);
+		if (i != NULL && i->type != T_TENANT_ROTATE_ROOT) /* that takes as long as there are versions */
 			report_add(m->report, F_OPEN, file, line, "the intent at seq %llu is open for more than 10 minutes", (unsigned long long)seq);
 		pop_intent(m);
 	}
@@ -260,7 +261,53 @@ static bool settles_former(const struct meaning *m, const struct leaf *l)
 	return m->follows_another && l->actor == ACTOR_NODE && l->phase == PHASE_SINGLE && reader_member_int(l->det, "old_seq", &old_seq);
 }
 
-static void check_phase(struct meaning *m, const struct leaf *l, const char *file, uint64_t line)
+static bool may_destroy(enum leaf_type type)
+{
+	return type == T_TENANT_SHRED || type == T_KEY_PURGE || type == T_KEY_DESTROY || type == T_TENANT_ROTATE_ROOT || type == T_BACKUP_EPOCH_END;
+}
+
+/* Each object that dies has a leaf of its own, which names the intent that it dies of. What a certificate destroys again names that. */
+static void check_destroyed(struct meaning *m, const struct leaf *l, const struct subject *s, const char *file, uint64_t line)
+{
+	struct span certificate = { 0 };
+	int64_t seq = 0;
+	uint64_t ref = 0;
+	const struct intent *i = NULL;
+
+	if (reader_member_string(l->det, "certificate", &certificate))
+		return;
+	if (!reader_member_int(l->det, "intent", &seq) || seq < 0) {
+		report_add(m->report, F_NO_INTENT, file, line, "seq %llu: key.destroy names no intent that it belongs to", (unsigned long long)l->seq);
+		return;
+	}
+	ref = (uint64_t)seq;
+	i = table_find(&m->intents, &ref);
+	if (i == NULL && !may_be_hidden(m, ref))
+		report_add(m->report, F_NO_INTENT, file, line, "seq %llu: key.destroy belongs to seq %llu, which is no open intent", (unsigned long long)l->seq,
+		           (unsigned long long)ref);
+	else if (i != NULL && (i->tenant != s->tenant || !may_destroy((enum leaf_type)i->type) || (i->type == T_KEY_PURGE && i->name != s->name)))
+		report_add(m->report, F_OTHER_INTENT, file, line, "seq %llu: the intent at seq %llu is no destruction of this", (unsigned long long)l->seq,
+		           (unsigned long long)ref);
+}
+
+/* A rotation of a root has steps between its intent and its outcome; each names the intent. */
+static void check_rotation(struct meaning *m, const struct leaf *l, const struct subject *s, const char *file, uint64_t line)
+{
+	const struct intent *i = NULL;
+	int64_t seq = 0;
+	uint64_t ref = 0;
+	bool is_named = reader_member_int(l->det, "intent", &seq) && seq >= 0;
+
+	ref = (uint64_t)seq;
+	i = is_named ? table_find(&m->intents, &ref) : NULL;
+	if (i == NULL && !(is_named && may_be_hidden(m, ref)))
+		report_add(m->report, F_NO_INTENT, file, line, "seq %llu: a step of a root rotation belongs to no open intent", (unsigned long long)l->seq);
+	else if (i != NULL && (i->tenant != s->tenant || i->type != T_TENANT_ROTATE_ROOT))
+		report_add(m->report, F_OTHER_INTENT, file, line, "seq %llu: the intent at seq %llu is no root rotation of this vault", (unsigned long long)l->seq,
+		           (unsigned long long)ref);
+}
+
+static void check_phase(struct meaning *m, const struct leaf *l, const struct subject *s, const char *file, uint64_t line)
 {
 	const char *why = NULL;
 
@@ -272,6 +319,10 @@ static void check_phase(struct meaning *m, const struct leaf *l, const char *fil
 		why = "only an outcome can be unknown";
 	else if (l->has_ref && l->phase != PHASE_OUTCOME)
 		why = "only an outcome has a ref";
+	else if (l->phase == PHASE_SINGLE && l->result == RESULT_OK && l->type == T_KEY_DESTROY)
+		check_destroyed(m, l, s, file, line);
+	else if (l->phase == PHASE_SINGLE && l->result == RESULT_OK && l->type == T_TENANT_ROTATE_ROOT)
+		check_rotation(m, l, s, file, line);
 	else if (l->phase == PHASE_SINGLE && l->result == RESULT_OK && (leaf_type_flags(l->type) & PAIRED) != 0)
 		why = "it succeeded without an intent before it";
 	if (why != NULL)
@@ -311,6 +362,8 @@ static size_t approvers_needed(const struct meaning *m, const struct leaf *l, co
 		return 0;
 	if (l->type == T_TENANT_SHRED)
 		return t != NULL && t->quorum > m->approvers ? t->quorum : m->approvers;
+	if (l->type == T_TENANT_UNLOCK)
+		return t != NULL ? t->quorum : 0;
 	return l->type == T_KEY_PURGE && t != NULL ? t->purge_approvals : 0;
 }
 
@@ -377,7 +430,11 @@ static void judge_version(struct meaning *m, const struct leaf *l, const struct 
 static void judge_use(struct meaning *m, const struct leaf *l, const struct subject *s, const char *file, uint64_t line)
 {
 	const struct name *n = table_find(&m->names, &s->name);
+	const struct tenant *t = s->tenant != 0 ? table_find(&m->tenants, &s->tenant) : NULL;
 
+	if (t != NULL && t->is_locked)
+		report_add(m->report, F_REVOKED, file, line, "seq %llu: %s of key %.*s, whose vault is locked", (unsigned long long)l->seq, leaf_type_name(l->type),
+		           SPAN_ARG(l->key_name));
 	if (n != NULL && (n->is_purged || n->is_purging))
 		after_end(m, l, "its key was purged", file, line);
 	else if (n != NULL && n->is_deleted)
@@ -480,6 +537,13 @@ static void note_policy(struct meaning *m, const struct leaf *l, const struct su
 		t->purge_approvals = (uint8_t)number;
 }
 
+static void note_lock(struct meaning *m, const struct subject *s, bool is_locked)
+{
+	struct tenant *t = tenant_of(m, s->tenant);
+	if (t != NULL)
+		t->is_locked = is_locked;
+}
+
 static void note_destroyed(struct meaning *m, const struct leaf *l)
 {
 	struct version *v = l->has_object ? table_find(&m->versions, l->object) : NULL;
@@ -521,6 +585,8 @@ static void note_done(struct meaning *m, const struct leaf *l, const struct subj
 	case T_TENANT_CREATE:
 	case T_TENANT_UPDATE: note_policy(m, l, s); break;
 	case T_TENANT_SHRED: note_begun(m, l, s); break;
+	case T_TENANT_LOCK: note_lock(m, s, true); break;
+	case T_TENANT_UNLOCK: note_lock(m, s, false); break;
 	default: break;
 	}
 }
@@ -573,7 +639,7 @@ void meaning_leaf(struct meaning *m, const struct leaf *l, const char *file, uin
 	check_boot(m, l, file, line);
 	check_time(m, l, file, line);
 	check_open(m, file, line);
-	check_phase(m, l, file, line);
+	check_phase(m, l, &s, file, line);
 	if (l->phase == PHASE_OUTCOME)
 		intent = close_intent(m, l, &s, file, line);
 	else if (l->phase == PHASE_INTENT)

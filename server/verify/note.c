@@ -198,11 +198,17 @@ static bool parse_line(struct span line, struct note_line *ret)
 
 const char *note_parse(struct span input, struct note *ret)
 {
+	ret->count = 0;
+	return input.n <= NOTE_MAX ? note_parse_long(input, ret) : "it is longer than 64 KiB";
+}
+
+const char *note_parse_long(struct span input, struct note *ret)
+{
 	struct span lines, line;
 
 	ret->count = 0;
-	if (input.n > NOTE_MAX)
-		return "it is longer than 64 KiB";
+	if (input.n > NOTE_LONG_MAX)
+		return "it is longer than 64 MiB";
 	for (size_t i = 0; i < input.n; i++) {
 		if ((unsigned char)input.p[i] < 0x20 && input.p[i] != '\n')
 			return "it has a control character other than a line feed";

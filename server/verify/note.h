@@ -48,6 +48,8 @@ struct note {
 };
 /** Form alone. @return NULL, or what is wrong (static) */
 const char *note_parse(struct span input, struct note *ret);
+#define NOTE_LONG_MAX (64 << 20) /* bytes of a note that lists what there may be many of */
+const char *note_parse_long(struct span input, struct note *ret);
 
 enum line_state { LINE_UNKNOWN, LINE_GOOD, LINE_BAD };
 struct line_verdict {

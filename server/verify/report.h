@@ -52,7 +52,8 @@ enum verify_exit {
 	X(F_SAME_APPROVER, "same_approver", EXIT_MEANING)     \
 	X(F_CERTIFICATE, "certificate", EXIT_MEANING)         \
 	X(W_TYPE, "unknown_type", EXIT_ALL_GOOD)              \
-	X(W_SILENCE, "silence_with_gap", EXIT_ALL_GOOD)
+	X(W_SILENCE, "silence_with_gap", EXIT_ALL_GOOD)       \
+	X(W_REVIVED, "revived", EXIT_ALL_GOOD)
 
 enum finding {
 #define X(finding, code, group) finding,

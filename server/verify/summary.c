@@ -124,9 +124,9 @@ static void print_certificate(const struct verify *v, const struct certificate *
 	print_escaped(out, c->id);
 	(void)fprintf(out, ", ");
 	print_escaped(out, c->state);
-	(void)fprintf(out, ", tenant ");
+	(void)fprintf(out, ", vault ");
 	print_escaped(out, c->tenant);
-	(void)fprintf(out, ", %zu key version%s", c->key_count, plural(c->key_count));
+	(void)fprintf(out, ", %zu destroyed", c->key_count);
 	for (size_t i = 0; i < c->note.count; i++) {
 		bool is_known = c->verdicts[i].state == LINE_GOOD;
 		(void)fprintf(out, is_known ? ", signed by " : ", not checked: ");

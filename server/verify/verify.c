@@ -217,8 +217,11 @@ static void compare_roots(struct verify *v, const char *file, uint64_t line)
 			v->notes[i].root = memcmp(v->notes[i].checkpoint.root, root, HASH_LEN) == 0 ? ROOT_FITS : ROOT_DIFFERS;
 	}
 	for (size_t i = 0; i < v->certificate_count; i++) {
-		const struct certificate *c = &v->certificates[i];
-		if (c->is_readable && c->size == v->tree.size && memcmp(c->root, root, HASH_LEN) != 0)
+		struct certificate *c = &v->certificates[i];
+		if (!c->is_readable || c->size != v->tree.size)
+			continue;
+		c->has_root = memcmp(c->root, root, HASH_LEN) == 0;
+		if (!c->has_root)
 			report_add(&v->report, F_ROOT, file, line, "the certificate %s names another root for size %llu than the leaves give", c->file,
 			           (unsigned long long)c->size);
 	}

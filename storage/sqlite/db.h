@@ -17,11 +17,15 @@ enum sq_id {
 	SQ_POOLS, SQ_POOL, SQ_POOL_SUBJECTS, SQ_POOL_ROOTS, SQ_EXTERNAL, SQ_EXTERNALS, SQ_EXTERNAL_OF_KEY,
 	SQ_OBJECTS, SQ_OBJECT_COUNT, SQ_OBJECT_KNOWN, SQ_INTENTS, SQ_META, SQ_EVENT_COUNT, SQ_EVENT, SQ_NODE, SQ_NODE_LEAF,
 	SQ_CHECKPOINT_OF, SQ_CHECKPOINT_LAST, SQ_LOG_KEYS, SQ_CLOSED_LOGS,
+	SQ_VERSION_OF_OBJECT, SQ_WRAPPED_UNDER, SQ_WRAPPED, SQ_TOMBSTONE, SQ_TOMBSTONES, SQ_REVIVAL,
+	SQ_CERTIFICATE, SQ_CERTIFICATE_OF_INTENT, SQ_CERTIFICATES, SQ_CERTIFICATES_OPEN, SQ_CERTIFICATES_OF, SQ_CERTIFICATES_OF_OPEN,
+	SQ_EPOCHS, SQ_EPOCH_OF_OBJECT, SQ_BACKUPS, SQ_BACKUPS_OF, SQ_BACKUPS_OF_KEY,
 	/* From here on: prepared on the writer's connection only. */
 	SQ_BEGIN, SQ_COMMIT, SQ_SAVEPOINT, SQ_RELEASE, SQ_UNDO, SQ_FENCE, SQ_MATERIAL_ADD,
 	SQ_VAULT_ADD, SQ_VAULT_SET_STATE, SQ_VAULT_SET, SQ_VAULT_TOUCH, SQ_NETWORKS_SET, SQ_NETWORKS_DROP,
 	SQ_VAULT_ERASE_MATERIAL, SQ_VAULT_ERASE_TAGS, SQ_VAULT_ERASE_VERSIONS,
-	SQ_VAULT_ERASE_POLICIES, SQ_VAULT_ERASE_CANARY,
+	SQ_VAULT_ERASE_POLICIES, SQ_CANARY_ERASE, SQ_VAULT_ERASE_CANARY,
+	SQ_VAULT_LOCK, SQ_VAULT_NEXT_ROOT, SQ_FORMER_ROOT_ADD, SQ_VAULT_SET_ROOT,
 	SQ_PRINCIPAL_ADD, SQ_PRINCIPAL_SET, SQ_CALLER_TOUCH, SQ_GROUP_TOUCH, SQ_CREDENTIAL_ADD, SQ_CREDENTIAL_REMOVE,
 	SQ_ROLE_ADD, SQ_ROLE_REMOVE, SQ_ROLE_DEFINE, SQ_ROLE_TOUCH, SQ_ROLE_DROP, SQ_MEMBER_ADD, SQ_MEMBER_REMOVE,
 	SQ_APPROVAL_ADD, SQ_APPROVAL_VOTE, SQ_APPROVAL_COUNTS, SQ_APPROVAL_USE, SQ_APPROVAL_CLOSE,
@@ -29,10 +33,14 @@ enum sq_id {
 	SQ_KEY_REVOKE, SQ_KEY_TOUCH_ANY, SQ_KEY_TOUCH_VERSIONS,
 	SQ_KEY_PURGE_MATERIAL, SQ_KEY_PURGE_TAGS, SQ_KEY_PURGE_VERSIONS, SQ_KEY_PURGE_POLICY, SQ_KEY_PURGE,
 	SQ_VERSION_ADD, SQ_VERSION_SET, SQ_VERSION_SET_TAGS, SQ_VERSION_ENCRYPTS, SQ_POLICY_SET,
+	SQ_VERSION_REWRAP, SQ_BLOB_REPLACE, SQ_BLOB_APPEND, SQ_VERSION_ERASE_MATERIAL, SQ_VERSION_MATERIAL, SQ_VERSION_ERASE_TAGS, SQ_VERSION_ERASE,
+	SQ_TOMBSTONE_ADD, SQ_CERTIFICATE_ADD, SQ_CERTIFICATE_FILL, SQ_CERTIFICATE_SET, SQ_CERTIFICATE_SIGN,
+	SQ_EPOCH_CLOSE, SQ_EPOCH_ADD, SQ_EPOCH_END, SQ_BACKUP_ADD, SQ_BACKUP_DROP,
 	SQ_POOL_ADD, SQ_POOL_SET, SQ_POOL_SUBJECTS_DROP, SQ_POOL_SUBJECT_FREE, SQ_POOL_SUBJECT_ADD, SQ_POOL_ROOTS_DROP, SQ_POOL_ROOT_ADD,
 	SQ_EXTERNAL_ADD, SQ_EXTERNAL_RETIRE, SQ_EXTERNAL_USED,
 	SQ_INTENT_OPEN, SQ_INTENT_CLOSE, SQ_META_PUT, SQ_APPEND, SQ_PUT_NODE,
 	SQ_CHECKPOINT_ADD, SQ_CHECKPOINT_COSIGN, SQ_LOG_KEY_ADD, SQ_LOG_ORIGIN_SET, SQ_CLOSED_LOG_ADD, SQ_INTENTS_KEEP,
+	SQ_TOMBSTONES_KEEP, SQ_CERTIFICATES_DROP, SQ_CERTIFICATES_KEEP, SQ_VAULTS_UNDATE, SQ_VERSIONS_UNDATE,
 	SQ_COUNT
 };
 #define SQ_FIRST_WRITE SQ_BEGIN
@@ -71,7 +79,9 @@ void sq_put_int(struct sq_query *q, int64_t value);
 void sq_put_u64(struct sq_query *q, uint64_t value); /* as a signed value: all of ours stay below 2^63 */
 void sq_put_null(struct sq_query *q);
 void sq_put_id(struct sq_query *q, const uint8_t id[STORE_ID_LEN]);
+void sq_put_id_or_none(struct sq_query *q, const uint8_t id[STORE_ID_LEN]); /* all zero = SQL NULL */
 void sq_put_time(struct sq_query *q, int64_t time_s); /* STORE_NO_TIME = SQL NULL */
+void sq_put_seq(struct sq_query *q, uint64_t seq);    /* STORE_NO_SEQ = SQL NULL */
 
 /** Next row. @return KMS_OK | KMS_E_STORE (native = extended result code) */
 KMS_MUST_CHECK kms_status sq_step(struct sq_query *q, bool *ret_has_row, struct kms_err *err);
@@ -92,6 +102,9 @@ void sq_take_text_copy(struct sq_query *q, size_t max, char **ret_text);
 uint64_t sq_take_uint(struct sq_query *q, uint64_t max);
 int64_t sq_take_int(struct sq_query *q);
 int64_t sq_take_time(struct sq_query *q);
+uint64_t sq_take_seq(struct sq_query *q); /* SQL NULL = STORE_NO_SEQ */
+/** SQL NULL = all zero. */
+void sq_take_or_none(struct sq_query *q, void *ret_bytes, size_t len);
 /** @return KMS_OK | KMS_E_STORE (a damaged row, or no memory for a copy) */
 KMS_MUST_CHECK kms_status sq_taken(struct sq_query *q, struct kms_err *err);
 
@@ -119,6 +132,8 @@ extern const size_t SQ_MIGRATION_COUNT;
 KMS_MUST_CHECK kms_status sq_migrate(sqlite3 *db, const char *path, const struct sq_migration *list, size_t count, struct kms_err *err);
 /** The schema is exactly version `count` and ours; nothing is changed. @return KMS_OK | KMS_E_STORE */
 KMS_MUST_CHECK kms_status sq_schema_check(sqlite3 *db, size_t count, struct kms_err *err);
+/** Overwrite a file with zeros, sync, unlink; one that is not there is fine. @return KMS_OK | KMS_E_STORE */
+KMS_MUST_CHECK kms_status sq_erase_file(const char *path, struct kms_err *err);
 /** fsync the directory of a path, so that a created or removed name is durable. */
 KMS_MUST_CHECK kms_status sq_sync_dir(const char *path, struct kms_err *err);
 
@@ -192,6 +207,27 @@ kms_status sq_checkpoint_last(struct store *s, struct store_signed *ret, struct 
 kms_status sq_log_keys(struct store *s, struct store_log_key *ret, size_t cap, size_t *ret_count, struct kms_err *err);
 kms_status sq_closed_logs(struct store *s, struct store_closed_log *ret, size_t cap, size_t *ret_count, struct kms_err *err);
 
+kms_status sq_version_of_object(struct store *s, const uint8_t obj[STORE_ID_LEN], struct store_version *ret, struct kms_err *err);
+kms_status sq_wrapped_under(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t root_id[STORE_ID_LEN],
+                            const uint8_t after_obj[STORE_ID_LEN], uint8_t (*ret)[STORE_ID_LEN], size_t cap, size_t *ret_count, struct kms_err *err);
+kms_status sq_tombstone(struct store *s, const uint8_t obj[STORE_ID_LEN], struct store_tombstone *ret, struct kms_err *err);
+kms_status sq_revival(struct store *s, const uint8_t vault_id[STORE_ID_LEN], uint64_t intent, struct store_revival *ret, struct kms_err *err);
+kms_status sq_tombstones(struct store *s, const uint8_t vault_id[STORE_ID_LEN], uint64_t intent, const uint8_t after_obj[STORE_ID_LEN],
+                         struct store_tombstone *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+kms_status sq_certificate(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_certificate *ret, struct kms_err *err);
+kms_status sq_certificates(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after_id[STORE_ID_LEN], bool only_open,
+                           struct store_certificate *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+kms_status sq_certificate_of_intent(struct store *s, const uint8_t vault_id[STORE_ID_LEN], uint64_t intent, struct store_certificate *ret,
+                                    struct kms_err *err);
+kms_status sq_epochs(struct store *s, uint32_t below, struct store_epoch *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+kms_status sq_epoch_of_object(struct store *s, const uint8_t obj[STORE_ID_LEN], struct store_epoch *ret, struct kms_err *err);
+kms_status sq_backups(struct store *s, enum store_backup_kind kind, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after_id[STORE_ID_LEN],
+                      struct store_backup *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+kms_status sq_backups_of_key(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const char *key_name, struct store_backup *ret, size_t cap,
+                             size_t *ret_count, struct kms_err *err);
+kms_status sq_copy(struct store *s, const char *path, bool (*go_on)(void *arg, uint64_t done, uint64_t total), void *arg, struct kms_err *err);
+void sq_forget(struct store *s);
+
 kms_status sq_begin(struct store *s, struct kms_err *err);
 kms_status sq_fence(struct store *s, const struct store_fence *fence, bool *ret_holds, struct kms_err *err);
 kms_status sq_apply(struct store *s, const struct store_change *changes, size_t count, uint64_t seq, struct kms_err *err);
@@ -200,6 +236,31 @@ kms_status sq_put_node(struct store *s, unsigned level, uint64_t position, const
 kms_status sq_commit(struct store *s, struct kms_err *err);
 void sq_rollback(struct store *s);
 kms_status sq_checkpoint(struct store *s, bool truncate, struct kms_err *err);
+
+/* What is made once and pointed at by its row (write.c). *ret_id = 0: there was nothing to keep. */
+KMS_MUST_CHECK kms_status sq_material_add(struct sqlite_store *db, const uint8_t *n, size_t n_len, const uint8_t *wrapped, size_t wrapped_len,
+                                          int64_t *ret_id, struct kms_err *err);
+void sq_put_material(struct sq_query *q, int64_t id);
+
+/* Changes of a vault's lock and root, and of blobs (root.c). */
+kms_status sq_vault_lock(struct sqlite_store *db, const struct store_vault *v, struct kms_err *err);
+kms_status sq_vault_next_root(struct sqlite_store *db, const struct store_vault *v, struct kms_err *err);
+kms_status sq_vault_set_root(struct sqlite_store *db, const struct store_vault *v, struct kms_err *err);
+kms_status sq_version_rewrap(struct sqlite_store *db, const struct store_version *v, struct kms_err *err);
+kms_status sq_version_erase(struct sqlite_store *db, const struct store_version *v, struct kms_err *err);
+
+/* Changes of what tells of destructions (destruction.c). */
+kms_status sq_tombstone_add(struct sqlite_store *db, const struct store_tombstone *t, uint64_t seq, struct kms_err *err);
+kms_status sq_certificate_add(struct sqlite_store *db, const struct store_certificate *c, uint64_t seq, struct kms_err *err);
+kms_status sq_certificate_fill(struct sqlite_store *db, const struct store_certificate *c, uint64_t seq, struct kms_err *err);
+kms_status sq_certificate_set(struct sqlite_store *db, const struct store_certificate *c, struct kms_err *err);
+kms_status sq_certificate_sign(struct sqlite_store *db, const struct store_certificate *c, struct kms_err *err);
+
+/* Changes of backup epochs and of what was backed up in them (backup.c). */
+kms_status sq_epoch_add(struct sqlite_store *db, const struct store_epoch *e, struct kms_err *err);
+kms_status sq_epoch_end(struct sqlite_store *db, const struct store_epoch *e, struct kms_err *err);
+kms_status sq_backup_add(struct sqlite_store *db, const struct store_backup *b, struct kms_err *err);
+kms_status sq_backup_drop(struct sqlite_store *db, const struct store_backup *b, struct kms_err *err);
 
 /* Changes of who may call, and of what they may do (access.c). */
 kms_status sq_networks_set(struct sqlite_store *db, const struct store_networks *n, struct kms_err *err);

@@ -61,18 +61,36 @@ static kms_status closed_log_add(struct sqlite_store *db, const struct store_clo
 	return KMS_OK;
 }
 
-static kms_status keep_intents(struct sqlite_store *db, int64_t number, struct kms_err *err)
+/* Rows that refer to an intent of the log, whose seq gets the log's number in its high bits: the same for all of them, so that they go on belonging together. */
+static kms_status keep(struct sqlite_store *db, enum sq_id statement, int64_t number, struct kms_err *err)
 {
-	SQ_QUERY_AUTO q = sq_start(db, SQ_INTENTS_KEEP);
+	SQ_QUERY_AUTO q = sq_start(db, statement);
 
 	sq_put_int(&q, number * ((int64_t)STORE_SEQ_MAX + 1));
 	sq_put_u64(&q, STORE_SEQ_MAX);
 	return sq_change(&q, KMS_E_CONFLICT, err);
 }
 
+static kms_status plain(struct sqlite_store *db, enum sq_id statement, struct kms_err *err)
+{
+	SQ_QUERY_AUTO q = sq_start(db, statement);
+	return sq_change(&q, KMS_E_CONFLICT, err);
+}
+
+/* A certificate that was not signed yet would name leaves that nobody reads any more. One that was keeps its name, leaves and tombstones. */
+static kms_status keep_references(struct sqlite_store *db, int64_t number, struct kms_err *err)
+{
+	KMS_TRY(keep(db, SQ_INTENTS_KEEP, number, err));
+	KMS_TRY(keep(db, SQ_TOMBSTONES_KEEP, number, err));
+	KMS_TRY(plain(db, SQ_CERTIFICATES_DROP, err));
+	KMS_TRY(keep(db, SQ_CERTIFICATES_KEEP, number, err));
+	KMS_TRY(plain(db, SQ_VAULTS_UNDATE, err));
+	return plain(db, SQ_VERSIONS_UNDATE, err);
+}
+
 static void sqlite_free_at(char **p) { sqlite3_free(*p); }
 
-/* The name holds a number, so this text alone is made at run time. Constant in the number of rows; statements of all connections are
+/* The name holds a number, so this text alone is made at run time. Constant in the number of leaves; statements of all connections are
  * prepared again by SQLite when they meet the new schema. */
 static kms_status put_aside(struct sqlite_store *db, const char *table, int64_t number, struct kms_err *err)
 {
@@ -97,7 +115,7 @@ kms_status sq_log_close(struct sqlite_store *db, const struct store_log_close *c
 
 	KMS_TRY(replace_origin(db, c, err));
 	KMS_TRY(closed_log_add(db, &c->closed, &number, err));
-	KMS_TRY(keep_intents(db, number, err));
+	KMS_TRY(keep_references(db, number, err));
 	for (size_t i = 0; i < KMS_ARRAY_LEN(TABLES); i++)
 		KMS_TRY(put_aside(db, TABLES[i], number, err));
 	return KMS_OK;

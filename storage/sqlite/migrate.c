@@ -57,37 +57,6 @@ kms_status sq_schema_check(sqlite3 *db, size_t count, struct kms_err *err)
 	return KMS_OK;
 }
 
-/* Overwrite and unlink; absent is fine. A copy holds all that a shred must be able to destroy. */
-static kms_status erase_file(const char *path, struct kms_err *err)
-{
-	static const uint8_t ZEROS[64 * 1024];
-	int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-	struct stat st = { 0 };
-	int failed = 0;
-
-	if (fd < 0 && errno == ENOENT)
-		return KMS_OK;
-	if (fd < 0 || fstat(fd, &st) != 0)
-		failed = errno;
-	for (off_t at = 0; failed == 0 && at < st.st_size;) {
-		size_t left = (size_t)(st.st_size - at);
-		ssize_t n = pwrite(fd, ZEROS, left < sizeof(ZEROS) ? left : sizeof(ZEROS), at);
-		if (n > 0)
-			at += n;
-		else if (n == 0 || errno != EINTR)
-			failed = n == 0 ? EIO : errno;
-	}
-	if (failed == 0 && fsync(fd) != 0)
-		failed = errno;
-	if (fd >= 0)
-		(void)close(fd);
-	if (failed == 0 && unlink(path) != 0)
-		failed = errno;
-	if (failed != 0)
-		return kms_fail(err, KMS_E_STORE, KMS_SRC_ERRNO, (unsigned long)failed, "erase %s: %s", path, strerror(failed));
-	return sq_sync_dir(path, err);
-}
-
 static kms_status check_copy(const char *path, struct kms_err *err)
 {
 	char answer[ANSWER_MAX] = "";
@@ -114,7 +83,7 @@ static kms_status copy_before(sqlite3 *db, const char *copy, const char *part, s
 
 	if (access(copy, F_OK) == 0)
 		return KMS_OK;
-	KMS_TRY(erase_file(part, err));
+	KMS_TRY(sq_erase_file(part, err));
 	/* Made here, so that it is ours alone from its first byte; VACUUM INTO takes an empty file. */
 	fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
 	if (fd < 0)
@@ -188,6 +157,6 @@ kms_status sq_migrate(sqlite3 *db, const char *path, const struct sq_migration *
 		KMS_TRY(status);
 	}
 	/* Also when an earlier run was stopped between its last step and this. */
-	KMS_TRY(erase_file(part, err));
-	return erase_file(copy, err);
+	KMS_TRY(sq_erase_file(part, err));
+	return sq_erase_file(copy, err);
 }

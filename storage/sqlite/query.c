@@ -41,6 +41,24 @@ void sq_put_time(struct sq_query *q, int64_t time_s)
 		sq_put_int(q, time_s);
 }
 
+void sq_put_seq(struct sq_query *q, uint64_t seq)
+{
+	if (seq == STORE_NO_SEQ)
+		sq_put_null(q);
+	else
+		sq_put_u64(q, seq);
+}
+
+void sq_put_id_or_none(struct sq_query *q, const uint8_t id[STORE_ID_LEN])
+{
+	static const uint8_t NONE[STORE_ID_LEN];
+
+	if (memcmp(id, NONE, STORE_ID_LEN) == 0) /* allowed: ids are public */
+		sq_put_null(q);
+	else
+		sq_put_id(q, id);
+}
+
 kms_status sq_step(struct sq_query *q, bool *ret_has_row, struct kms_err *err)
 {
 	int rc = q->rc;
@@ -163,12 +181,23 @@ uint64_t sq_take_uint(struct sq_query *q, uint64_t max)
 	return (uint64_t)value;
 }
 
-int64_t sq_take_time(struct sq_query *q)
+static bool take_null(struct sq_query *q)
 {
 	if (sqlite3_column_type(q->st, q->column + 1) != SQLITE_NULL)
-		return sq_take_int(q);
+		return false;
 	q->column++;
-	return STORE_NO_TIME;
+	return true;
+}
+
+int64_t sq_take_time(struct sq_query *q) { return take_null(q) ? STORE_NO_TIME : sq_take_int(q); }
+uint64_t sq_take_seq(struct sq_query *q) { return take_null(q) ? STORE_NO_SEQ : sq_take_uint(q, INT64_MAX); }
+
+void sq_take_or_none(struct sq_query *q, void *ret_bytes, size_t len)
+{
+	if (take_null(q))
+		memset(ret_bytes, 0, len);
+	else
+		sq_take_bytes(q, ret_bytes, len);
 }
 
 kms_status sq_taken(struct sq_query *q, struct kms_err *err)

@@ -24,6 +24,9 @@ static kms_status take_vault(struct sq_query *q, struct store_vault *ret, struct
 	sq_take_text(q, v.issuer, sizeof(v.issuer));
 	v.created_s = sq_take_int(q);
 	v.epoch = sq_take_uint(q, INT64_MAX);
+	v.is_locked = sq_take_uint(q, 1) != 0;
+	sq_take_or_none(q, v.next_root_id, sizeof(v.next_root_id));
+	v.created_seq = sq_take_seq(q);
 	if (v.state < STORE_VAULT_ACTIVE || v.quorum == 0)
 		q->is_damaged = true;
 	KMS_TRY(sq_taken(q, err));
@@ -71,6 +74,8 @@ static kms_status take_version(struct sq_query *q, bool with_tags, struct store_
 	sq_take_some(q, v.e, sizeof(v.e), &v.e_len);
 	sq_take_copy(q, STORE_PUBLIC_MAX, &v.pub, &v.pub_len);
 	sq_take_copy(q, STORE_BLOB_MAX, &v.wrapped, &v.wrapped_len);
+	sq_take_or_none(q, v.root_id, sizeof(v.root_id));
+	v.created_seq = sq_take_seq(q);
 	if (with_tags)
 		sq_take_text_copy(q, STORE_TAGS_MAX, &v.tags);
 	KMS_TRY(sq_taken(q, err));
@@ -198,6 +203,15 @@ kms_status sq_versions(struct store *s, const uint8_t key_id[STORE_ID_LEN], uint
 	return KMS_OK;
 }
 
+kms_status sq_version_of_object(struct store *s, const uint8_t obj[STORE_ID_LEN], struct store_version *ret, struct kms_err *err)
+{
+	SQ_QUERY_AUTO q = sq_start(sq_of(s), SQ_VERSION_OF_OBJECT);
+
+	sq_put_id(&q, obj);
+	KMS_TRY(sq_step_one(&q, err));
+	return take_version(&q, true, ret, err);
+}
+
 kms_status sq_policy(struct store *s, const uint8_t key_id[STORE_ID_LEN], struct store_policy *ret, struct kms_err *err)
 {
 	SQ_QUERY_AUTO q = sq_start(sq_of(s), SQ_POLICY);
@@ -217,24 +231,43 @@ kms_status sq_policy(struct store *s, const uint8_t key_id[STORE_ID_LEN], struct
 	return KMS_OK;
 }
 
+static kms_status take_objects(struct sq_query *q, uint8_t (*ret)[STORE_ID_LEN], size_t *ret_count, struct kms_err *err)
+{
+	size_t count = 0;
+
+	for (bool has_row = true;; count++) {
+		KMS_TRY(sq_step(q, &has_row, err));
+		if (!has_row)
+			break;
+		sq_take_bytes(q, ret[count], STORE_ID_LEN);
+		KMS_TRY(sq_taken(q, err));
+	}
+	*ret_count = count;
+	return KMS_OK;
+}
+
 kms_status sq_objects(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after_obj[STORE_ID_LEN],
                       uint8_t (*ret)[STORE_ID_LEN], size_t cap, size_t *ret_count, struct kms_err *err)
 {
 	SQ_QUERY_AUTO q = sq_start(sq_of(s), SQ_OBJECTS);
-	size_t count = 0;
 
 	sq_put_id(&q, vault_id);
 	sq_put_blob(&q, after_obj, after_obj != NULL ? STORE_ID_LEN : 0);
 	sq_put_u64(&q, cap);
-	for (bool has_row = true;; count++) {
-		KMS_TRY(sq_step(&q, &has_row, err));
-		if (!has_row)
-			break;
-		sq_take_bytes(&q, ret[count], STORE_ID_LEN);
-		KMS_TRY(sq_taken(&q, err));
-	}
-	*ret_count = count;
-	return KMS_OK;
+	return take_objects(&q, ret, ret_count, err);
+}
+
+kms_status sq_wrapped_under(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t root_id[STORE_ID_LEN],
+                            const uint8_t after_obj[STORE_ID_LEN], uint8_t (*ret)[STORE_ID_LEN], size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	SQ_QUERY_AUTO q = sq_start(sq_of(s), root_id != NULL ? SQ_WRAPPED_UNDER : SQ_WRAPPED);
+
+	sq_put_id(&q, vault_id);
+	sq_put_blob(&q, after_obj, after_obj != NULL ? STORE_ID_LEN : 0);
+	sq_put_u64(&q, cap);
+	if (root_id != NULL)
+		sq_put_id(&q, root_id);
+	return take_objects(&q, ret, ret_count, err);
 }
 
 kms_status sq_object_count(struct store *s, const uint8_t vault_id[STORE_ID_LEN], size_t *ret_count, struct kms_err *err)

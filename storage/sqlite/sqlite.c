@@ -16,8 +16,8 @@
 #define OTHERS_MODE 0077
 #define PRAGMA_VALUE_MAX 32
 
-/* Tags, leaves and wrapped keys are far smaller: what is larger is damage or an attack. */
-#define ROW_MAX (1024 * 1024)
+/* A certificate with all its texts at their longest; tags, leaves and wrapped keys are far smaller. What is larger is damage or an attack. */
+#define ROW_MAX (4 * STORE_FACTS_MAX + STORE_SIGNATURES_MAX + 4096)
 
 /* A promise: how to make it, how to ask for it, what the answer must be. Order matters: auto_vacuum works only before the first page. */
 struct promise {
@@ -101,7 +101,7 @@ kms_status sq_sync_dir(const char *path, struct kms_err *err)
 	return KMS_OK;
 }
 
-static kms_status take_lock(const char *path, int *ret_fd, struct kms_err *err)
+kms_status store_lock_sqlite(const char *path, int *ret_fd, struct kms_err *err)
 {
 	__attribute__((cleanup(free_at))) char *lock = NULL;
 	int fd;
@@ -145,8 +145,17 @@ static kms_status prepare_file(const char *path, struct kms_err *err)
 	return KMS_OK;
 }
 
+/* SQLite keeps a pool of its own for small things and gives none of it back before the connection ends: what was in it (a wrapped key) would stay in memory. */
+static kms_status use_no_pool(struct sqlite_store *s, struct kms_err *err)
+{
+	int rc = sqlite3_db_config(s->db, SQLITE_DBCONFIG_LOOKASIDE, NULL, 0, 0);
+
+	return rc == SQLITE_OK ? KMS_OK : kms_fail(err, KMS_E_STORE, KMS_SRC_SQLITE, (unsigned long)rc, "lookaside memory cannot be switched off");
+}
+
 static kms_status set_options(struct sqlite_store *s, struct kms_err *err)
 {
+	KMS_TRY(use_no_pool(s, err));
 	for (size_t i = 0; i < KMS_ARRAY_LEN(OPTIONS); i++) {
 		const struct db_option *o = &OPTIONS[i];
 		int now = -1;
@@ -206,7 +215,7 @@ kms_status store_open_sqlite(const char *path, enum store_mode mode, struct stor
 	if (path[0] != '/')
 		return kms_fail(err, KMS_E_STORE, KMS_SRC_SELF, 0, "%s: not an absolute path", path);
 	if (mode == STORE_WRITE) {
-		KMS_TRY(take_lock(path, &s->lock_fd, err));
+		KMS_TRY(store_lock_sqlite(path, &s->lock_fd, err));
 		KMS_TRY(prepare_file(path, err));
 	}
 	rc = sqlite3_open_v2(path, &s->db, flags | (mode == STORE_WRITE ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY), NULL);
@@ -269,6 +278,20 @@ const struct store_ops SQ_OPS = {
 	.checkpoint_last = sq_checkpoint_last,
 	.log_keys = sq_log_keys,
 	.closed_logs = sq_closed_logs,
+	.version_of_object = sq_version_of_object,
+	.wrapped_under = sq_wrapped_under,
+	.tombstone = sq_tombstone,
+	.tombstones = sq_tombstones,
+	.revival = sq_revival,
+	.certificate = sq_certificate,
+	.certificates = sq_certificates,
+	.certificate_of_intent = sq_certificate_of_intent,
+	.epochs = sq_epochs,
+	.epoch_of_object = sq_epoch_of_object,
+	.backups = sq_backups,
+	.backups_of_key = sq_backups_of_key,
+	.copy = sq_copy,
+	.forget = sq_forget,
 	.begin = sq_begin,
 	.fence = sq_fence,
 	.apply = sq_apply,

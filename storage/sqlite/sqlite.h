@@ -5,6 +5,12 @@
 #include "storage/store.h"
 
 /**
+ * What keeps a second writer out, without opening or making the database: as long as the descriptor is open nobody opens it with STORE_WRITE, in this process or another.
+ * @return KMS_OK | KMS_E_STORE (somebody has it open)
+ */
+KMS_MUST_CHECK kms_status store_lock_sqlite(const char *path, int *ret_fd, struct kms_err *err);
+
+/**
  * Open one connection. STORE_WRITE creates the file when missing (mode 0600), migrates it, takes an exclusive lock file beside it so that a
  * second writer refuses, and checks that every pragma is in effect (audit-log.md 6.1). STORE_READ needs a file of the present schema.
  *

@@ -5,7 +5,8 @@
 #define VAULT_SELECT                                                                                                          \
 	"SELECT v.id, v.name, v.directory, v.state, v.root_id, v.pseudonym_id, v.retention_days, v.has_purge_protection, "    \
 	"v.allows_rsa1_5, m.wrapped, v.canary_hash, v.quorum, v.purge_approvals, v.is_founded, v.counts_installation, "       \
-	"EXISTS (SELECT 1 FROM network n WHERE n.vault_id = v.id), v.issuer, v.created_s, v.epoch "                           \
+	"EXISTS (SELECT 1 FROM network n WHERE n.vault_id = v.id), v.issuer, v.created_s, v.epoch, v.is_locked, "             \
+	"v.next_root_id, v.created_seq "                                                                                      \
 	"FROM vault v LEFT JOIN material m ON m.id = v.canary "
 #define PRINCIPAL_COLUMNS "SELECT p.id, p.vault_id, p.name, p.pid, p.kind, p.is_enabled, p.tokens_from_s, p.created_s, p.epoch "
 #define PRINCIPAL_SELECT PRINCIPAL_COLUMNS "FROM principal p "
@@ -21,7 +22,7 @@
 #define CHECKPOINT_SELECT "SELECT size, root, signed_us, note FROM checkpoint "
 #define VERSION_COLUMNS                                                                                                            \
 	"SELECT v.id, v.key_id, v.obj, v.ordinal, v.kty, v.crv, v.bits, v.ops, v.is_enabled, v.revoked, v.nbf_s, v.exp_s, "        \
-	"v.created_s, v.updated_s, v.epoch, v.encryptions, v.e, m.n, m.wrapped"
+	"v.created_s, v.updated_s, v.epoch, v.encryptions, v.e, m.n, m.wrapped, v.root_id, v.created_seq"
 #define VERSION_FROM " FROM version v LEFT JOIN material m ON m.id = v.material "
 #define VERSION_TAGS "LEFT JOIN version_tags t ON t.version_id = v.id "
 #define VERSION_ONE "WHERE v.key_id = ?1 AND v.id = ?2"
@@ -29,6 +30,29 @@
 #define VERSION_PAGE "WHERE v.key_id = ?1 AND v.ordinal > ?2 ORDER BY v.ordinal LIMIT ?3"
 /* CROSS: from the resident versions of all vaults, which the token bounds, to their keys; not from the keys of the vault. */
 #define RESIDENT "version v INDEXED BY version_resident CROSS JOIN key k ON k.id = v.key_id WHERE v.is_resident AND k.vault_id = ?1"
+/* Versions that hold a blob, by their root: what was erased is not met. A root is one vault's, see SQ_VERSION_ADD. */
+#define WRAPPED "version v INDEXED BY version_wrapped WHERE NOT v.is_resident AND v.material IS NOT NULL AND v.root_id "
+#define ROOTS_OF_VAULT                                                                                                     \
+	"IN (SELECT root_id FROM vault WHERE id = ?1 UNION ALL SELECT next_root_id FROM vault WHERE id = ?1 "              \
+	"UNION ALL SELECT obj FROM former_root WHERE vault_id = ?1)"
+/* A column of all versions of a vault that are not erased. */
+#define UNERASED(column) "SELECT v." column " FROM " WRAPPED ROOTS_OF_VAULT " UNION ALL SELECT v." column " FROM " RESIDENT
+#define IS_ROOT_OF(key, root)                                                                                              \
+	"EXISTS (SELECT 1 FROM key k CROSS JOIN vault w ON w.id = k.vault_id WHERE k.id = " key " AND " root " IN (w.root_id, w.next_root_id))"
+/* A version that died of a destruction; that, as another object: dead, and alive. */
+#define DEAD_BY "t.vault_id = ?1 AND t.intent = ?2 AND t.kind = ?3 "
+#define DEAD "tombstone t INDEXED BY tombstone_intent WHERE " DEAD_BY
+#define DEAD_AGAIN "tombstone o INDEXED BY tombstone_version WHERE o.version_id = t.version_id AND o.kind = 1 AND o.obj <> t.obj "
+#define ALIVE_AGAIN \
+	"version v CROSS JOIN key k ON k.id = v.key_id CROSS JOIN vault w ON w.id = k.vault_id WHERE v.id = t.version_id AND v.obj <> t.obj AND w.state <> ?4"
+#define TOMBSTONE_SELECT                                                                                                   \
+	"SELECT obj, kind, is_resident, vault_id, key_name, version_id, kty, crv, bits, spki_sha256, revoked, created_seq, intent, seq, mac FROM tombstone "
+#define CERTIFICATE_SELECT                                                                                                 \
+	"SELECT id, vault_id, key_name, scope, state, basis, method, origin, intent, outcome, intent_leaf, outcome_leaf, size, root, wrapped, "      \
+	"approved_us, destroyed_us, verified_us, created_s, issued_s, until_s, checks, copies, residual, hsm, signatures FROM certificate "
+#define EPOCH_SELECT "SELECT number, obj, created_s, closed_s, ended_s FROM epoch "
+#define BACKUP_COLUMNS "SELECT b.id, b.kind, b.epoch, b.vault_id, b.key_name, b.place, b.size, b.bytes, b.made_s, "
+#define BACKUP_SELECT BACKUP_COLUMNS "(SELECT ended_s FROM epoch e WHERE e.number = b.epoch) FROM backup b "
 #define ZEROED "UPDATE material SET n = zeroblob(length(n)), wrapped = zeroblob(length(wrapped)) WHERE id IN "
 /* An absent id does not count; a row that is gone has no epoch and equals none. */
 #define UNCHANGED(table, id, epoch) "(" id " IS NULL OR (SELECT epoch FROM " table " WHERE id = " id ") IS " epoch ")"
@@ -59,7 +83,7 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	[SQ_KEYS] = KEY_SELECT "INDEXED BY key_living WHERE vault_id = ?1 AND name > ?2 AND deleted_s IS NULL ORDER BY name LIMIT ?3",
 	[SQ_KEYS_DELETED] = KEY_SELECT "INDEXED BY key_deleted WHERE vault_id = ?1 AND name > ?2 AND deleted_s IS NOT NULL ORDER BY name LIMIT ?3",
 	[SQ_KEYS_DUE] = KEY_SELECT "INDEXED BY key_purge WHERE purge_s <= ?1 AND is_purging = 0 "
-	                "AND (SELECT state FROM vault WHERE vault.id = key.vault_id) = 1 "
+	                "AND (SELECT state FROM vault WHERE vault.id = key.vault_id AND NOT is_locked) = 1 "
 	                "AND NOT EXISTS (SELECT 1 FROM external e INDEXED BY external_key WHERE e.key_id = key.id AND e.retired_s IS NULL) "
 	                "ORDER BY purge_s LIMIT ?2",
 	[SQ_VERSION] = VERSION_COLUMNS VERSION_FROM VERSION_ONE,
@@ -83,6 +107,10 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	                    "WHERE o.obj = ?1 AND v.state <> ?2) "
 	                    "OR EXISTS (SELECT 1 FROM vault WHERE root_id = ?1 AND state <> ?2) "
 	                    "OR EXISTS (SELECT 1 FROM vault WHERE pseudonym_id = ?1 AND state <> ?2) "
+	                    "OR EXISTS (SELECT 1 FROM vault WHERE next_root_id = ?1 AND state <> ?2) "
+	                    "OR EXISTS (SELECT 1 FROM former_root f CROSS JOIN vault v ON v.id = f.vault_id WHERE f.obj = ?1 AND v.state <> ?2 "
+	                    "AND NOT EXISTS (SELECT 1 FROM tombstone WHERE obj = ?1)) "
+	                    "OR EXISTS (SELECT 1 FROM epoch WHERE obj = ?1 AND ended_s IS NULL) "
 	                    "OR EXISTS (SELECT 1 FROM meta WHERE value = ?1 AND length(value) = 16) "
 	                    "OR EXISTS (SELECT 1 FROM log_key WHERE obj = ?1)",
 	[SQ_INTENTS] = "SELECT seq, type, vault_id, key_id, obj, key_name FROM intent WHERE seq > ?1 ORDER BY seq LIMIT ?2",
@@ -96,6 +124,40 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	[SQ_LOG_KEYS] = "SELECT generation, obj, vkey, from_size, created_s FROM log_key WHERE generation > 0 ORDER BY generation DESC LIMIT ?1",
 	[SQ_CLOSED_LOGS] = "SELECT number, origin, restored_size, known_size, known_root, closed_s FROM closed_log WHERE number > 0 "
 	                   "ORDER BY number DESC LIMIT ?1",
+	[SQ_VERSION_OF_OBJECT] = VERSION_COLUMNS ", t.tags" VERSION_FROM VERSION_TAGS "WHERE v.obj = ?1",
+	[SQ_WRAPPED_UNDER] = "SELECT v.obj FROM " WRAPPED "= (SELECT ?4 FROM vault WHERE id = ?1 AND ?4 IN (root_id, next_root_id)) "
+	                     "AND v.obj > ?2 ORDER BY v.obj LIMIT ?3",
+	/* Two searches, merged in their common order. */
+	[SQ_WRAPPED] = "SELECT v.obj AS obj FROM " WRAPPED "= (SELECT root_id FROM vault WHERE id = ?1) AND v.obj > ?2 UNION ALL "
+	               "SELECT v.obj FROM " WRAPPED "= (SELECT next_root_id FROM vault WHERE id = ?1) AND v.obj > ?2 ORDER BY obj LIMIT ?3",
+	[SQ_TOMBSTONE] = TOMBSTONE_SELECT "WHERE obj = ?1",
+	[SQ_TOMBSTONES] = TOMBSTONE_SELECT "INDEXED BY tombstone_intent WHERE vault_id = ?1 AND intent = ?2 AND obj > ?3 ORDER BY obj LIMIT ?4",
+	/* A restore keeps a version's id, and draws its object anew. The present log comes after those that were closed, whose seqs are the larger
+	 * ones. What died later may be in a backup until its certificate is complete; where it has none, until each epoch has ended that began before
+	 * that. */
+	[SQ_REVIVAL] = "SELECT EXISTS (SELECT 1 FROM " DEAD "AND (EXISTS (SELECT 1 FROM version v WHERE v.id = t.version_id AND v.obj <> t.obj) "
+	               "OR EXISTS (SELECT 1 FROM " DEAD_AGAIN "))), "
+	               "EXISTS (SELECT 1 FROM " DEAD "AND EXISTS (SELECT 1 FROM " ALIVE_AGAIN ")), "
+	               "EXISTS (SELECT 1 FROM " DEAD "AND EXISTS (SELECT 1 FROM " DEAD_AGAIN
+	               "AND (o.intent <= ?5, o.intent) > (t.intent <= ?5, t.intent) AND coalesce("
+	               "(SELECT c.state <> ?6 FROM certificate c INDEXED BY certificate_intent WHERE c.vault_id = o.vault_id AND c.intent = o.intent), "
+	               "EXISTS (SELECT 1 FROM epoch e WHERE e.ended_s IS NULL AND e.created_s <= "
+	               "coalesce((SELECT ts_us / 1000000 FROM event WHERE seq = o.seq), (SELECT max(closed_s) FROM closed_log), 9223372036854775807))))), "
+	               "(SELECT max(v.created_seq) FROM tombstone t INDEXED BY tombstone_intent CROSS JOIN " ALIVE_AGAIN " AND " DEAD_BY ")",
+	[SQ_CERTIFICATE] = CERTIFICATE_SELECT "WHERE id = ?1",
+	[SQ_CERTIFICATE_OF_INTENT] = CERTIFICATE_SELECT "INDEXED BY certificate_intent WHERE vault_id = ?1 AND intent = ?2",
+	[SQ_CERTIFICATES] = CERTIFICATE_SELECT "WHERE id > ?1 ORDER BY id LIMIT ?2",
+	[SQ_CERTIFICATES_OPEN] = CERTIFICATE_SELECT "INDEXED BY certificate_open WHERE state IN (2, 3) AND id > ?1 ORDER BY id LIMIT ?2",
+	[SQ_CERTIFICATES_OF] = CERTIFICATE_SELECT "INDEXED BY certificate_vault WHERE id > ?1 AND vault_id = ?3 ORDER BY id LIMIT ?2",
+	[SQ_CERTIFICATES_OF_OPEN] = CERTIFICATE_SELECT "INDEXED BY certificate_vault_open WHERE state IN (2, 3) AND id > ?1 AND vault_id = ?3 "
+	                            "ORDER BY id LIMIT ?2",
+	[SQ_EPOCHS] = EPOCH_SELECT "WHERE number < ?1 ORDER BY number DESC LIMIT ?2",
+	[SQ_EPOCH_OF_OBJECT] = EPOCH_SELECT "WHERE obj = ?1",
+	[SQ_BACKUPS] = BACKUP_SELECT "INDEXED BY backup_kind WHERE b.kind = ?1 AND b.id > ?2 ORDER BY b.id LIMIT ?3",
+	[SQ_BACKUPS_OF] = BACKUP_SELECT "INDEXED BY backup_vault WHERE b.kind = ?1 AND b.id > ?2 AND b.vault_id = ?4 ORDER BY b.id LIMIT ?3",
+	/* CROSS: from the backups of the key, not from all epochs. */
+	[SQ_BACKUPS_OF_KEY] = BACKUP_COLUMNS "e.ended_s FROM backup b INDEXED BY backup_key CROSS JOIN epoch e ON e.number = b.epoch "
+	                      "WHERE b.kind = 1 AND b.vault_id = ?1 AND b.key_name = ?2 AND e.ended_s IS NULL ORDER BY b.epoch DESC LIMIT ?3",
 
 	[SQ_BEGIN] = "BEGIN IMMEDIATE",
 	[SQ_COMMIT] = "COMMIT",
@@ -106,8 +168,8 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	             UNCHANGED("key", "?5", "?6") " AND " UNCHANGED("version", "?7", "?8"),
 	[SQ_MATERIAL_ADD] = "INSERT INTO material (n, wrapped) VALUES (?1, ?2)",
 	[SQ_VAULT_ADD] = "INSERT INTO vault (id, name, directory, state, root_id, pseudonym_id, retention_days, has_purge_protection, "
-	                 "allows_rsa1_5, canary, canary_hash, quorum, purge_approvals, is_founded, counts_installation, issuer, created_s, epoch) "
-	                 "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, 1)",
+	                 "allows_rsa1_5, canary, canary_hash, quorum, purge_approvals, is_founded, counts_installation, issuer, created_s, "
+	                 "created_seq, epoch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, 1)",
 	[SQ_VAULT_SET_STATE] = "UPDATE vault SET state = ?2, epoch = epoch + 1 WHERE id = ?1",
 	[SQ_VAULT_SET] = "UPDATE vault SET retention_days = ?2, has_purge_protection = ?3, allows_rsa1_5 = ?4, quorum = ?5, "
 	                 "purge_approvals = ?6, counts_installation = CASE WHEN is_founded THEN counts_installation ELSE ?7 AND ?9 END, "
@@ -115,14 +177,18 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	[SQ_VAULT_TOUCH] = "UPDATE vault SET epoch = epoch + 1 WHERE id = ?1",
 	[SQ_NETWORKS_SET] = "INSERT INTO network (vault_id, ranges) VALUES (?1, ?2) ON CONFLICT (vault_id) DO UPDATE SET ranges = excluded.ranges",
 	[SQ_NETWORKS_DROP] = "DELETE FROM network WHERE vault_id = ?1",
-	[SQ_VAULT_ERASE_MATERIAL] = ZEROED "(SELECT v.material FROM key k JOIN version v ON v.key_id = k.id WHERE k.vault_id = ?1 "
-	                            "UNION ALL SELECT canary FROM vault WHERE id = ?1)",
-	[SQ_VAULT_ERASE_TAGS] = "DELETE FROM version_tags WHERE version_id IN "
-	                        "(SELECT v.id FROM key k JOIN version v ON v.key_id = k.id WHERE k.vault_id = ?1)",
-	[SQ_VAULT_ERASE_VERSIONS] = "UPDATE version SET material = NULL, e = x'' "
-	                            "WHERE key_id IN (SELECT id FROM key WHERE vault_id = ?1)",
+	[SQ_VAULT_ERASE_MATERIAL] = ZEROED "(" UNERASED("material") ")",
+	[SQ_VAULT_ERASE_TAGS] = "DELETE FROM version_tags WHERE version_id IN (" UNERASED("id") ")",
+	[SQ_VAULT_ERASE_VERSIONS] = "UPDATE version SET material = NULL, e = x'' WHERE id IN (" UNERASED("id") ")",
 	[SQ_VAULT_ERASE_POLICIES] = "DELETE FROM policy WHERE key_id IN (SELECT id FROM key WHERE vault_id = ?1)",
+	[SQ_CANARY_ERASE] = ZEROED "(SELECT canary FROM vault WHERE id = ?1)",
 	[SQ_VAULT_ERASE_CANARY] = "UPDATE vault SET canary = NULL, canary_hash = zeroblob(32) WHERE id = ?1",
+	[SQ_VAULT_LOCK] = "UPDATE vault SET is_locked = ?2, epoch = epoch + 1 WHERE id = ?1 AND is_locked <> ?2",
+	[SQ_VAULT_NEXT_ROOT] = "UPDATE vault SET next_root_id = ?2, epoch = epoch + 1 WHERE id = ?1 AND next_root_id IS NULL AND root_id <> ?2",
+	[SQ_FORMER_ROOT_ADD] = "INSERT INTO former_root (vault_id, obj) SELECT id, root_id FROM vault WHERE id = ?1 AND next_root_id = ?2 "
+	                       "AND NOT EXISTS (SELECT 1 FROM " WRAPPED "= vault.root_id)",
+	[SQ_VAULT_SET_ROOT] = "UPDATE vault SET root_id = ?2, next_root_id = NULL, canary = ?3, canary_hash = ?4, epoch = epoch + 1 WHERE id = ?1 "
+	                      "AND next_root_id = ?2",
 	[SQ_PRINCIPAL_ADD] = "INSERT INTO principal (id, vault_id, name, pid, kind, is_enabled, tokens_from_s, created_s, epoch) "
 	                     "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1)",
 	[SQ_PRINCIPAL_SET] = "UPDATE principal SET is_enabled = ?2, tokens_from_s = ?3, epoch = epoch + 1 WHERE id = ?1 AND epoch = ?4",
@@ -167,10 +233,11 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	[SQ_KEY_PURGE_VERSIONS] = "DELETE FROM version WHERE key_id = ?1",
 	[SQ_KEY_PURGE_POLICY] = "DELETE FROM policy WHERE key_id = ?1",
 	[SQ_KEY_PURGE] = "DELETE FROM key WHERE id = ?1",
+	/* What is wrapped under a root that its vault does not have (any more) could never be used, and would be missed when the vault dies. */
 	[SQ_VERSION_ADD] = "INSERT INTO version (id, key_id, obj, ordinal, kty, crv, bits, ops, is_enabled, revoked, nbf_s, exp_s, "
-	                   "created_s, updated_s, epoch, encryptions, e, is_resident, material) VALUES (?1, ?2, ?3, "
+	                   "created_s, updated_s, epoch, encryptions, e, is_resident, material, root_id, created_seq) SELECT ?1, ?2, ?3, "
 	                   "(SELECT coalesce(max(ordinal), 0) + 1 FROM version WHERE key_id = ?2), "
-	                   "?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 1, ?14, ?15, ?16, ?17)",
+	                   "?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 1, ?14, ?15, ?16, ?17, ?18, ?19 WHERE ?16 OR " IS_ROOT_OF("?2", "?18"),
 	[SQ_VERSION_SET] = "UPDATE version SET ops = ?2, is_enabled = ?3, revoked = ?4, nbf_s = ?5, exp_s = ?6, updated_s = ?7, "
 	                   "epoch = epoch + 1 WHERE id = ?1",
 	[SQ_VERSION_SET_TAGS] = "INSERT INTO version_tags (version_id, tags) VALUES (?1, ?2) "
@@ -181,6 +248,37 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	                  "rotate_after_create = excluded.rotate_after_create, rotate_before_expiry = excluded.rotate_before_expiry, "
 	                  "notify_before_expiry = excluded.notify_before_expiry, expiry_time = excluded.expiry_time, "
 	                  "updated_s = excluded.updated_s",
+	[SQ_VERSION_REWRAP] = "UPDATE version SET root_id = ?2 WHERE id = ?1 AND NOT is_resident AND material IS NOT NULL AND "
+	                      IS_ROOT_OF("version.key_id", "?2"),
+	/* In place: a row of another length would be moved, and leave a copy behind. */
+	[SQ_BLOB_REPLACE] = "UPDATE material SET wrapped = ?2 WHERE id = (SELECT material FROM version WHERE id = ?1) AND length(wrapped) = length(?2)",
+	/* VALUES: for what INSERT takes from a SELECT, SQLite searches all rows that could refer to it. */
+	[SQ_BLOB_APPEND] = "INSERT INTO material (n, wrapped) VALUES ((SELECT n FROM material WHERE id = (SELECT material FROM version WHERE id = ?1)), ?2)",
+	[SQ_VERSION_ERASE_MATERIAL] = ZEROED "(SELECT material FROM version WHERE id = ?1)",
+	[SQ_VERSION_MATERIAL] = "UPDATE version SET material = ?2 WHERE id = ?1",
+	[SQ_VERSION_ERASE_TAGS] = "DELETE FROM version_tags WHERE version_id = ?1",
+	[SQ_VERSION_ERASE] = "UPDATE version SET material = NULL, e = x'' WHERE id = ?1",
+	[SQ_TOMBSTONE_ADD] = "INSERT INTO tombstone (obj, kind, is_resident, vault_id, key_name, version_id, kty, crv, bits, spki_sha256, revoked, "
+	                     "created_seq, intent, seq, mac) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+	[SQ_CERTIFICATE_ADD] = "INSERT INTO certificate (id, vault_id, key_name, scope, state, basis, method, origin, intent, size, wrapped, approved_us, "
+	                       "destroyed_us, verified_us, created_s, checks, copies, residual, hsm, signatures) "
+	                       "SELECT ?1, ?2, ?3, ?4, 1, ?5, ?6, CAST(value AS TEXT), ?7, 0, ?8, ?9, 0, 0, ?10, '', '', '', '', '' "
+	                       "FROM meta WHERE name = 'log_origin'",
+	[SQ_CERTIFICATE_FILL] = "UPDATE certificate SET state = 2, method = ?2, wrapped = ?3, approved_us = ?4, destroyed_us = ?5, verified_us = ?6, "
+	                        "checks = ?7, outcome = ?8 WHERE id = ?1 AND state = 1",
+	[SQ_CERTIFICATE_SET] = "UPDATE certificate SET state = ?2, size = ?3, root = ?4, intent_leaf = ?5, outcome_leaf = ?6, until_s = ?7, copies = ?8, "
+	                       "residual = ?9, hsm = ?10, issued_s = ?11, signatures = ?12 WHERE id = ?1 AND state IN (2, 3)",
+	/* Whoever adds a line has seen all others: of two at once, the second is told. */
+	[SQ_CERTIFICATE_SIGN] = "UPDATE certificate SET signatures = ?3 WHERE id = ?1 AND issued_s = ?2 "
+	                        "AND substr(?3, 1, length(signatures)) = signatures",
+	[SQ_EPOCH_CLOSE] = "UPDATE epoch SET closed_s = ?1 WHERE number = (SELECT max(number) FROM epoch)",
+	[SQ_EPOCH_ADD] = "INSERT INTO epoch (number, obj, created_s) VALUES ((SELECT coalesce(max(number), 0) + 1 FROM epoch), ?1, ?2)",
+	[SQ_EPOCH_END] = "UPDATE epoch SET ended_s = ?2 WHERE number = ?1 AND ended_s IS NULL AND closed_s IS NOT NULL",
+	[SQ_BACKUP_ADD] = "INSERT INTO backup (id, kind, epoch, vault_id, key_name, place, size, bytes, made_s) "
+	                  "SELECT ?1, ?2, number, ?4, ?5, ?6, ?7, ?8, ?9 FROM epoch WHERE number = ?3 AND ended_s IS NULL "
+	                  "ON CONFLICT (vault_id, key_name, epoch) WHERE kind = 1 DO UPDATE SET "
+	                  "id = excluded.id, size = excluded.size, bytes = excluded.bytes, made_s = excluded.made_s",
+	[SQ_BACKUP_DROP] = "UPDATE backup SET place = '' WHERE id = ?1 AND kind = 2 AND place <> ''",
 	[SQ_POOL_ADD] = "INSERT INTO pool (id, is_service, prefix, created_s, updated_s) VALUES (?1, ?2, ?3, ?4, ?5)",
 	[SQ_POOL_SET] = "UPDATE pool SET updated_s = ?2 WHERE id = ?1",
 	[SQ_POOL_SUBJECTS_DROP] = "DELETE FROM pool_subject WHERE pool_id = ?1",
@@ -213,4 +311,11 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	[SQ_CLOSED_LOG_ADD] = "INSERT INTO closed_log (number, origin, restored_size, known_size, known_root, closed_s) "
 	                      "SELECT coalesce(max(number), 0) + 1, ?1, ?2, ?3, ?4, ?5 FROM closed_log",
 	[SQ_INTENTS_KEEP] = "UPDATE intent SET seq = seq + ?1 WHERE seq <= ?2",
+	/* Whole tables: a log is closed once in years. A tombstone's created_seq stays, since it is one of the log that its certificate names. */
+	[SQ_TOMBSTONES_KEEP] = "UPDATE tombstone SET seq = NULL, intent = CASE WHEN intent <= ?2 THEN intent + ?1 ELSE intent END "
+	                       "WHERE seq IS NOT NULL OR intent <= ?2",
+	[SQ_CERTIFICATES_DROP] = "DELETE FROM certificate WHERE state IN (1, 2)",
+	[SQ_CERTIFICATES_KEEP] = "UPDATE certificate SET intent = intent + ?1 WHERE intent <= ?2",
+	[SQ_VAULTS_UNDATE] = "UPDATE vault SET created_seq = NULL WHERE created_seq IS NOT NULL",
+	[SQ_VERSIONS_UNDATE] = "UPDATE version SET created_seq = NULL WHERE created_seq IS NOT NULL",
 };

@@ -56,20 +56,8 @@ kms_status sq_change_one(struct sqlite_store *db, enum sq_id statement, const ui
 	return sq_change_row(db, &q, KMS_E_FENCED, err);
 }
 
-/* An all-zero id = none. */
-static void put_id_or_none(struct sq_query *q, const uint8_t id[STORE_ID_LEN])
-{
-	static const uint8_t NONE[STORE_ID_LEN];
-
-	if (memcmp(id, NONE, STORE_ID_LEN) == 0) /* allowed: ids are public */
-		sq_put_null(q);
-	else
-		sq_put_id(q, id);
-}
-
-/* *ret_id = 0: there was nothing to keep. */
-static kms_status material_add(struct sqlite_store *db, const uint8_t *n, size_t n_len, const uint8_t *wrapped, size_t wrapped_len,
-                               int64_t *ret_id, struct kms_err *err)
+kms_status sq_material_add(struct sqlite_store *db, const uint8_t *n, size_t n_len, const uint8_t *wrapped, size_t wrapped_len, int64_t *ret_id,
+                           struct kms_err *err)
 {
 	SQ_QUERY_AUTO q = sq_start(db, SQ_MATERIAL_ADD);
 
@@ -83,7 +71,7 @@ static kms_status material_add(struct sqlite_store *db, const uint8_t *n, size_t
 	return KMS_OK;
 }
 
-static void put_material(struct sq_query *q, int64_t id)
+void sq_put_material(struct sq_query *q, int64_t id)
 {
 	if (id == 0)
 		sq_put_null(q);
@@ -91,12 +79,12 @@ static void put_material(struct sq_query *q, int64_t id)
 		sq_put_int(q, id);
 }
 
-static kms_status vault_add(struct sqlite_store *db, const struct store_vault *v, struct kms_err *err)
+static kms_status vault_add(struct sqlite_store *db, const struct store_vault *v, uint64_t seq, struct kms_err *err)
 {
 	SQ_QUERY_AUTO q = sq_start(db, SQ_VAULT_ADD);
 	int64_t canary;
 
-	KMS_TRY(material_add(db, NULL, 0, v->canary_wrapped, v->canary_wrapped_len, &canary, err));
+	KMS_TRY(sq_material_add(db, NULL, 0, v->canary_wrapped, v->canary_wrapped_len, &canary, err));
 	sq_put_id(&q, v->id);
 	sq_put_text(&q, v->name);
 	sq_put_id(&q, v->directory);
@@ -106,7 +94,7 @@ static kms_status vault_add(struct sqlite_store *db, const struct store_vault *v
 	sq_put_int(&q, v->retention_days);
 	sq_put_int(&q, v->has_purge_protection);
 	sq_put_int(&q, v->allows_rsa1_5);
-	put_material(&q, canary);
+	sq_put_material(&q, canary);
 	sq_put_blob(&q, v->canary_hash, sizeof(v->canary_hash));
 	sq_put_int(&q, v->quorum);
 	sq_put_int(&q, v->purge_approvals);
@@ -114,6 +102,7 @@ static kms_status vault_add(struct sqlite_store *db, const struct store_vault *v
 	sq_put_int(&q, v->counts_installation);
 	sq_put_text(&q, v->issuer);
 	sq_put_int(&q, v->created_s);
+	sq_put_u64(&q, seq);
 	return sq_change(&q, KMS_E_FENCED, err);
 }
 
@@ -148,6 +137,7 @@ static kms_status vault_erase(struct sqlite_store *db, const struct store_vault 
 	KMS_TRY(sq_change_of(db, SQ_VAULT_ERASE_TAGS, v->id, err));
 	KMS_TRY(sq_change_of(db, SQ_VAULT_ERASE_VERSIONS, v->id, err));
 	KMS_TRY(sq_change_of(db, SQ_VAULT_ERASE_POLICIES, v->id, err));
+	KMS_TRY(sq_change_of(db, SQ_CANARY_ERASE, v->id, err));
 	return sq_change_one(db, SQ_VAULT_ERASE_CANARY, v->id, err);
 }
 
@@ -180,7 +170,7 @@ static kms_status key_revoke(struct sqlite_store *db, const struct store_revocat
 	SQ_QUERY_AUTO q = sq_start(db, SQ_KEY_REVOKE);
 
 	sq_put_id(&q, r->key_id);
-	put_id_or_none(&q, r->version_id);
+	sq_put_id_or_none(&q, r->version_id);
 	sq_put_int(&q, r->reason);
 	sq_put_int(&q, r->updated_s);
 	KMS_TRY(sq_change_row(db, &q, KMS_E_NOTFOUND, err));
@@ -205,13 +195,13 @@ static kms_status tags_put(struct sqlite_store *db, const struct store_version *
 	return sq_change(&q, KMS_E_CONFLICT, err);
 }
 
-static kms_status version_add(struct sqlite_store *db, const struct store_version *v, struct kms_err *err)
+static kms_status version_add(struct sqlite_store *db, const struct store_version *v, uint64_t seq, struct kms_err *err)
 {
 	SQ_QUERY_AUTO q = sq_start(db, SQ_VERSION_ADD);
 	int64_t material;
 
 	KMS_TRY(sq_change_one(db, SQ_KEY_TOUCH, v->key_id, err));
-	KMS_TRY(material_add(db, v->pub, v->pub != NULL ? v->pub_len : 0, v->wrapped, v->wrapped != NULL ? v->wrapped_len : 0, &material, err));
+	KMS_TRY(sq_material_add(db, v->pub, v->pub != NULL ? v->pub_len : 0, v->wrapped, v->wrapped != NULL ? v->wrapped_len : 0, &material, err));
 	sq_put_id(&q, v->id);
 	sq_put_id(&q, v->key_id);
 	sq_put_id(&q, v->obj);
@@ -228,8 +218,15 @@ static kms_status version_add(struct sqlite_store *db, const struct store_versio
 	sq_put_u64(&q, v->encryptions);
 	sq_put_blob(&q, v->e, v->e_len);
 	sq_put_int(&q, v->wrapped == NULL);
-	put_material(&q, material);
+	sq_put_material(&q, material);
+	if (v->wrapped != NULL)
+		sq_put_id_or_none(&q, v->root_id);
+	else
+		sq_put_null(&q);
+	sq_put_u64(&q, seq);
 	KMS_TRY(sq_change(&q, KMS_E_FENCED, err));
+	if (sqlite3_changes(db->db) == 0)
+		return kms_fail(err, KMS_E_FENCED, KMS_SRC_SELF, 0, "the version is wrapped under a root that its vault does not have");
 	return v->tags != NULL ? tags_put(db, v, err) : KMS_OK;
 }
 
@@ -306,11 +303,14 @@ static kms_status meta_put(struct sqlite_store *db, const struct store_meta *m, 
 static kms_status apply_one(struct sqlite_store *db, const struct store_change *c, uint64_t seq, struct kms_err *err)
 {
 	switch (c->kind) {
-	case STORE_VAULT_ADD: return vault_add(db, &c->vault, err);
+	case STORE_VAULT_ADD: return vault_add(db, &c->vault, seq, err);
 	case STORE_VAULT_SET_STATE: return vault_set_state(db, &c->vault, err);
 	case STORE_VAULT_SET: return vault_set(db, &c->vault, err);
 	case STORE_NETWORKS_SET: return sq_networks_set(db, &c->networks, err);
 	case STORE_VAULT_ERASE: return vault_erase(db, &c->vault, err);
+	case STORE_VAULT_LOCK: return sq_vault_lock(db, &c->vault, err);
+	case STORE_VAULT_NEXT_ROOT: return sq_vault_next_root(db, &c->vault, err);
+	case STORE_VAULT_SET_ROOT: return sq_vault_set_root(db, &c->vault, err);
 	case STORE_PRINCIPAL_ADD: return sq_principal_add(db, &c->principal, err);
 	case STORE_PRINCIPAL_SET: return sq_principal_set(db, &c->principal, err);
 	case STORE_CREDENTIAL_ADD: return sq_credential_add(db, &c->credential, err);
@@ -326,7 +326,9 @@ static kms_status apply_one(struct sqlite_store *db, const struct store_change *
 	case STORE_APPROVAL_USE: return sq_approval_use(db, &c->approval_use, err);
 	case STORE_APPROVAL_CLOSE: return sq_approval_close(db, &c->approval, err);
 	case STORE_KEY_ADD: return key_add(db, &c->key, err);
-	case STORE_VERSION_ADD: return version_add(db, &c->version, err);
+	case STORE_VERSION_ADD: return version_add(db, &c->version, seq, err);
+	case STORE_VERSION_REWRAP: return sq_version_rewrap(db, &c->version, err);
+	case STORE_VERSION_ERASE: return sq_version_erase(db, &c->version, err);
 	case STORE_VERSION_ENCRYPTS: return version_encrypts(db, &c->encryption, err);
 	case STORE_POLICY_SET: return policy_set(db, &c->policy, err);
 	case STORE_VERSION_SET: return version_set(db, &c->version, c->set_tags, err);
@@ -335,6 +337,15 @@ static kms_status apply_one(struct sqlite_store *db, const struct store_change *
 	case STORE_KEY_SET_PURGING: return sq_change_one(db, SQ_KEY_SET_PURGING, c->key.id, err);
 	case STORE_KEY_REVOKE: return key_revoke(db, &c->revocation, err);
 	case STORE_KEY_PURGE: return key_purge(db, &c->key, err);
+	case STORE_TOMBSTONE_ADD: return sq_tombstone_add(db, &c->tombstone, seq, err);
+	case STORE_CERTIFICATE_ADD: return sq_certificate_add(db, &c->certificate, seq, err);
+	case STORE_CERTIFICATE_FILL: return sq_certificate_fill(db, &c->certificate, seq, err);
+	case STORE_CERTIFICATE_SET: return sq_certificate_set(db, &c->certificate, err);
+	case STORE_CERTIFICATE_SIGN: return sq_certificate_sign(db, &c->certificate, err);
+	case STORE_EPOCH_ADD: return sq_epoch_add(db, &c->epoch, err);
+	case STORE_EPOCH_END: return sq_epoch_end(db, &c->epoch, err);
+	case STORE_BACKUP_ADD: return sq_backup_add(db, &c->backup, err);
+	case STORE_BACKUP_DROP: return sq_backup_drop(db, &c->backup, err);
 	case STORE_INTENT_OPEN: return intent_open(db, &c->intent, seq, err);
 	case STORE_INTENT_CLOSE: return intent_close(db, &c->intent, err);
 	case STORE_META_PUT: return meta_put(db, &c->meta, err);
@@ -371,7 +382,7 @@ kms_status sq_apply(struct store *s, const struct store_change *changes, size_t 
 
 static void put_part(struct sq_query *q, const uint8_t id[STORE_ID_LEN], uint64_t epoch)
 {
-	put_id_or_none(q, id);
+	sq_put_id_or_none(q, id);
 	sq_put_u64(q, epoch);
 }
 
@@ -474,5 +485,8 @@ kms_status sq_checkpoint(struct store *s, bool truncate, struct kms_err *err)
 	rc = sqlite3_wal_checkpoint_v2(db->db, NULL, truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 	if (rc != SQLITE_OK)
 		return kms_fail(err, KMS_E_STORE, KMS_SRC_SQLITE, (unsigned long)rc, "checkpoint: %s", sqlite3_errmsg(db->db));
+	/* What was erased is not to stay in this connection's memory either. */
+	if (truncate)
+		sq_forget(s);
 	return KMS_OK;
 }

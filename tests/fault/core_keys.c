@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "server/core/backup.h"
+#include "server/core/epoch.h"
 #include "tests/support/domain.h"
 #include "tests/support/hsm_material.h"
 #include "tests/support/software.h"
@@ -236,9 +237,11 @@ static int setup(void **state)
 {
 	uint8_t obj[HSM_ID_LEN];
 	EVP_PKEY *pkey = NULL;
+	struct kms_err err = { 0 };
 
 	(void)state;
 	t_domain_open(&d);
+	assert_int_equal(epoch_open(&d.kms, d.store->r, &err), KMS_OK);
 	t_vault(&d, VAULT, false);
 	t_key(&d, VAULT, "resident", KEY_EC_HSM, obj);
 	t_key(&d, VAULT, "wrapped", KEY_EC, obj);

@@ -11,7 +11,7 @@
 #define TEXT_LEN 16
 
 static struct t_rig RIG;
-static struct hsm_key LOG_KEY, ROOT, AES, MAC, EXCHANGE, MADE;
+static struct hsm_key LOG_KEY, ROOT, NEXT_ROOT, AES, MAC, EXCHANGE, MADE;
 static struct hsm_public EXCHANGE_PUBLIC;
 static struct t_wrapped CURVE, SECRET;
 static struct t_material RSA_MATERIAL, CURVE_MATERIAL, SECRET_MATERIAL;
@@ -32,6 +32,7 @@ static int up(void **state)
 	RIG.p = p11_of(RIG.hsm);
 	LOG_KEY = t_log_key(&RIG);
 	ROOT = t_resident(&RIG, HSM_FOR_ROOT, HSM_KIND_AES, 256, NULL);
+	NEXT_ROOT = t_resident(&RIG, HSM_FOR_ROOT, HSM_KIND_AES, 256, NULL);
 	AES = t_resident(&RIG, HSM_FOR_CALLER, HSM_KIND_AES, 256, NULL);
 	MAC = t_resident(&RIG, HSM_FOR_CALLER, HSM_KIND_HMAC, 512, NULL);
 	EXCHANGE = t_resident(&RIG, HSM_FOR_EXCHANGE, HSM_KIND_RSA, 2048, &EXCHANGE_PUBLIC);
@@ -160,6 +161,19 @@ static kms_status do_transfer_rsa(void) { return transfer(HSM_KIND_RSA, RSA_TRAN
 static kms_status do_transfer_curve(void) { return transfer(HSM_KIND_P384, CURVE_TRANSFER, CURVE_TRANSFER_LEN); }
 static kms_status do_transfer_mac(void) { return transfer(HSM_KIND_HMAC, SECRET_TRANSFER, SECRET_TRANSFER_LEN); }
 
+static kms_status rewrap(const struct hsm_key *key)
+{
+	uint8_t blob[HSM_BLOB_MAX];
+	size_t len = 0;
+	kms_status status = hsm_key_rewrap(RIG.hsm, key, NEXT_ROOT.id, blob, &len, &RIG.err);
+
+	assert_int_equal(len != 0, status == KMS_OK);
+	return status;
+}
+
+static kms_status do_rewrap_curve(void) { return rewrap(&CURVE.key); }
+static kms_status do_rewrap_secret(void) { return rewrap(&SECRET.key); }
+
 static kms_status do_attributes(void)
 {
 	struct hsm_attributes a;
@@ -172,7 +186,7 @@ static void tidy(void)
 	T_OK(&RIG, hsm_key_destroy(RIG.hsm, MADE.id, &RIG.err));
 }
 
-static const struct hsm_key *const KEYS[] = { &LOG_KEY, &ROOT, &AES, &MAC, &EXCHANGE };
+static const struct hsm_key *const KEYS[] = { &LOG_KEY, &ROOT, &NEXT_ROOT, &AES, &MAC, &EXCHANGE };
 static const struct t_keys ALL_KEYS = { KEYS, KMS_ARRAY_LEN(KEYS) };
 
 static const struct t_verb VERBS[] = {
@@ -195,6 +209,8 @@ static const struct t_verb VERBS[] = {
 	{ .name = "transfer_rsa", .run = do_transfer_rsa, .after = tidy, .least_calls = 16 },
 	{ .name = "transfer_curve", .run = do_transfer_curve, .after = tidy, .least_calls = 18 },
 	{ .name = "transfer_mac", .run = do_transfer_mac, .after = tidy, .least_calls = 15 },
+	{ .name = "rewrap_curve", .run = do_rewrap_curve, .least_calls = 18 },
+	{ .name = "rewrap_secret", .run = do_rewrap_secret, .least_calls = 16 },
 	{ .name = "attributes", .run = do_attributes, .least_calls = 7 },
 };
 

@@ -59,12 +59,13 @@ static void access_changes(const struct store_vault *v, const struct store_princ
 	c[8] = use;
 }
 
-/* One unit: two keys, a version that encrypts once, a policy, a pool that uses the version once from outside, a right, a leaf, a node. */
+/* One unit: two keys, a version that encrypts once, a policy, a pool that uses the version once from outside, a right, what tells of a destruction and of a backup, a leaf,
+ * a node. */
 static kms_status write_unit(struct store_fixture *f, const struct store_vault *v, unsigned n, struct kms_err *err)
 {
 	char names[2][16];
 	struct store_principal pool = store_fixture_principal(n, v);
-	struct store_change c[18];
+	struct store_change c[21];
 	struct store_event e = store_fixture_event(n);
 	uint8_t hash[STORE_HASH_LEN] = { 7 };
 	kms_status status;
@@ -83,6 +84,9 @@ static kms_status write_unit(struct store_fixture *f, const struct store_vault *
 		                      .external = store_fixture_external(n, &c[6].pool, &c[0].key, &c[2].version) };
 	c[8] = (struct store_change){ .kind = STORE_EXTERNAL_USED, .external = c[7].external };
 	access_changes(v, &pool, n, &c[9]);
+	c[18] = (struct store_change){ .kind = STORE_TOMBSTONE_ADD, .tombstone = store_fixture_tombstone(v, &c[0].key, &c[2].version, n) };
+	c[19] = (struct store_change){ .kind = STORE_CERTIFICATE_ADD, .certificate = store_fixture_certificate(n, v) };
+	c[20] = (struct store_change){ .kind = STORE_BACKUP_ADD, .backup = store_fixture_backup(n, 1, &c[0].key) };
 	status = store_begin(f->w, err);
 	if (status == KMS_OK)
 		status = store_apply(f->w, c, KMS_ARRAY_LEN(c), n, err);
@@ -121,6 +125,24 @@ static void assert_access(struct store *s, const struct store_vault *v, const st
 	assert_true(!is_there || got_a.state == STORE_APPROVAL_USED);
 }
 
+static void assert_destruction(struct store *s, const struct store_vault *v, unsigned n, kms_status found)
+{
+	struct store_tombstone t;
+	struct store_backup b;
+	STORE_CERTIFICATE_AUTO c = { 0 };
+	uint8_t id[STORE_ID_LEN];
+	char name[16];
+	size_t count = 99;
+
+	store_fixture_id('o', n, id);
+	assert_int_equal(store_tombstone(s, id, &t, NULL), found);
+	store_fixture_id('C', n, id);
+	assert_int_equal(store_certificate(s, id, &c, NULL), found);
+	(void)snprintf(name, sizeof(name), "a%u", n);
+	assert_int_equal(store_backups_of_key(s, v->id, name, &b, 1, &count, NULL), KMS_OK);
+	assert_int_equal(count, found == KMS_OK);
+}
+
 /* Whole or absent, never in part; the answer of both connections. */
 static bool unit_is_there(struct store_fixture *f, const struct store_vault *v, unsigned n)
 {
@@ -153,6 +175,7 @@ static bool unit_is_there(struct store_fixture *f, const struct store_vault *v, 
 		assert_int_equal(store_external_of_key(both[i], k.id, &used, NULL), first);
 		assert_int_equal(used.uses, first == KMS_OK);
 		assert_access(both[i], v, &p, n, first == KMS_OK);
+		assert_destruction(both[i], v, n, first);
 		assert_int_equal(store_node(both[i], 0, n, hash, NULL), first);
 		assert_int_equal(store_node(both[i], 1, n, hash, NULL), first);
 		if (i > 0)
@@ -170,14 +193,17 @@ static void assert_sound(struct store_fixture *f)
 	assert_string_equal(text, "ok");
 }
 
+/* With a backup epoch, and a log that has a name. */
 static struct store_vault add_vault(struct store_fixture *f)
 {
-	struct store_change c = { .kind = STORE_VAULT_ADD, .vault = store_fixture_vault(1, "payroll") };
+	struct store_change c[] = { { .kind = STORE_VAULT_ADD, .vault = store_fixture_vault(1, "payroll") },
+		                    { .kind = STORE_EPOCH_ADD, .epoch = store_fixture_epoch(1) },
+		                    { .kind = STORE_META_PUT, .meta = { .name = "log_origin", .value = "x", .value_len = 1 } } };
 
 	assert_int_equal(store_begin(f->w, NULL), KMS_OK);
-	assert_int_equal(store_apply(f->w, &c, 1, 0, NULL), KMS_OK);
+	assert_int_equal(store_apply(f->w, c, KMS_ARRAY_LEN(c), 0, NULL), KMS_OK);
 	assert_int_equal(store_commit(f->w, NULL), KMS_OK);
-	return c.vault;
+	return c[0].vault;
 }
 
 static void no_write_is_acknowledged_that_is_not_there_and_service_returns_alone(void **state)
@@ -246,6 +272,53 @@ static void a_checkpoint_that_fails_loses_nothing_and_succeeds_later(void **stat
 	store_fixture_reopen(f);
 	for (unsigned n = 0; n < unit; n++)
 		assert_true(unit_is_there(f, &v, n));
+}
+
+#define COPY_FAULT_STEP 5 /* a copy writes each page once, and all are alike */
+
+static void assert_whole_copy(const char *path)
+{
+	char text[64] = "";
+	struct store *copy = NULL;
+
+	assert_int_equal(store_open_sqlite(path, STORE_READ, &copy, NULL), KMS_OK);
+	assert_int_equal(sq_ask(sq_of(copy)->db, "PRAGMA integrity_check", text, sizeof(text), NULL), KMS_OK);
+	assert_string_equal(text, "ok");
+	store_close(copy);
+}
+
+static void a_copy_that_fails_leaves_no_file_and_the_database_as_it_was(void **state)
+{
+	struct store_fixture *f = *state;
+	struct store_vault v = add_vault(f);
+	char path[sizeof(f->path) + 32];
+	unsigned refused = 0;
+
+	(void)snprintf(path, sizeof(path), "%s", store_fixture_beside(f, ".copy"));
+	assert_int_equal(write_unit(f, &v, 0, NULL), KMS_OK);
+	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
+		bool has_failed = true;
+		for (int nth = 0; has_failed; nth += nth < COPY_FAULT_STEP ? 1 : COPY_FAULT_STEP * T_FAULT_STEP) {
+			struct kms_err err = { 0 };
+			kms_status status;
+			assert_true(nth < TOO_MANY);
+			fault_vfs_arm(CASES[i].ops, nth, CASES[i].rc, CASES[i].lasts);
+			status = store_copy(f->r, path, NULL, NULL, &err);
+			has_failed = fault_vfs_disarm();
+			if (status == KMS_OK) {
+				assert_whole_copy(path);
+				assert_int_equal(unlink(path), 0);
+				continue;
+			}
+			refused++;
+			assert_true(status == KMS_E_STORE && has_failed);
+			assert_int_not_equal(err.native, STORE_NATIVE_SYNC); /* the database itself is sound: nobody has to leave the process */
+			assert_int_equal(access(path, F_OK), -1);
+			assert_true(unit_is_there(f, &v, 0));
+		}
+	}
+	assert_true(refused > KMS_ARRAY_LEN(CASES));
+	assert_sound(f);
 }
 
 static void origin_of(unsigned n, char *ret, size_t cap) { (void)snprintf(ret, cap, "kms.example/audit/log%u", n); }
@@ -554,6 +627,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(no_write_is_acknowledged_that_is_not_there_and_service_returns_alone),
 		T(a_checkpoint_that_fails_loses_nothing_and_succeeds_later),
+		T(a_copy_that_fails_leaves_no_file_and_the_database_as_it_was),
 		T(a_log_is_closed_whole_or_not_at_all),
 		T(an_open_that_fails_leaves_nothing_behind_and_can_be_repeated),
 		T(a_first_start_that_fails_anywhere_is_repaired_by_the_next),

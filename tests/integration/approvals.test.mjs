@@ -99,20 +99,22 @@ describe("shred", () => {
 	test("by the command line: it is asked for, another approves it, it is done; all of it is in the log", async () => {
 		const { vault, first } = await scene();
 		const from = await d.logSize();
-		const ask = () => d.cli("vault", "shred", vault.name, "--reason", "end of contract", "--yes");
+		const ask = (basis = "contract-end") => d.cli("vault", "shred", vault.name, "--basis", basis, "--reason", "end of contract", "--yes");
 		const asked = await ask().then(() => assert.fail("shredded by one"), (err) => err);
 		assert.equal(asked.exitCode, WAITS_FOR_APPROVAL);
 		const [id] = /[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/.exec(asked.stderr);
 		const request = await show(vault, id);
 		assert.deepEqual([request.act, request.state, request.approvals, request.needed, request.reason], ["vault.shred", "open", 0, 1, "end of contract"]);
 		assert.equal(request.sha256, createHash("sha256").update(request.request).digest("hex"));
-		assert.deepEqual(JSON.parse(request.request), { act: "vault.shred", parameters: {}, requester: request.requester, target: vault.id, vault: vault.id });
+		assert.deepEqual(JSON.parse(request.request), { act: "vault.shred", parameters: { basis: "contract-end" }, requester: request.requester, target: vault.id, vault: vault.id });
 		await assert.rejects(ask(), (err) => err.exitCode === WAITS_FOR_APPROVAL && err.stderr.includes(id), "asking again is the same request");
 		await assert.rejects(d.cli("approval", "approve", vault.name, id), (err) => err.exitCode === 2, "the host may ask, never approve");
+		await assert.rejects(ask("whim"), (err) => err.exitCode !== 0 && err.stderr.includes("basis: "));
 
 		assert.equal((await votes(vault, first, id, "approve", { reason: "seen the contract" })).state, "approved");
+		await assert.rejects(ask("gdpr-art17"), (err) => err.exitCode === WAITS_FOR_APPROVAL && !err.stderr.includes(id), "another basis is another request");
 		const done = await ask();
-		assert.deepEqual([done.state, done.verified], ["shredded", true]);
+		assert.deepEqual([done.state, done.verified, done.objects, done.versions], ["shredded", true, 2, 0]);
 		assert.equal((await show(vault, id)).state, "used");
 		const leaves = (await d.entries(from)).map((e) => e.leaf);
 		const steps = leaves.filter((l) => l.type === "authz.approval" && l.det.approval === id).map((l) => [l.det.step, l.result]);
@@ -120,6 +122,8 @@ describe("shred", () => {
 		const outcome = leaves.find((l) => l.type === "tenant.shred" && l.phase === "outcome" && l.result === "ok");
 		assert.equal(outcome.det.approval, id);
 		assert.equal(outcome.det.approvers, 1);
+		assert.equal(outcome.det.certificate, done.certificate);
+		assert.equal(outcome.det.basis, "contract-end");
 		assert.deepEqual(openIntents(await d.entries(0)), []);
 	});
 	test("an act that was approved is done by nobody but who asked for it", async () => {
@@ -179,7 +183,10 @@ describe("purge", () => {
 		const own = await d.makePrincipal(plain.vault, "officer", ["crypto-officer"]);
 		await d.ok(plain.vault, own, "POST", "/keys/a/create", AES);
 		await d.ok(plain.vault, own, "DELETE", "/keys/a");
-		assert.equal((await d.call(plain.vault, own, "DELETE", "/deletedkeys/a")).status, 204);
+		const gone = await d.call(plain.vault, own, "DELETE", "/deletedkeys/a");
+		assert.equal(gone.status, 204);
+		const { leaf } = (await d.entries(0)).findLast((e) => e.leaf.type === "key.purge");
+		assert.equal(gone.headers["x-holdfast-certificate"], leaf.det.certificate);
 	});
 });
 

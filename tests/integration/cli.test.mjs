@@ -391,7 +391,7 @@ describe("approvals", () => {
 		const added = run(["credential", "add-certificate", "secrets", "alice", cert]);
 		if (added.code === APPROVAL_NEEDED) { // one more way to be an approver is the others' affair too
 			const wanted = /approval needed: (\S+)/.exec(added.err)[1];
-			assert.match(ok("approval", "show", "secrets", wanted), /^Give alice .* one more way to be known: certificate/);
+			assert.match(ok("approval", "show", "secrets", wanted), /^Give alice .* one more way to be known: certificate with the SHA-256 [^ .]{43,64}\./);
 			for (const who of [bob, admin])
 				json(...loginAs(who), "approval", "approve", "secrets", wanted);
 			ok("credential", "add-certificate", "secrets", "alice", cert);
@@ -447,7 +447,7 @@ describe("approvals", () => {
 		assert.match(ok("approval", "show", "secrets", request.id), /^Destroy the vault secrets: its root key and every key in it, for ever\./);
 		refusedWith(APPROVAL_NEEDED, "vault", "shred", "secrets", "--yes", "--reason", "contract ended");
 		assert.equal(json(...loginAs(bob), "approval", "approve", "secrets", request.id).state, "approved");
-		assert.match(refusedWith(1, "vault", "shred", "secrets"), /not confirmed; nothing was changed/);
+		assert.match(refusedWith(1, "vault", "shred", "secrets"), /not confirmed; nothing was changed \(--yes /);
 		const done = json("vault", "shred", "secrets", "--yes", "--reason", "contract ended");
 		assert.deepEqual([done.state, done.verified], ["shredded", true]);
 		assert.equal(json("vault", "show", "secrets").state, "shredded");

@@ -30,7 +30,7 @@ const KEYS = [...USER, ...POLICY, ...K("create/action", "import/action", "delete
 const APPROVER = H("vaults/approvals/read", "vaults/approvals/write", "vaults/read");
 const VAULT_ROLES = {
 	"administrator": [...KEYS, ...APPROVER, ...H("vaults/keys/revoke/action", "vaults/write", "vaults/principals/read", "vaults/principals/write",
-		"vaults/roleAssignments/write", "vaults/administrators/write", "vaults/ekm/read", "vaults/ekm/write")],
+		"vaults/roleAssignments/write", "vaults/administrators/write", "vaults/ekm/read", "vaults/ekm/write", "vaults/lock/action", "vaults/rotateRoot/action")],
 	"crypto-officer": KEYS,
 	"crypto-user": USER,
 	"crypto-service-encryption-user": SERVICE,
@@ -61,16 +61,17 @@ const NEEDS = new Map(Object.entries({
 	[K("restore/action")]: "KeyRestore", [K("wrap/action")]: "KeyWrap KeySecureWrap EkmWrap", [K("unwrap/action")]: "KeyUnwrap KeySecureUnwrap EkmUnwrap",
 	[K("encrypt/action")]: "KeyEncrypt", [K("decrypt/action")]: "KeyDecrypt", [K("sign/action")]: "KeySign", [K("verify/action")]: "KeyVerify",
 	[K("release/action")]: "KeyRelease", [K("rng/action")]: "Random", [POLICY[0]]: "KeyRotationPolicyGet", [POLICY[1]]: "KeyRotationPolicySet",
-	[H("read")]: "Status HsmInfo Check", [H("roleAssignments/write")]: "LogRotateKey LogAccept", [H("vaults/list")]: "VaultList", [H("vaults/create/action")]: "VaultPut", [H("vaults/shred/action")]: "VaultShred",
+	[H("read")]: "Status HsmInfo Check BackupList BackupEpochList", [H("write")]: "BackupCreate BackupVerify BackupEpochBegin BackupEpochEnd", [H("roleAssignments/write")]: "LogRotateKey LogAccept CertificateEnforce", [H("vaults/list")]: "VaultList", [H("vaults/create/action")]: "VaultPut", [H("vaults/shred/action")]: "VaultShred VaultShredPlan",
+	[H("vaults/lock/action")]: "VaultLock VaultUnlock", [H("vaults/rotateRoot/action")]: "VaultRotateRoot",
 	[H("vaults/read")]: "VaultGet RoleDefinitionList", [H("vaults/write")]: "VaultUpdate",
 	[H("vaults/principals/read")]: "PrincipalList PrincipalGet CredentialList GroupList MemberList ServiceList AccessExplain",
 	[H("vaults/principals/write")]: "PrincipalCreate PrincipalDisable PrincipalEnable PrincipalRevokeTokens CredentialAddSecret CredentialAddCertificate "
 		+ "CredentialAddIdentity CredentialRemove GroupCreate ServiceAdd ServiceCertificates",
 	[H("vaults/roleAssignments/write")]: "RoleGrant RoleRemove MemberAdd MemberRemove RoleDefinitionCreate RoleDefinitionDelete",
-	[H("vaults/approvals/read")]: "ApprovalList ApprovalGet ApprovalWithdraw", [H("vaults/approvals/write")]: "ApprovalApprove ApprovalDeny",
+	[H("vaults/approvals/read")]: "ApprovalList ApprovalGet ApprovalWithdraw", [H("vaults/approvals/write")]: "ApprovalApprove ApprovalDeny CertificateSign",
 	[H("vaults/keys/revoke/action")]: "KeyRevoke KeyReinstate", [H("vaults/ekm/read")]: "EkmPoolList EkmKeyList",
 	[H("vaults/ekm/write")]: "EkmPoolAdd EkmPoolCertificates EkmKeyPublish EkmKeyRetire", [H("vaults/audit/read")]: "AuditEntries AuditEntry AuditBundle", [H("audit/read")]: "AuditEntryTile",
-	[ANYBODY]: "AuditCheckpoint AuditCheckpointOf AuditKeys AuditInclusion AuditConsistency AuditTile",
+	[ANYBODY]: "AuditCheckpoint AuditCheckpointOf AuditKeys AuditInclusion AuditConsistency AuditTile CertificateList CertificateGet",
 }).flatMap(([action, names]) => names.split(" ").map((name) => [name, action])));
 const INSTALLATION_NEEDS = new Map([["RoleGrant", "Holdfast/roleAssignments/write"], ["RoleRemove", "Holdfast/roleAssignments/write"]]);
 

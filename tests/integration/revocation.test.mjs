@@ -157,6 +157,12 @@ test("revoke for compromise", async () => {
 	await judge(s, each(s, (t) => s.admin(`/keys/${t.name}/revoke`, { reason: "keyCompromise" })), null, [403]);
 });
 
+test("lock and unlock of the vault", async () => {
+	const s = await scene("t-lock");
+	const ask = (what) => () => d.admin("POST", `/admin/v1/vaults/${s.vault.name}/${what}`, { reason: "test" });
+	await judge(s, [() => d.approved(s.vault, ask("lock"))], [() => d.approved(s.vault, ask("unlock"))], [403]);
+});
+
 test("shred of the vault", async () => {
 	const s = await scene("t-shred");
 	await judge(s, [await d.agreeToShred(s.vault, "linearizability")], null, [400, 401, 403, 404, 410]);

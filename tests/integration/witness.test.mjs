@@ -4,9 +4,8 @@ import fs from "node:fs";
 import path from "node:path";
 import { describe, test } from "node:test";
 import { assertError } from "../support/asserts.mjs";
-import { issueServerCert } from "../support/certs.mjs";
 import { Daemon, until } from "../support/daemon.mjs";
-import { TestLog, Witness, cosigned, parseNote } from "../support/witness.mjs";
+import { TestLog, cosigned, logVkey, makeWitness, parseNote } from "../support/witness.mjs";
 
 const SOON_MS = 15_000; // a witness that was away is asked again after 1, 2, 4, … s
 
@@ -15,19 +14,6 @@ async function checkpoint(d) {
 	const res = await d.admin("GET", "/audit/v1/checkpoint");
 	assert.equal(res.status, 200, res.text);
 	return res.text;
-}
-
-async function logVkey(d) {
-	return (await d.entries(0)).find(({ leaf }) => leaf.type === "log.init").leaf.det.vkey;
-}
-
-/** A witness of this daemon, with a certificate of the run's CA. */
-async function makeWitness(d, name, logs) {
-	const dir = path.join(d.dir, name);
-	fs.mkdirSync(dir);
-	const tls = { ca: d.ca.cert, cert: path.join(dir, "tls.crt"), key: path.join(dir, "tls.key") };
-	issueServerCert(d.ca, `${name}.localhost`, tls.cert, tls.key);
-	return Witness.start(dir, { name: `witness.example.net/${name}`, logs, tls });
 }
 
 /** A daemon that knows its witness, both running. @param log  more settings of the section */
@@ -147,7 +133,7 @@ describe("a daemon and its witness", { concurrency: 2 }, () => {
 		assert.equal((await d.health()).status, 503);
 	});
 
-	test("where it is required, what cannot be undone is answered with its cosignature; without the witness it is done, and said not to be witnessed", async (t) => {
+	test("where it is required, what cannot be undone is answered with its cosignature; without the witness nothing is destroyed, and what has begun goes on when it is back", async (t) => {
 		const { d, w } = await pair(t, { witnesses_required: true, quorum: 1 });
 		const vault = await d.makeVault("orders");
 		const officer = await d.makePrincipal(vault, "officer", ["administrator"]);
@@ -163,11 +149,12 @@ describe("a daemon and its witness", { concurrency: 2 }, () => {
 		await w.stop();
 		const bad = await remove("k2");
 		assertError(bad, 503, "ServiceUnavailable", "audit_unavailable");
-		assert.match(bad.text, /done/);
-		assert.equal((await d.call(vault, officer, "GET", "/deletedkeys/k2")).status, 404, "it was done");
+		assert.match(bad.text, /has begun.*Nothing has been destroyed yet; it goes on by itself/);
+		assert.equal((await d.call(vault, officer, "POST", "/deletedkeys/k2/recover")).status, 409, "nothing takes it back");
 		assert.equal((await d.call(vault, officer, "POST", "/keys/k3/create", { kty: "oct-HSM" })).status, 200, "what needs no witness goes on");
 		await w.restart();
 		await until("it is witnessed again", async () => (await remove(`k${Date.now()}`)).status === 204, SOON_MS);
+		await until("it went on by itself", async () => (await d.call(vault, officer, "GET", "/deletedkeys/k2")).status === 404, SOON_MS);
 	});
 
 	test("a witness that does not know the log, or whose certificate nobody vouches for, is an alarm and no more", async (t) => {

@@ -177,9 +177,9 @@ void t_approve_shred(struct t_domain *d, const char *vault)
 	struct op *op = t_op(d, vault, EVENT_TENANT_SHRED);
 	uint8_t id[STORE_ID_LEN] = { 0 };
 	struct kms_err err = { 0 };
-	size_t objects = 0;
+	struct destruction done = { 0 };
 
-	MUST(vault_shred(op, "", &objects, &err) == KMS_E_APPROVAL);
+	MUST(vault_shred(op, "", BASIS_OTHER, &done, &err) == KMS_E_APPROVAL);
 	MUST(t_op_finish(op, KMS_E_APPROVAL) == KMS_OK);
 	t_op_free(op);
 	MUST(t_open_request(d, vault, id));
@@ -190,11 +190,11 @@ size_t t_shred(struct t_domain *d, const char *vault, const char *reason)
 {
 	struct op *op = NULL;
 	struct kms_err err = { 0 };
-	size_t objects = 0;
+	struct destruction done = { 0 };
 
 	t_approve_shred(d, vault);
 	op = t_op(d, vault, EVENT_TENANT_SHRED);
-	MUST(t_op_finish(op, vault_shred(op, reason, &objects, &err)) == KMS_OK && err.status == KMS_OK);
+	MUST(t_op_finish(op, vault_shred(op, reason, BASIS_OTHER, &done, &err)) == KMS_OK && err.status == KMS_OK);
 	t_op_free(op);
-	return objects;
+	return done.objects;
 }

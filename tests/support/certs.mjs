@@ -65,9 +65,9 @@ function issueDated(ca, subject, cert, key, wanted, from, to) {
 	fs.rmSync(base, { recursive: true });
 }
 
-/** An RSA certificate that nobody vouches for, as a client registers it for its assertions. @return {{cert: string, key: string, pem: string}} file names; text of both */
-export function makeSelfSigned(dir, name, days = VALID_DAYS) {
+/** A certificate that nobody vouches for, as a client registers it for its assertions. @param newKey  arguments of openssl req @return {{cert: string, key: string, pem: string}} file names; text of both */
+export function makeSelfSigned(dir, name, days = VALID_DAYS, newKey = ["-newkey", "rsa:2048"]) {
 	const made = { cert: path.join(dir, `${name}.crt`), key: path.join(dir, `${name}.key`) };
-	openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", String(days), "-subj", `/CN=${name}`, "-keyout", made.key, "-out", made.cert);
+	openssl("req", "-x509", ...newKey, "-nodes", "-days", String(days), "-subj", `/CN=${name}`, "-keyout", made.key, "-out", made.cert);
 	return { ...made, pem: fs.readFileSync(made.cert, "utf8") + fs.readFileSync(made.key, "utf8") };
 }

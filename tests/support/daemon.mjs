@@ -82,7 +82,8 @@ function toYaml(value, indent = "") {
 }
 
 export class Daemon {
-	/** @param options  sections laid over the default configuration; `stateDir`: where database and socket are (default: in its own directory) */
+	/** @param options  sections laid over the default configuration; `stateDir`: where database and socket are (default: in its own directory); `daemonEnv`: more of the
+	 *  environment, of the daemon alone */
 	static async start(options = {}) {
 		const d = new Daemon();
 		alive.add(d);
@@ -96,7 +97,8 @@ export class Daemon {
 		return d;
 	}
 
-	async #prepare({ stateDir, ...sections }) {
+	async #prepare({ stateDir, daemonEnv, ...sections }) {
+		this.daemonEnv = daemonEnv;
 		this.dir = fs.mkdtempSync(path.join(os.tmpdir(), "holdfast-"));
 		this.stateDir = stateDir ?? path.join(this.dir, "state");
 		this.tokenDir = path.join(this.dir, "tokens");
@@ -136,6 +138,7 @@ export class Daemon {
 		for (const [name, section] of Object.entries(defaults))
 			this.config[name] = { ...section, ...sections[name] };
 		this.config.issuers = sections.issuers; // a list; undefined = none
+		this.config.backup = sections.backup; // undefined = no backups of the server
 		if (sections.ekm)
 			await this.#prepareEkm(sections.ekm);
 		if (sections.identity) {
@@ -174,7 +177,7 @@ export class Daemon {
 	/** Start the program without waiting; its exit is in `this.exited` ({code, signal}). */
 	spawn(configFile = this.configFile, logFile = this.logFile) {
 		const log = fs.openSync(logFile, "a", 0o600);
-		const child = spawn(binaries.daemon, ["--config", configFile], { env: this.env, stdio: ["ignore", log, log] });
+		const child = spawn(binaries.daemon, ["--config", configFile], { env: { ...this.env, ...this.daemonEnv }, stdio: ["ignore", log, log] });
 		fs.closeSync(log);
 		const exited = new Promise((resolve) => {
 			child.once("exit", (code, signal) => resolve({ code, signal }));
@@ -273,14 +276,20 @@ export class Daemon {
 	/* ---- administration ---- */
 
 	/** holdfast --socket … --json ARGS. @return the parsed answer; fails with .exitCode and .stderr when refused */
-	cli(...args) {
+	async cli(...args) {
+		const stdout = await this.cliText("--json", ...args);
+		return stdout.trim() === "" ? null : JSON.parse(stdout);
+	}
+
+	/** The same, as people see it. */
+	cliText(...args) {
 		return new Promise((resolve, reject) => {
-			execFile(binaries.cli, ["--socket", this.socket, "--json", ...args], { env: this.env, maxBuffer: 64 << 20 }, (err, stdout, stderr) => {
+			execFile(binaries.cli, ["--socket", this.socket, ...args], { env: this.env, maxBuffer: 64 << 20 }, (err, stdout, stderr) => {
 				if (err) {
 					const failure = new Error(`holdfast ${args.join(" ")}: exit ${err.code}: ${stderr.trim()}`);
 					return reject(Object.assign(failure, { exitCode: err.code, stderr, stdout }));
 				}
-				return resolve(stdout.trim() === "" ? null : JSON.parse(stdout));
+				return resolve(stdout);
 			});
 		});
 	}

@@ -7,7 +7,7 @@ const LEAF_MAX = 8192;
 const MEMBERS = new Set(["v", "seq", "ts", "boot", "mono", "node", "id", "salt", "type", "phase", "result", "ref", "tenant", "actor", "key",
 	"alg", "req", "corr", "corr_b64", "http", "err", "net", "appr", "pii", "count", "trace", "det", "trunc", "big", "det_sha256"]);
 const REQUIRED = ["v", "seq", "ts", "boot", "mono", "node", "id", "salt", "type", "phase", "result"];
-export const TWO_PHASE = new Set(["key.create", "key.rotate", "key.purge", "key.destroy", "authz.role_grant", "authz.role_revoke",
+export const TWO_PHASE = new Set(["key.create", "key.rotate", "key.purge", "authz.role_grant", "authz.role_revoke",
 	"tenant.shred"]);
 
 /** base64 of SHA-256(0x00 || leaf) */

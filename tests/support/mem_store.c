@@ -363,7 +363,27 @@ UNUSED_OP(no_intents, struct store *s, uint64_t after, struct store_intent *ret,
 UNUSED_OP(no_meta, struct store *s, const char *name, struct store_meta *ret)
 UNUSED_OP(no_log_keys, struct store *s, struct store_log_key *ret, size_t cap, size_t *ret_count)
 UNUSED_OP(no_closed_logs, struct store *s, struct store_closed_log *ret, size_t cap, size_t *ret_count)
+UNUSED_OP(no_version_of_object, struct store *s, const uint8_t obj[STORE_ID_LEN], struct store_version *ret)
+UNUSED_OP(no_wrapped_under, struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t root_id[STORE_ID_LEN],
+          const uint8_t after[STORE_ID_LEN], uint8_t (*ret)[STORE_ID_LEN], size_t cap, size_t *ret_count)
+UNUSED_OP(no_tombstone, struct store *s, const uint8_t obj[STORE_ID_LEN], struct store_tombstone *ret)
+UNUSED_OP(no_tombstones, struct store *s, const uint8_t vault_id[STORE_ID_LEN], uint64_t intent, const uint8_t after[STORE_ID_LEN],
+          struct store_tombstone *ret, size_t cap, size_t *ret_count)
+UNUSED_OP(no_revival, struct store *s, const uint8_t vault_id[STORE_ID_LEN], uint64_t intent, struct store_revival *ret)
+UNUSED_OP(no_certificate, struct store *s, const uint8_t id[STORE_ID_LEN], struct store_certificate *ret)
+UNUSED_OP(no_certificates, struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after[STORE_ID_LEN], bool only_open,
+          struct store_certificate *ret, size_t cap, size_t *ret_count)
+UNUSED_OP(no_certificate_of_intent, struct store *s, const uint8_t vault_id[STORE_ID_LEN], uint64_t intent, struct store_certificate *ret)
+UNUSED_OP(no_epochs, struct store *s, uint32_t below, struct store_epoch *ret, size_t cap, size_t *ret_count)
+UNUSED_OP(no_epoch_of_object, struct store *s, const uint8_t obj[STORE_ID_LEN], struct store_epoch *ret)
+UNUSED_OP(no_backups, struct store *s, enum store_backup_kind kind, const uint8_t vault_id[STORE_ID_LEN], const uint8_t after[STORE_ID_LEN],
+          struct store_backup *ret, size_t cap, size_t *ret_count)
+UNUSED_OP(no_backups_of_key, struct store *s, const uint8_t vault_id[STORE_ID_LEN], const char *name, struct store_backup *ret, size_t cap,
+          size_t *ret_count)
+UNUSED_OP(no_copy, struct store *s, const char *path, bool (*go_on)(void *arg, uint64_t done, uint64_t total), void *arg)
 #pragma GCC diagnostic pop
+
+static void mem_forget(struct store *s) { (void)s; }
 
 static const struct store_ops MEM_OPS = {
 	.name = "memory",
@@ -408,6 +428,20 @@ static const struct store_ops MEM_OPS = {
 	.checkpoint_last = mem_checkpoint_last,
 	.log_keys = no_log_keys,
 	.closed_logs = no_closed_logs,
+	.version_of_object = no_version_of_object,
+	.wrapped_under = no_wrapped_under,
+	.tombstone = no_tombstone,
+	.tombstones = no_tombstones,
+	.revival = no_revival,
+	.certificate = no_certificate,
+	.certificates = no_certificates,
+	.certificate_of_intent = no_certificate_of_intent,
+	.epochs = no_epochs,
+	.epoch_of_object = no_epoch_of_object,
+	.backups = no_backups,
+	.backups_of_key = no_backups_of_key,
+	.copy = no_copy,
+	.forget = mem_forget,
 	.begin = mem_begin,
 	.fence = mem_fence,
 	.apply = mem_apply,

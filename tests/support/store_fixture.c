@@ -99,9 +99,12 @@ void store_fixture_reopen(struct store_fixture *f)
 	"INSERT INTO event VALUES (1, " OLD_ID(1, 65) ", zeroblob(16), 1700000000000001, " OLD_HASH ", CAST('{\"v\":1}' AS BLOB));" \
 	"INSERT INTO node VALUES (1, 0, " OLD_HASH ");"                                                                           \
 	"INSERT INTO intent VALUES (1, 17, " OLD_ID(1, 56) ", " OLD_ID(1, 6b) ", " OLD_ID(1, 6f) ", 'master');"
+#define OLD_ROWS_5                                                                                                     \
+	"INSERT INTO meta VALUES ('backup_key', " OLD_ID(1, 62) ");"                                                   \
+	"INSERT INTO meta VALUES ('created', x'000000006553f100');"
 
 /* What a program of that schema left behind. */
-static const char *const OLD_ROWS[] = { OLD_ROWS_1, OLD_ROWS_2, OLD_ROWS_3, OLD_ROWS_4 };
+static const char *const OLD_ROWS[] = { OLD_ROWS_1, OLD_ROWS_2, OLD_ROWS_3, OLD_ROWS_4, OLD_ROWS_5 };
 
 void store_fixture_make_old_schema(struct store_fixture *f, unsigned schema)
 {
@@ -265,6 +268,9 @@ struct store_version store_fixture_version(unsigned n, const struct store_key *k
 	store_fixture_id('v', n, v.id);
 	store_fixture_id('o', n, v.obj);
 	memcpy(v.key_id, k->id, sizeof(v.key_id));
+	/* Its vault's, as store_fixture_vault() makes it. */
+	memset(v.root_id, 'R', sizeof(v.root_id));
+	memcpy(v.root_id, k->vault_id, sizeof(unsigned));
 	return v;
 }
 
@@ -315,6 +321,63 @@ struct store_external store_fixture_external(unsigned n, const struct store_pool
 	memcpy(e.version_id, v->id, sizeof(e.version_id));
 	memcpy(e.key_name, k->name, sizeof(e.key_name));
 	return e;
+}
+
+struct store_tombstone store_fixture_tombstone(const struct store_vault *vault, const struct store_key *k, const struct store_version *v, uint64_t intent)
+{
+	struct store_tombstone t = { .kind = STORE_TOMBSTONE_ROOT, .is_resident = true, .created_seq = STORE_NO_SEQ, .intent = intent };
+
+	memcpy(t.vault_id, vault->id, STORE_ID_LEN);
+	memcpy(t.obj, vault->root_id, STORE_ID_LEN);
+	memset(t.mac, 'M', sizeof(t.mac));
+	if (v == NULL)
+		return t;
+	t.kind = STORE_TOMBSTONE_VERSION;
+	t.is_resident = v->wrapped == NULL;
+	memcpy(t.obj, v->obj, STORE_ID_LEN);
+	memcpy(t.key_name, k->name, sizeof(t.key_name));
+	memcpy(t.version_id, v->id, STORE_ID_LEN);
+	t.kty = v->kty;
+	t.crv = v->crv;
+	t.bits = v->bits;
+	t.has_spki = v->pub != NULL;
+	memset(t.spki_sha256, t.has_spki ? 'S' : 0, sizeof(t.spki_sha256));
+	t.revoked = 1;
+	t.created_seq = 0;
+	return t;
+}
+
+struct store_certificate store_fixture_certificate(unsigned n, const struct store_vault *v)
+{
+	struct store_certificate c = { .scope = STORE_CERTIFICATE_TENANT, .state = STORE_CERTIFICATE_BEGUN, .basis = 2, .created_s = 1700000030 + (int64_t)n,
+		                       .issued_s = STORE_NO_TIME, .until_s = STORE_NO_TIME };
+
+	store_fixture_id('C', n, c.id);
+	memcpy(c.vault_id, v->id, STORE_ID_LEN);
+	return c;
+}
+
+struct store_epoch store_fixture_epoch(unsigned n)
+{
+	struct store_epoch e = { .number = n, .created_s = 1700000040 + (int64_t)n, .closed_s = STORE_NO_TIME, .ended_s = STORE_NO_TIME };
+
+	store_fixture_id('E', n, e.obj);
+	return e;
+}
+
+struct store_backup store_fixture_backup(unsigned n, uint32_t epoch, const struct store_key *k)
+{
+	struct store_backup b = { .kind = k != NULL ? STORE_BACKUP_KEY : STORE_BACKUP_SERVER, .epoch = epoch, .size = 10 + n, .bytes = 1000 + n,
+		                  .made_s = 1700000050 + (int64_t)n, .ends_s = STORE_NO_TIME };
+
+	store_fixture_id('B', n, b.id);
+	if (k != NULL) {
+		memcpy(b.vault_id, k->vault_id, STORE_ID_LEN);
+		memcpy(b.key_name, k->name, sizeof(b.key_name));
+	} else {
+		(void)snprintf(b.place, sizeof(b.place), "holdfast-%u.backup", n);
+	}
+	return b;
 }
 
 kms_status store_fixture_write(struct store_fixture *f, const struct store_change *changes, size_t count, struct kms_err *err)

@@ -54,6 +54,13 @@ struct store_pool store_fixture_pool(unsigned n, const struct store_principal *p
 struct store_external store_fixture_external(unsigned n, const struct store_pool *p, const struct store_key *k,
                                              const struct store_version *v);
 
+/** Of a version that v is (NULL v: of the vault's root), by the destruction `intent`. */
+struct store_tombstone store_fixture_tombstone(const struct store_vault *vault, const struct store_key *k, const struct store_version *v, uint64_t intent);
+/** Begun, of the whole vault; it owns nothing. */
+struct store_certificate store_fixture_certificate(unsigned n, const struct store_vault *v);
+struct store_epoch store_fixture_epoch(unsigned n);
+/** Of a key in an epoch, or with k NULL of the server. */
+struct store_backup store_fixture_backup(unsigned n, uint32_t epoch, const struct store_key *k);
 /** One transaction with these changes and one leaf; the status of apply, or of what failed. Rolled back unless KMS_OK. */
 kms_status store_fixture_write(struct store_fixture *f, const struct store_change *changes, size_t count, struct kms_err *err);
 kms_status store_fixture_one(struct store_fixture *f, struct store_change change);

@@ -6,6 +6,7 @@ import { createHash, createPublicKey, generateKeyPairSync, sign, verify } from "
 import fs from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
+import { issueServerCert } from "./certs.mjs";
 import { HttpClient } from "./http.mjs";
 import { binaries } from "./paths.mjs";
 
@@ -138,6 +139,20 @@ export class TestLog {
 /* ---- the program ---- */
 
 export const witnessCommand = (...args) => run(binaries.witness, args);
+
+/** A witness of a daemon, with a certificate of the run's CA. @param logs  verifier keys that it knows */
+export function makeWitness(d, name, logs) {
+	const dir = path.join(d.dir, name);
+	fs.mkdirSync(dir);
+	const tls = { ca: d.ca.cert, cert: path.join(dir, "tls.crt"), key: path.join(dir, "tls.key") };
+	issueServerCert(d.ca, `${name}.localhost`, tls.cert, tls.key);
+	return Witness.start(dir, { name: `witness.example.net/${name}`, logs, tls });
+}
+
+/** The verifier key of a daemon's first log. */
+export async function logVkey(d) {
+	return (await d.entries(0)).find(({ leaf }) => leaf.type === "log.init").leaf.det.vkey;
+}
 
 export class Witness {
 	/** @param dir  its own; made when there is none @param options  logs: verifier keys; tls: {ca, cert, key} file names; name; listen */

@@ -753,7 +753,7 @@ static void hostile_parameters_are_refused(void **state)
 		{ "/tile/0/0", 400 }, { "/tile/0/0000", 400 }, { "/tile/0/x000/000", 400 }, { "/tile/0/000.p/0", 400 }, { "/tile/0/000.p/256", 400 },
 		{ "/tile/0/000.p", 400 }, { "/tile/0/-01", 400 }, { "/tile/64/000", 400 }, { "/tile/-1/000", 400 }, { "/tile/00/000", 400 }, { "/tile/x/000", 400 },
 		{ "/tile/0/x001/002/003", 400 }, { "/tile/0/x999/x999/x999/x999/x999/999", 400 }, { "/tile/0", 404 },
-		{ "/tile/entries/x", 400 }, { "/tile/entries", 404 }, { "/certificates/x", 404 }, { "/proof", 404 }, { "/", 404 },
+		{ "/tile/entries/x", 400 }, { "/tile/entries", 404 }, { "/certificates/x", 400 }, { "/certificates/x/y", 404 }, { "/proof", 404 }, { "/", 404 },
 	};
 
 	(void)state;

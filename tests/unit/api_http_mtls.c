@@ -478,6 +478,7 @@ static void a_slow_body_does_not_move_the_end(void **state)
 	raw_close(quick);
 	while (rig->held_count > 0)
 		rig_release(rig, "too late");
+	assert_true(rig_wait_ended(rig, 2));
 	assert_int_equal(http_working(rig->server), 0);
 }
 

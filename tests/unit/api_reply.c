@@ -57,7 +57,7 @@ static void pools_get_the_statuses_and_codes_of_their_interface(void **state)
 	} EXPECTED[] = {
 		{ KMS_E_INVALID, 400, "BadRequest" }, { KMS_E_UNSUPPORTED, 400, "BadRequest" }, { KMS_E_CRYPTO, 400, "BadRequest" },
 		{ KMS_E_UNAUTHENTICATED, 401, "Unauthorized" }, { KMS_E_FORBIDDEN, 403, "Forbidden" }, { KMS_E_POLICY, 403, "Forbidden" },
-		{ KMS_E_KEY_OP, 403, "Forbidden" }, { KMS_E_VAULT_SHREDDED, 403, "Forbidden" }, { KMS_E_KEY_DISABLED, 403, "KeyDisabled" },
+		{ KMS_E_KEY_OP, 403, "Forbidden" }, { KMS_E_VAULT_SHREDDED, 403, "Forbidden" }, { KMS_E_VAULT_LOCKED, 403, "Forbidden" }, { KMS_E_KEY_DISABLED, 403, "KeyDisabled" },
 		{ KMS_E_KEY_REVOKED, 403, "KeyDisabled" }, { KMS_E_KEY_EXPIRED, 403, "KeyExpired" }, { KMS_E_KEY_NOT_YET, 403, "KeyNotYetValid" },
 		{ KMS_E_KEY_NOTFOUND, 404, "KeyNotFound" }, { KMS_E_NOTFOUND, 404, "KeyNotFound" }, { KMS_E_NOROUTE, 404, "KeyNotFound" },
 		{ KMS_E_METHOD, 405, "MethodNotAllowed" }, { KMS_E_TIMEOUT, 408, "RequestTimeout" }, { KMS_E_TOO_LARGE, 413, "RequestBodyTooLarge" },
@@ -87,7 +87,7 @@ static void pools_get_the_statuses_and_codes_of_their_interface(void **state)
 static void pools_are_not_told_our_names(void **state)
 {
 	static const kms_status SILENT[] = { KMS_E_FORBIDDEN, KMS_E_POLICY, KMS_E_UNAUTHENTICATED, KMS_E_NOTFOUND, KMS_E_KEY_NOTFOUND, KMS_E_NOROUTE,
-		                             KMS_E_VAULT_SHREDDED, KMS_E_DEVICE, KMS_E_INTERNAL, KMS_E_TIMEOUT, KMS_E_KEY_DISABLED };
+		                             KMS_E_VAULT_SHREDDED, KMS_E_VAULT_LOCKED, KMS_E_DEVICE, KMS_E_INTERNAL, KMS_E_TIMEOUT, KMS_E_KEY_DISABLED };
 
 	(void)state;
 	for (size_t i = 0; i < KMS_ARRAY_LEN(SILENT); i++) {

@@ -24,6 +24,7 @@ struct scene {
 	int order[ORDER_MAX];
 	int ran;
 	int starts, stops, fail_start;
+	int visits, visited_after; /* how many jobs had run at the last of them */
 	struct worker *worker;
 };
 
@@ -113,9 +114,21 @@ static void stop_state(void *arg, void *state)
 	free(state);
 }
 
+static void visit_state(void *arg, void *state)
+{
+	struct scene *s = arg;
+
+	pthread_mutex_lock(&s->lock);
+	s->visits++;
+	s->visited_after = s->ran;
+	assert_non_null(state);
+	pthread_mutex_unlock(&s->lock);
+}
+
 static struct worker *start(struct scene *s, unsigned threads, size_t capacity)
 {
-	struct worker_config cfg = { .name = "lane", .threads = threads, .capacity = capacity, .start = start_state, .stop = stop_state, .arg = s };
+	struct worker_config cfg = { .name = "lane", .threads = threads, .capacity = capacity, .start = start_state, .stop = stop_state,
+		                     .visit = visit_state, .arg = s };
 	struct kms_err err = { 0 };
 	assert_int_equal(worker_start(&cfg, &s->worker, &err), KMS_OK);
 	return s->worker;
@@ -358,6 +371,80 @@ static void many_threads_submit_and_each_accepted_job_runs_once(void **state)
 	clear(&s);
 }
 
+/* ---- visits ---- */
+
+#define LONG_MS 10000
+
+static void each_thread_that_waits_is_visited_once_and_at_once(void **state)
+{
+	struct scene s;
+	struct worker *w;
+
+	(void)state;
+	setup(&s, true);
+	w = start(&s, 3, 8);
+	assert_true(worker_visited(w, worker_visit(w), LONG_MS));
+	assert_int_equal(s.visits, 3);
+	assert_true(worker_visited(w, worker_visit(w), LONG_MS));
+	assert_int_equal(s.visits, 6);
+	worker_stop(w);
+	clear(&s);
+}
+
+static void a_thread_in_a_job_is_visited_before_its_next_one(void **state)
+{
+	struct scene s;
+	struct numbered first = { .job = { .run = run_numbered }, .scene = &s, .number = 1 }, second = first;
+	struct worker *w;
+	uint64_t ticket = 0;
+
+	(void)state;
+	setup(&s, false);
+	w = start(&s, 1, 8);
+	assert_int_equal(worker_submit(w, &first.job), KMS_OK);
+	assert_int_equal(worker_submit(w, &second.job), KMS_OK);
+	wait_at_gate(&s, 1);
+	ticket = worker_visit(w);
+	assert_false(worker_visited(w, ticket, 1));
+	assert_int_equal(s.visits, 0);
+	open_gate(&s);
+	assert_true(worker_visited(w, ticket, LONG_MS));
+	assert_int_equal(s.visited_after, 1);
+	worker_stop(w);
+	assert_int_equal(s.visits, 1);
+	clear(&s);
+}
+
+struct asking {
+	struct numbered numbered; /* first: a job is its asking */
+	bool done;
+};
+
+static void ask_here(struct job *job, void *thread_state)
+{
+	struct asking *a = (struct asking *)job;
+	struct worker *w = a->numbered.scene->worker;
+
+	(void)thread_state;
+	a->done = worker_visited(w, worker_visit(w), LONG_MS);
+}
+
+static void a_job_may_ask_its_own_lane_and_waits_for_nobody_else_than_itself(void **state)
+{
+	struct scene s;
+	struct asking a = { .numbered = { .job = { .run = ask_here }, .scene = &s } };
+	struct worker *w;
+
+	(void)state;
+	setup(&s, true);
+	w = start(&s, 1, 8);
+	assert_int_equal(worker_submit(w, &a.numbered.job), KMS_OK);
+	worker_stop(w);
+	assert_true(a.done);
+	assert_int_equal(s.visits, 1);
+	clear(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -371,6 +458,9 @@ int main(void)
 		cmocka_unit_test(stopping_runs_what_is_queued_and_what_comes_back),
 		cmocka_unit_test(a_thread_that_cannot_start_stops_the_lane),
 		cmocka_unit_test(many_threads_submit_and_each_accepted_job_runs_once),
+		cmocka_unit_test(each_thread_that_waits_is_visited_once_and_at_once),
+		cmocka_unit_test(a_thread_in_a_job_is_visited_before_its_next_one),
+		cmocka_unit_test(a_job_may_ask_its_own_lane_and_waits_for_nobody_else_than_itself),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

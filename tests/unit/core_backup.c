@@ -9,6 +9,7 @@
 
 #include "server/core/backup_form.h"
 #include "server/core/crypto.h"
+#include "server/core/epoch.h"
 #include "tests/support/approvals.h"
 
 #define VAULT "keeping"
@@ -405,7 +406,8 @@ static void a_version_that_the_root_does_not_open_is_not_entered(void **state)
 	struct kms_err err = { 0 };
 	struct versions all;
 	struct blob b;
-	struct hsm_key key = { .purpose = HSM_FOR_BACKUP, .kind = HSM_KIND_AES, .bits = 256 };
+	struct store_epoch epoch = { 0 };
+	struct hsm_key key;
 	uint8_t *text = NULL, *at = NULL;
 	uint8_t iv[HSM_IV_LEN];
 	size_t len = 0;
@@ -417,7 +419,8 @@ static void a_version_that_the_root_does_not_open_is_not_entered(void **state)
 	delete_and_purge("unopened");
 	/* Sealed by the right key, but with a damaged version: what a bug, or an older root, would leave. */
 	text = calloc(1, b.len);
-	memcpy(key.id, d.kms.inst.backup_key, HSM_ID_LEN);
+	assert_int_equal(epoch_newest(d.store->r, &epoch, &err), KMS_OK);
+	epoch_key(&epoch, &key);
 	assert_int_equal(hsm_decrypt(d.kms.hsm, &key, HSM_CIPHER_GCM, b.bytes + BACKUP_NONCE_AT, b.bytes, BACKUP_AAD_LEN,
 	                             b.bytes + BACKUP_SEALED_AT, b.len - BACKUP_SEALED_AT, b.bytes + BACKUP_TAG_AT, text, b.len, &len, &err), KMS_OK);
 	at = memmem(text, len, all.v[0].wrapped, all.v[0].wrapped_len);
@@ -623,6 +626,96 @@ static void a_shredded_vault_takes_nothing_back(void **state)
 	free(b.bytes);
 }
 
+static void what_was_destroyed_as_compromised_comes_back_revoked(void **state)
+{
+	struct key_create ec = { .type = KEY_EC, .is_enabled = true, .nbf_s = STORE_NO_TIME, .exp_s = STORE_NO_TIME };
+	struct versions after;
+	struct kms_err err;
+	kms_status status = KMS_OK;
+	struct op *op = NULL;
+	struct blob b;
+
+	(void)state;
+	make_key("leaked", &ec);
+	make_key("leaked", &ec);
+	b = good_backup("leaked");
+	revoke_latest("leaked"); /* the backup does not know of it */
+	delete_and_purge("leaked");
+	op = restore(VAULT, &b, &status, &err);
+	assert_int_equal(status, KMS_OK);
+	assert_int_equal(op->version.revoked, REVOKE_COMPROMISE);
+	leaf_says(op->write.seq, "\"revoked_again\":1");
+	t_op_free(op);
+	after = read_key("leaked");
+	assert_int_equal(after.count, 2);
+	assert_int_equal(after.v[0].revoked, REVOKE_NONE);
+	assert_int_equal(after.v[1].revoked, REVOKE_COMPROMISE);
+	versions_clear(&after);
+	free(b.bytes);
+}
+
+static void a_backup_opens_while_its_epoch_lives_and_not_after(void **state)
+{
+	struct key_create ec = { .type = KEY_EC, .is_enabled = true, .nbf_s = STORE_NO_TIME, .exp_s = STORE_NO_TIME };
+	struct store_epoch first = { 0 }, second = { 0 };
+	struct store_backup entered[2];
+	struct store_vault vault;
+	struct kms_err err = { 0 };
+	struct blob b, later;
+	struct op *op = NULL;
+	size_t count = 0;
+	char says[64];
+
+	(void)state;
+	make_key("aging", &ec);
+	b = good_backup("aging");
+	assert_int_equal(epoch_newest(d.store->r, &first, NULL), KMS_OK);
+	op = t_op(&d, NULL, EVENT_BACKUP_EPOCH);
+	assert_int_equal(t_op_finish(op, epoch_begin(op, &second, &err)), KMS_OK);
+	t_op_free(op);
+	later = good_backup("aging");
+	assert_int_equal(store_vault_by_name(d.store->r, VAULT, &vault, NULL), KMS_OK);
+	assert_int_equal(store_backups_of_key(d.store->r, vault.id, "aging", entered, 2, &count, NULL), KMS_OK);
+	assert_int_equal(count, 2);
+	assert_int_equal(entered[0].epoch, first.number + 1);
+	assert_int_equal(entered[1].epoch, first.number);
+	assert_int_equal(entered[1].bytes, b.len);
+	delete_and_purge("aging");
+	good_restore(&b); /* the epoch is closed, and lives */
+	delete_and_purge("aging");
+	t_domain_pass(EPOCH_DAYS_DEFAULT * 86400L);
+	assert_int_equal(epochs_turn(&d.kms, d.store->r, &err), KMS_OK);
+	(void)snprintf(says, sizeof(says), "backup epoch %u, which ended at ", (unsigned)first.number);
+	refused(VAULT, &b, KMS_E_BACKUP, says);
+	good_restore(&later);
+	free(b.bytes);
+	free(later.bytes);
+}
+
+static void nothing_is_backed_up_or_restored_while_the_root_is_being_replaced(void **state)
+{
+	struct key_create ec = { .type = KEY_EC, .is_enabled = true, .nbf_s = STORE_NO_TIME, .exp_s = STORE_NO_TIME };
+	struct store_change c = { .kind = STORE_VAULT_NEXT_ROOT };
+	struct write unit = { .event = { .type = EVENT_TENANT_ROTATE_ROOT }, .changes = &c, .change_count = 1 };
+	struct kms_err err = { 0 };
+	struct blob b, none;
+	struct op *op = NULL;
+
+	(void)state;
+	t_vault(&d, "turning", false);
+	op = t_op(&d, "turning", EVENT_KEY_CREATE);
+	assert_int_equal(t_op_finish(op, keyring_create(op, "k", &ec, &err)), KMS_OK);
+	t_op_free(op);
+	assert_int_equal(backup("turning", "k", &b, &err), KMS_OK);
+	assert_int_equal(store_vault_by_name(d.store->r, "turning", &c.vault, NULL), KMS_OK);
+	assert_true(random_bytes(c.vault.next_root_id, STORE_ID_LEN));
+	assert_int_equal(writer_write(d.kms.writer, &unit), KMS_OK);
+	assert_int_equal(backup("turning", "k", &none, &err), KMS_E_CONFLICT);
+	assert_non_null(strstr(err.message, "being replaced"));
+	refused("turning", &b, KMS_E_CONFLICT, "being replaced");
+	free(b.bytes);
+}
+
 /* ---- the text under the seal ---- */
 
 static uint8_t WRAPPED[40] = "a wrapped version, as far as form goes";
@@ -739,7 +832,10 @@ static void values_out_of_their_range_are_refused(void **state)
 static int setup(void **state)
 {
 	(void)state;
+	struct kms_err err = { 0 };
+
 	t_domain_open(&d);
+	assert_int_equal(epoch_open(&d.kms, d.store->r, &err), KMS_OK);
 	t_vault(&d, VAULT, false);
 	t_vault(&d, "foreign", false);
 	return 0;
@@ -769,6 +865,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_revocation_that_came_between_withholds_the_backup),
 		cmocka_unit_test(a_restore_that_was_cut_short_leaves_nothing),
 		cmocka_unit_test(a_shredded_vault_takes_nothing_back),
+		cmocka_unit_test(what_was_destroyed_as_compromised_comes_back_revoked),
+		cmocka_unit_test(a_backup_opens_while_its_epoch_lives_and_not_after),
+		cmocka_unit_test(nothing_is_backed_up_or_restored_while_the_root_is_being_replaced),
 		cmocka_unit_test(a_text_of_any_other_length_is_refused),
 		cmocka_unit_test(values_out_of_their_range_are_refused),
 	};

@@ -548,6 +548,11 @@ static void what_destroys_or_leaves_the_house_is_critical(void **state)
 	assert_true(log_is_critical(EVENT_KEY_BACKUP));
 	assert_true(log_is_critical(EVENT_KEY_RESTORE));
 	assert_true(log_is_critical(EVENT_LOG_KEY_ROTATED));
+	assert_true(log_is_critical(EVENT_KEY_DESTROY));
+	assert_true(log_is_critical(EVENT_TENANT_ROTATE_ROOT));
+	assert_true(log_is_critical(EVENT_BACKUP_EPOCH_END));
+	assert_true(log_is_critical(EVENT_NODE_BACKUP));
+	assert_false(log_is_critical(EVENT_TENANT_LOCK));
 	/* These must work while the device is away. */
 	assert_false(log_is_critical(EVENT_KEY_REVOKE));
 	assert_false(log_is_critical(EVENT_KEY_DELETE));

@@ -259,17 +259,16 @@ static void a_version_is_named_to_the_device_as_it_is_used(void **state)
 		{ KEY_OCT_HSM, CURVE_NONE, 128, KEY_OP_UNWRAP, 0, HSM_FOR_CALLER, HSM_KIND_AES, 128, HSM_USE_WRAP },
 		{ KEY_OCT_HSM_MAC, CURVE_NONE, 256, KEY_OP_VERIFY, 0, HSM_FOR_CALLER, HSM_KIND_HMAC, 256, HSM_USE_SIGN },
 	};
-	const struct store_vault vault = { .root_id = { 7 } };
 	uint8_t blob[3] = { 0 };
 
 	(void)state;
 	for (size_t i = 0; i < KMS_ARRAY_LEN(CASES); i++) {
 		bool is_resident = key_type_info(CASES[i].type)->is_resident;
 		struct store_version v = { .kty = (uint8_t)CASES[i].type, .crv = (uint8_t)CASES[i].crv, .bits = CASES[i].bits, .ops = CASES[i].ops,
-			                   .obj = { 9 }, .wrapped = is_resident ? NULL : blob, .wrapped_len = is_resident ? 0 : sizeof(blob) };
+			                   .obj = { 9 }, .root_id = { 7 }, .wrapped = is_resident ? NULL : blob, .wrapped_len = is_resident ? 0 : sizeof(blob) };
 		struct hsm_key key = { 0 };
 
-		key_to_hsm(&v, &vault, CASES[i].alg, &key);
+		key_to_hsm(&v, CASES[i].alg, &key);
 		assert_int_equal(key.purpose, CASES[i].purpose);
 		assert_int_equal(key.kind, CASES[i].kind);
 		assert_int_equal(key.bits, CASES[i].hsm_bits);

@@ -195,9 +195,24 @@ static void a_purge_that_was_cut_short_is_finished(void **state)
 	t_key(&d, "purgecut", "k", KEY_OCT_HSM, obj); /* the name is free */
 }
 
-static void a_purge_that_lost_its_outcome_and_was_repeated_does_not_stop_the_next_start(void **state)
+/* As a closed log may leave it: its key is gone, and the name belongs to another. */
+static void open_old_purge(const char *vault, const uint8_t key_id[STORE_ID_LEN])
 {
-	uint8_t obj[HSM_ID_LEN];
+	struct store_change c = { .kind = STORE_INTENT_OPEN, .intent = { .type = EVENT_KEY_PURGE, .key_name = "k" } };
+	struct write unit = { .event = { .type = EVENT_KEY_PURGE, .phase = EVENT_INTENT, .result = EVENT_PENDING, .has_tenant = true, .key_name = "k" }, .changes = &c,
+		              .change_count = 1 };
+	struct store_vault v;
+
+	assert_int_equal(store_vault_by_name(d.store->r, vault, &v, NULL), KMS_OK);
+	memcpy(c.intent.vault_id, v.id, STORE_ID_LEN);
+	memcpy(c.intent.key_id, key_id, STORE_ID_LEN);
+	memcpy(unit.event.tenant, v.id, STORE_ID_LEN);
+	assert_int_equal(writer_write(d.kms.writer, &unit), KMS_OK);
+}
+
+static void a_purge_that_is_repeated_is_one_act_and_a_key_of_the_same_name_is_left_alone(void **state)
+{
+	uint8_t obj[HSM_ID_LEN], key_id[STORE_ID_LEN];
 	struct kms_err err = { 0 };
 	struct op *op = NULL;
 
@@ -207,10 +222,13 @@ static void a_purge_that_lost_its_outcome_and_was_repeated_does_not_stop_the_nex
 	delete_key("twice", "k");
 	op = t_op(&d, "twice", EVENT_KEY_PURGE);
 	assert_int_equal(keyring_purge(op, "k", &err), KMS_OK);
+	memcpy(key_id, op->key.id, STORE_ID_LEN);
 	t_op_free(op); /* the disk is full: no outcome */
-	assert_int_equal(purge("twice", "k"), KMS_OK);
-	t_key(&d, "twice", "k", KEY_OCT_HSM, obj); /* the name is in use again */
 	assert_int_equal(open_intents(), 1);
+	assert_int_equal(purge("twice", "k"), KMS_OK);
+	assert_int_equal(open_intents(), 0);
+	t_key(&d, "twice", "k", KEY_OCT_HSM, obj); /* the name is in use again */
+	open_old_purge("twice", key_id);
 	t_domain_restart(&d);
 	assert_int_equal(recover(RECOVER_ALL), KMS_OK);
 	assert_int_equal(left_open, 0);
@@ -241,14 +259,14 @@ static void objects_that_no_row_names_are_counted_and_left_alone(void **state)
 {
 	struct hsm_key stray = { .purpose = HSM_FOR_CALLER, .kind = HSM_KIND_AES, .bits = 256, .usage = HSM_USE_WRAP };
 	struct kms_err err = { 0 };
-	size_t before = 0, after = 0;
+	struct sweep_count before = { 0 }, after = { 0 };
 
 	(void)state;
-	assert_int_equal(recovery_count_unknown(&d.kms, d.store->r, &before, &err), KMS_OK);
+	assert_int_equal(destruction_sweep(&d.kms, d.store->r, &before, &err), KMS_OK);
 	assert_true(random_bytes(stray.id, sizeof(stray.id)));
 	assert_int_equal(hsm_key_generate(d.kms.hsm, &stray, NULL, &err), KMS_OK);
-	assert_int_equal(recovery_count_unknown(&d.kms, d.store->r, &after, &err), KMS_OK);
-	assert_int_equal(after, before + 1);
+	assert_int_equal(destruction_sweep(&d.kms, d.store->r, &after, &err), KMS_OK);
+	assert_int_equal(after.unknown, before.unknown + 1);
 	assert_true(t_object_exists(&d, stray.id));
 	assert_int_equal(hsm_key_destroy(d.kms.hsm, stray.id, &err), KMS_OK);
 }
@@ -308,14 +326,14 @@ static void a_shred_that_was_cut_short_is_finished(void **state)
 	struct kms_err err = { 0 };
 	struct store_vault v;
 	struct op *op = NULL;
-	size_t objects = 0;
+	struct destruction done = { 0 };
 
 	(void)state;
 	t_vault(&d, "shredcut", false);
 	t_key(&d, "shredcut", "k", KEY_OCT_HSM, obj);
 	t_approve_shred(&d, "shredcut");
 	op = t_op(&d, "shredcut", EVENT_TENANT_SHRED);
-	assert_int_equal(vault_shred(op, "", &objects, &err), KMS_OK);
+	assert_int_equal(vault_shred(op, "", BASIS_OTHER, &done, &err), KMS_OK);
 	t_op_free(op);
 	assert_int_equal(look_up("shredcut", "k"), KMS_E_VAULT_SHREDDED); /* refused from the intent on */
 	t_domain_restart(&d);
@@ -371,7 +389,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_creation_that_was_cut_short_is_undone),
 		cmocka_unit_test(a_vault_creation_that_was_cut_short_is_undone),
 		cmocka_unit_test(a_purge_that_was_cut_short_is_finished),
-		cmocka_unit_test(a_purge_that_lost_its_outcome_and_was_repeated_does_not_stop_the_next_start),
+		cmocka_unit_test(a_purge_that_is_repeated_is_one_act_and_a_key_of_the_same_name_is_left_alone),
 		cmocka_unit_test(an_interrupted_destruction_is_finished_without_a_restart),
 		cmocka_unit_test(objects_that_no_row_names_are_counted_and_left_alone),
 		cmocka_unit_test(a_damaged_row_is_a_store_error),

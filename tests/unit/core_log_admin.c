@@ -567,6 +567,8 @@ static void the_check_says_what_cannot_be_noticed(void **state)
 	assert_non_null(strstr(line_of(lines, count, "witness")->text, "cannot be noticed"));
 	assert_int_equal(line_of(lines, count, "clock")->result, CHECK_WARN);
 	assert_non_null(strstr(line_of(lines, count, "approvers")->text, "Nobody"));
+	assert_int_equal(line_of(lines, count, "backup")->result, CHECK_WARN); /* none are configured */
+	assert_int_equal(line_of(lines, count, "backup-epochs")->result, CHECK_GOOD);
 	t_op_free(op);
 	(void)t_person(&d, NULL, "one", ROLE_APPROVER);
 	op = t_op(&d, NULL, EVENT_AUDIT_READ);

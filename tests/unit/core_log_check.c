@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "server/core/checkpoint_parts.h"
+#include "server/core/epoch.h"
 #include "server/core/log_accept.h"
 #include "tests/support/domain.h"
 
@@ -497,6 +498,36 @@ static void what_was_accepted_begins_the_next_log(void **state)
 	assert_string_equal(D.kms.origin, TWO);
 }
 
+/* An older copy knows nothing of the backups that were made since, and they live: so one row stands for them, and certificates count it. */
+static void a_backup_stands_for_those_that_were_made_since(void **state)
+{
+	struct backup_copy found[4];
+	struct store_backup rows[4];
+	uint8_t vault_id[STORE_ID_LEN] = { 9 };
+	int64_t until_s = 0;
+	struct kms_err err = { 0 };
+	struct log_verdict v;
+	size_t count = 0, total = 0;
+
+	(void)state;
+	(void)sign();
+	assert_int_equal(epoch_open(&D.kms, D.store->r, &err), KMS_OK);
+	roll_back();
+	v = D.verdict;
+	accept_verdict(&v, v.known_size);
+	t_domain_restart(&D);
+	assert_string_equal(D.kms.origin, TWO);
+	assert_int_equal(store_backups(D.store->r, STORE_BACKUP_SERVER, NULL, NULL, rows, 4, &count, &err), KMS_OK);
+	assert_int_equal(count, 1);
+	assert_string_equal(rows[0].place, ""); /* nobody knows where they are */
+	assert_int_equal(rows[0].epoch, 1);
+	/* Of a key that is older than the acceptance it may hold something, of one that was made after it nothing. */
+	assert_int_equal(copies_find(&D.kms, D.store->r, vault_id, NULL, rows[0].made_s - 1, 1, found, 4, &count, &total, &until_s, &err), KMS_OK);
+	assert_int_equal(total, 1);
+	assert_int_equal(copies_find(&D.kms, D.store->r, vault_id, NULL, rows[0].made_s + 1, 1, found, 4, &count, &total, &until_s, &err), KMS_OK);
+	assert_int_equal(total, 0);
+}
+
 /* Closed, and then the power fails: the first leaf is written by whoever comes. */
 static void the_next_log_begins_also_after_a_crash(void **state)
 {
@@ -703,6 +734,7 @@ int main(int argc, char **argv)
 		WITH(a_pin_of_a_later_log_is_noticed),
 		WITH(the_pins_of_others_mean_nothing),
 		WITH(what_was_accepted_begins_the_next_log),
+		WITH(a_backup_stands_for_those_that_were_made_since),
 		WITH(the_next_log_begins_also_after_a_crash),
 		WITH(the_first_leaf_says_what_was_accepted),
 		WITH(the_acceptance_of_something_else_means_nothing),

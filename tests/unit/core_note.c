@@ -289,6 +289,13 @@ static void sixteen_lines_are_accepted_and_more_than_64_kib_are_not(void **state
 	while (len <= 65536)
 		len += (size_t)snprintf(note + len, sizeof(note) - len, DASH "w AAAAAAAA\n");
 	assert_int_equal(verify(note, &k), KMS_E_CRYPTO);
+	/* But for those that may be long. */
+	assert_int_equal(note_verify_long(note, len, &k, NULL), KMS_OK);
+	assert_int_equal(note_text_len(note, len), strstr(note, "\n\n") + 1 - note);
+	note[0] ^= 1;
+	assert_int_equal(note_verify_long(note, len, &k, NULL), KMS_E_CRYPTO);
+	assert_int_equal(note_text_len(note, 0), 0);
+	assert_int_equal(note_text_len("no note\n", 8), 0);
 }
 
 static void only_exact_verifier_keys_are_taken(void **state)

@@ -55,6 +55,8 @@ static const struct {
 	{ PERM_EKM_WRITE, "A", "" },
 	{ PERM_AUDIT_READ, "L", "L" },
 	{ PERM_AUDIT_READ_ALL, "", "L" },
+	{ PERM_VAULT_LOCK, "A", "" },
+	{ PERM_VAULT_ROTATE_ROOT, "A", "" },
 };
 
 static void check(const char *allowed, uint64_t held, enum permission perm, const char *role, const char *scope)
@@ -165,7 +167,7 @@ static void actions_are_parsed_whole_and_without_case(void **state)
 static void duties_that_exclude_one_another_are_known(void **state)
 {
 	static const char KIND[PERM_COUNT + 1] = " RKKKKKKKKKKKKKKKKKRK" /* keys and rotation */ "KRRAKRKKKR" /* revoke .. installation read */
-	                                         "KKRKO" /* vault write, administrators, approvals, installation */ "RKLL";
+	                                         "KKRKO" /* vault write, administrators, approvals, installation */ "RKLL" /* ekm, log */ "KK" /* lock, root */;
 
 	(void)state;
 	assert_int_equal(strlen(KIND), PERM_COUNT);

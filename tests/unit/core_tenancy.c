@@ -346,12 +346,12 @@ static void an_update_that_was_cut_short_did_not_happen(void **state)
 static kms_status shred(const struct t_person *who, const char *vault, const char *reason, struct kms_err *ret_err)
 {
 	struct op *op = who != NULL ? t_op_as(&d, who, vault, EVENT_TENANT_SHRED, 3600) : t_op(&d, vault, EVENT_TENANT_SHRED);
-	size_t objects = 0;
+	struct destruction done = { 0 };
 	kms_status status;
 
 	memset(ret_err, 0, sizeof(*ret_err));
 	assert_non_null(op);
-	status = vault_shred(op, reason, &objects, ret_err);
+	status = vault_shred(op, reason, BASIS_OTHER, &done, ret_err);
 	assert_int_equal(t_op_finish(op, status), KMS_OK);
 	t_op_free(op);
 	return status;
@@ -377,7 +377,7 @@ static void nobody_shreds_a_vault_alone(void **state)
 	assert_int_equal(shred(NULL, "end", "contract end", &err), KMS_E_APPROVAL);
 	v = vault_of("end");
 	guid_format(v.id, id);
-	(void)snprintf(text, sizeof(text), "{\"act\":\"vault.shred\",\"parameters\":{},\"requester\":\"uid:0\",\"target\":\"%s\"", id);
+	(void)snprintf(text, sizeof(text), "{\"act\":\"vault.shred\",\"parameters\":{\"basis\":\"other\"},\"requester\":\"uid:0\",\"target\":\"%s\"", id);
 	request_says("end", text);
 	assert_true(t_open_request(&d, "end", request));
 	assert_int_equal(t_vote(&d, &stranger, "end-not", request, true, &err), KMS_E_NOTFOUND);

@@ -641,19 +641,20 @@ static void at_start_a_witness_that_knows_more_or_another_log_makes_the_verdict(
 		bool is_away;
 		enum log_state state;
 		unsigned calls;
+		bool is_silent; /* does not say what it knows */
 	} CASES[] = {
-		{ "no checkpoint yet", 0, 5, 0, NULL, false, LOG_GOOD, 0 },
-		{ "the same", 9, 9, 0, NULL, false, LOG_GOOD, 1 },
-		{ "it is behind", 9, 4, 0, NULL, false, LOG_GOOD, 2 },
-		{ "it knows nothing", 9, 0, 0, NULL, false, LOG_GOOD, 2 },
-		{ "it knows more", 9, 10, 0, NULL, false, LOG_ROLLED_BACK, 1 },
-		{ "another root of this size", 9, 9, 409, "9\n", false, LOG_ROLLED_BACK, 1 },
-		{ "another root of a smaller size", 9, 9, 422, "", false, LOG_ROLLED_BACK, 1 },
-		{ "it does not know the log", 9, 9, 404, "", false, LOG_GOOD, 1 },
-		{ "nor the key", 9, 9, 403, "", false, LOG_GOOD, 1 },
-		{ "it is away", 9, 99, 0, NULL, true, LOG_GOOD, 1 },
-		{ "it is broken", 9, 9, 500, "", false, LOG_GOOD, 1 },
-		{ "it talks nonsense", 9, 9, 409, "many\n", false, LOG_GOOD, 1 },
+		{ "no checkpoint yet", 0, 5, 0, NULL, false, LOG_GOOD, 0, false },
+		{ "the same", 9, 9, 0, NULL, false, LOG_GOOD, 1, false },
+		{ "it is behind", 9, 4, 0, NULL, false, LOG_GOOD, 2, false },
+		{ "it knows nothing", 9, 0, 0, NULL, false, LOG_GOOD, 2, false },
+		{ "it knows more", 9, 10, 0, NULL, false, LOG_ROLLED_BACK, 1, false },
+		{ "another root of this size", 9, 9, 409, "9\n", false, LOG_ROLLED_BACK, 1, false },
+		{ "another root of a smaller size", 9, 9, 422, "", false, LOG_ROLLED_BACK, 1, false },
+		{ "it does not know the log", 9, 9, 404, "", false, LOG_GOOD, 1, true },
+		{ "nor the key", 9, 9, 403, "", false, LOG_GOOD, 1, true },
+		{ "it is away", 9, 99, 0, NULL, true, LOG_GOOD, 1, true },
+		{ "it is broken", 9, 9, 500, "", false, LOG_GOOD, 1, true },
+		{ "it talks nonsense", 9, 9, 409, "many\n", false, LOG_GOOD, 1, true },
 	};
 	struct witnesses_config cfg = config(1, 1);
 
@@ -669,6 +670,8 @@ static void at_start_a_witness_that_knows_more_or_another_log_makes_the_verdict(
 		assert_int_equal(witnesses_ask(&cfg, ORIGIN, &verdict, &err), KMS_OK);
 		if (verdict.state != CASES[i].state || fakes[0].calls != CASES[i].calls)
 			fail_msg("%s: state %d, %u calls", CASES[i].what, (int)verdict.state, fakes[0].calls);
+		if (verdict.asked != (CASES[i].own > 0) || verdict.silent != CASES[i].is_silent || (verdict.silence[0] != '\0') != CASES[i].is_silent)
+			fail_msg("%s: %u of %u are silent: %s", CASES[i].what, verdict.silent, verdict.asked, verdict.silence);
 		if (verdict.state == LOG_ROLLED_BACK) {
 			assert_true(verdict.has_known);
 			assert_int_equal(verdict.known_size, CASES[i].known);

@@ -210,6 +210,31 @@ static void a_newborn_secret_can_be_wrapped_and_make_the_print_it_is_tried_by(vo
 	}
 }
 
+/* Extractable, as a newborn, and allowed what proves that the next blob is the same key. */
+static void a_version_on_its_way_to_another_root_can_be_wrapped_and_prove_itself(void **state)
+{
+	static const struct {
+		enum hsm_kind kind;
+		unsigned bits;
+		const char *flags;
+	} KINDS[] = { { HSM_KIND_RSA, 2048, "PSX" }, { HSM_KIND_P384, 0, "PSXs" }, { HSM_KIND_AES, 192, "PSXe" }, { HSM_KIND_HMAC, 512, "PSXs" } };
+	struct hsm_key root = t_resident(&RIG, HSM_FOR_ROOT, HSM_KIND_AES, 256, NULL);
+	CK_MECHANISM m = { CKM_AES_KEY_WRAP_PAD, NULL, 0 };
+
+	(void)state;
+	for (size_t i = 0; i < KMS_ARRAY_LEN(KINDS); i++) {
+		CK_OBJECT_HANDLE object;
+		struct p11_template t;
+		struct t_wrapped w;
+
+		t_wrapped_of(&RIG, &root, KINDS[i].kind, KINDS[i].bits, &w);
+		p11_template_key(&t, &w.key, P11_REWRAP);
+		assert_int_equal(F->C_UnwrapKey(HOME, &m, handle_of(&root), w.blob, w.key.wrapped_len, t.attrs, t.count, &object), CKR_OK);
+		assert_string_equal(describe(object, KINDS[i].kind == HSM_KIND_RSA || KINDS[i].kind == HSM_KIND_P384), KINDS[i].flags);
+		assert_int_equal(F->C_DestroyObject(HOME, object), CKR_OK);
+	}
+}
+
 static void the_key_of_a_transfer_unwraps_and_nothing_else(void **state)
 {
 	CK_MECHANISM generate = { CKM_AES_KEY_GEN, NULL, 0 };
@@ -441,6 +466,7 @@ int main(int argc, char **argv)
 		WITH_HSM(loaded_versions_carry_their_usage_and_are_loaded_anew_when_it_changes),
 		WITH_HSM(a_newborn_version_can_be_wrapped_and_nothing_else),
 		WITH_HSM(a_newborn_secret_can_be_wrapped_and_make_the_print_it_is_tried_by),
+		WITH_HSM(a_version_on_its_way_to_another_root_can_be_wrapped_and_prove_itself),
 		WITH_HSM(the_key_of_a_transfer_unwraps_and_nothing_else),
 		WITH_HSM(wrapping_a_key_and_decrypting_the_wrap_is_refused_for_every_key_of_the_installation),
 		WITH_HSM(under_a_caller_s_key_only_the_caller_s_own_bytes_are_ever_wrapped),

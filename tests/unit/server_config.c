@@ -622,9 +622,70 @@ static void each_mistake_about_the_event_log_is_named(void **state)
 		refuse_at(*state, BAD[i].text, BAD[i].message);
 }
 
+static void make_directory(const struct place *p, const char *name, mode_t mode, char ret_path[PATH_LEN])
+{
+	(void)snprintf(ret_path, PATH_LEN, "%s/%s", p->dir, name);
+	assert_int_equal(mkdir(ret_path, 0700), 0);
+	assert_int_equal(chmod(ret_path, mode), 0);
+}
+
+#define DIRECTORY_EXPECTED "an existing directory that the daemon can write to, closed to group and others (chmod 700)"
+#define TOKENS_EXPECTED "a directory outside hsm.token_dir: backups must not lie with the keys that seal them"
+#define BACKUP_OF(rest) MINIMAL "backup:\n" rest
+
+static void backups_go_where_nobody_else_reads_and_no_key_is(void **state)
+{
+	const struct place *p = *state;
+	char path[PATH_LEN], other[PATH_LEN];
+	struct config *c = NULL;
+
+	make_directory(p, "backups", 0700, path);
+	c = load(p, BACKUP_OF("  directory: backups\n"));
+	assert_string_equal(c->backup.directory, path);
+	assert_int_equal(c->backup.every_hours, 24);
+	assert_int_equal(c->backup.keep, 14);
+	assert_int_equal(c->backup.epoch_days, 30);
+	assert_int_equal(c->backup.keep_days, 30);
+	config_free(c);
+	c = load(p, BACKUP_OF("  every_hours: 0\n  keep: 0\n  epoch_days: 7\n  keep_days: 1\n"));
+	assert_null(c->backup.directory);
+	assert_int_equal(c->backup.every_hours, 0);
+	assert_int_equal(c->backup.keep, 0);
+	assert_int_equal(c->backup.epoch_days, 7);
+	assert_int_equal(c->backup.keep_days, 1);
+	config_free(c);
+	make_directory(p, "shared", 0750, other);
+	refuse_at(p, BACKUP_OF("  directory: shared\n"), "15: backup.directory: " DIRECTORY_EXPECTED);
+	refuse_at(p, BACKUP_OF("  directory: nowhere\n"), "15: backup.directory: " DIRECTORY_EXPECTED);
+	refuse_at(p, BACKUP_OF("  epoch_days: 366\n"), "15: backup.epoch_days: a decimal number from 1 to 365");
+	refuse_at(p, BACKUP_OF("  every_hours: 8761\n"), "15: backup.every_hours: a decimal number from 0 to 8760");
+	refuse_at(p, MINIMAL "  token_dir: backups\nbackup:\n  directory: backups\n", "16: backup.directory: " TOKENS_EXPECTED);
+	make_directory(p, "backups/tokens", 0700, other);
+	refuse_at(p, MINIMAL "  token_dir: backups\nbackup:\n  directory: backups/tokens\n", "16: backup.directory: " TOKENS_EXPECTED);
+	config_free(load(p, MINIMAL "  token_dir: backups/tokens\nbackup:\n  directory: backups\n"));
+	assert_int_equal(rmdir(other), 0);
+}
+
+/* People write anything into comments. */
+static void the_text_for_backups_is_the_file_without_its_comments(void **state)
+{
+	struct config *c = load(*state, MINIMAL "# the password is hunter2\nlog: # or hunter3\n  level: warn\n"), *again = NULL;
+	char *text = strdup(c->text);
+
+	assert_null(strstr(text, "hunter"));
+	assert_non_null(strstr(text, "level: warn"));
+	config_free(c);
+	again = load(*state, text); /* and is one that can be used */
+	assert_string_equal(again->log.level, "warn");
+	config_free(again);
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		IN_PLACE(backups_go_where_nobody_else_reads_and_no_key_is),
+		IN_PLACE(the_text_for_backups_is_the_file_without_its_comments),
 		IN_PLACE(a_minimal_file_loads_with_the_documented_defaults),
 		IN_PLACE(every_key_of_a_full_file_is_taken),
 		IN_PLACE(the_event_log_has_its_pace_and_its_witnesses),

@@ -680,6 +680,51 @@ static void assert_old_log(struct store_fixture *f, unsigned schema)
 	assert_true(count == 1 && i[0].is_of_closed_log);
 }
 
+/* What was wrapped was wrapped under its vault's one root; the backup key has become the first epoch's. */
+static void assert_old_keys(struct store_fixture *f, unsigned schema)
+{
+	struct store_vault v = store_fixture_vault(1, "payroll"), got = { 0 };
+	struct store_key k = store_fixture_key(1, &v, "master");
+	struct store_version first = store_fixture_version(1, &k), second = store_fixture_version(2, &k);
+	struct store_epoch e[2] = { 0 };
+	struct store_meta m;
+	static const uint8_t NONE[STORE_ID_LEN];
+	uint8_t backup_key[STORE_ID_LEN];
+	STORE_VERSION_AUTO one = { 0 };
+	STORE_VERSION_AUTO two = { 0 };
+	size_t count = 99;
+
+	assert_int_equal(store_vault_by_id(f->r, v.id, &got, NULL), KMS_OK);
+	assert_true(!got.is_locked && got.created_seq == STORE_NO_SEQ && memcmp(got.next_root_id, NONE, STORE_ID_LEN) == 0);
+	assert_int_equal(store_version_of_object(f->r, first.obj, &one, NULL), KMS_OK);
+	assert_true(one.created_seq == STORE_NO_SEQ && memcmp(one.root_id, v.root_id, STORE_ID_LEN) == 0);
+	assert_int_equal(store_version_of_object(f->r, second.obj, &two, NULL), KMS_OK);
+	assert_memory_equal(two.root_id, NONE, STORE_ID_LEN);
+	assert_int_equal(store_wrapped_under(f->r, v.id, &v.root_id[0], NULL, &backup_key, 1, &count, NULL), KMS_OK);
+	assert_int_equal(count, 1);
+	assert_int_equal(store_meta(f->r, "backup_key", &m, NULL), KMS_E_NOTFOUND);
+	assert_int_equal(store_epochs(f->r, 0, e, 2, &count, NULL), KMS_OK);
+	assert_int_equal(count, schema >= 5 ? 1 : 0);
+	if (schema < 5)
+		return;
+	store_fixture_id('b', 1, backup_key);
+	assert_memory_equal(e[0].obj, backup_key, STORE_ID_LEN);
+	assert_true(e[0].number == 1 && e[0].created_s == 1700000000 && e[0].closed_s == STORE_NO_TIME && e[0].ended_s == STORE_NO_TIME);
+}
+
+static void an_installation_that_does_not_know_its_age_has_an_old_epoch(void **state)
+{
+	struct store_fixture *f = *state;
+	struct store_epoch e = { 0 };
+	size_t count = 99;
+
+	store_fixture_make_old_schema(f, 5);
+	raw(f->path, "DELETE FROM meta WHERE name = 'created'");
+	store_fixture_reopen(f);
+	assert_int_equal(store_epochs(f->r, 0, &e, 1, &count, NULL), KMS_OK);
+	assert_true(count == 1 && e.created_s == 0);
+}
+
 static void rows_of_every_past_schema_come_through_the_migration(void **state)
 {
 	struct store_fixture *f = *state;
@@ -691,6 +736,7 @@ static void rows_of_every_past_schema_come_through_the_migration(void **state)
 		assert_refused(f, STORE_READ, text);
 		store_fixture_reopen(f);
 		assert_int_equal(access(store_fixture_beside(f, ".before-migration"), F_OK), -1);
+		assert_old_keys(f, schema);
 		assert_old_log(f, schema);
 		assert_old_access(f, schema);
 		assert_first_number(f);
@@ -752,6 +798,9 @@ static bool is_savepoint_or_such(const char *sql)
 	return strncmp(sql, "BEGIN", 5) == 0 || strncmp(sql, "COMMIT", 6) == 0 || strstr(sql, "unit") == sql + strlen(sql) - 4;
 }
 
+/* A log is closed once in years, and every row that refers to one of its leaves changes. */
+static bool closes_the_log(size_t statement) { return statement >= SQ_TOMBSTONES_KEEP && statement <= SQ_VERSIONS_UNDATE; }
+
 /* A vault may hold a hundred thousand keys: every statement finds its rows by an index, in order. */
 static void no_statement_scans_or_sorts_a_table(void **state)
 {
@@ -761,7 +810,7 @@ static void no_statement_scans_or_sorts_a_table(void **state)
 		sqlite3_stmt *plan = NULL;
 		char *sql = sqlite3_mprintf("EXPLAIN QUERY PLAN %s", SQ_TEXT[i]);
 		assert_non_null(sql);
-		if (!is_savepoint_or_such(SQ_TEXT[i]))
+		if (!is_savepoint_or_such(SQ_TEXT[i]) && !closes_the_log(i))
 			assert_int_equal(sqlite3_prepare_v2(sq_of(f->w)->db, sql, -1, &plan, NULL), SQLITE_OK);
 		while (plan != NULL && sqlite3_step(plan) == SQLITE_ROW) {
 			const char *step = (const char *)sqlite3_column_text(plan, 3);
@@ -812,6 +861,7 @@ int main(void)
 		T(the_copy_is_erased_after_success_and_kept_after_failure),
 		T(rows_of_the_first_schema_come_through_the_migration),
 		T(rows_of_every_past_schema_come_through_the_migration),
+		T(an_installation_that_does_not_know_its_age_has_an_old_epoch),
 		T(the_shipped_schema_has_the_promised_shape),
 		T(no_statement_scans_or_sorts_a_table),
 	};

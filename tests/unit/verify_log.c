@@ -252,16 +252,17 @@ static void a_new_log_key_is_trusted_over_a_checkpoint_that_both_sign(void **sta
 
 /* ---- certificates ---- */
 
-static char *certificate(uint64_t intent, uint64_t outcome, uint64_t size, const char *more)
+/* @param keys  the list */
+static char *certificate_of_keys(uint64_t intent, uint64_t outcome, uint64_t size, const char *keys, const char *more)
 {
 	uint8_t root[HASH_LEN];
 	char *a = log_rig_base64(rig.hashes[intent], HASH_LEN), *b = log_rig_base64(rig.hashes[outcome], HASH_LEN), *r = NULL, *text = NULL, *note = NULL;
 
 	log_rig_root(&rig, size, root);
 	r = log_rig_base64(root, HASH_LEN);
-	assert_true(asprintf(&text, "kms.example.com/destruction-certificate/v1\n{\"id\":\"c-1\",\"intent\":{\"leaf\":\"%s\",\"seq\":%d},\"keys\":[{\"created\":3,"
-	                     "\"name\":\"k\",\"obj\":\"AAAAAAAAAAAAAAAAAAAABA\"}],\"origin\":\"" RIG_ORIGIN "\",\"outcome\":{\"leaf\":\"%s\",\"seq\":%d},\"root\":\"%s\","
-	                     "\"scope\":\"key\",\"size\":%d,\"state\":\"complete\",\"tenant\":\"t-1\",\"type\":\"destruction\",\"v\":1%s}\n", a, (int)intent, b,
+	assert_true(asprintf(&text, "kms.example.com/destruction-certificate/v1\n{\"id\":\"c-1\",\"intent\":{\"leaf\":\"%s\",\"seq\":%d},\"keys\":[%s],"
+	                     "\"origin\":\"" RIG_ORIGIN "\",\"outcome\":{\"leaf\":\"%s\",\"seq\":%d},\"root\":\"%s\","
+	                     "\"scope\":\"key\",\"size\":%d,\"state\":\"complete\",\"tenant\":\"t-1\",\"type\":\"destruction\",\"v\":1%s}\n", a, (int)intent, keys, b,
 	                     (int)outcome, r, (int)size, more) >= 0);
 	note = log_rig_sign(&rig, text, RIG_ATTESTATION, 0);
 	free(a);
@@ -269,6 +270,11 @@ static char *certificate(uint64_t intent, uint64_t outcome, uint64_t size, const
 	free(r);
 	free(text);
 	return note;
+}
+
+static char *certificate(uint64_t intent, uint64_t outcome, uint64_t size, const char *more)
+{
+	return certificate_of_keys(intent, outcome, size, "{\"created\":3,\"name\":\"k\",\"obj\":\"AAAAAAAAAAAAAAAAAAAABA\"}", more);
 }
 
 static void a_certificate_is_borne_out_by_its_log(void **state)
@@ -304,6 +310,97 @@ static void a_certificate_is_borne_out_by_its_log(void **state)
 	free(strange);
 	free(newest);
 	free(checkpoint);
+}
+
+#define LETTER(l) "\"obj\":\"AAAAAAAAAAAAAAAAAAAA" l "A\""
+
+static enum verify_exit with_keys(uint64_t intent, uint64_t outcome, const char *keys)
+{
+	char *newest = log_rig_checkpoint(&rig, rig.size, RIG_LOG, 0), *note = certificate_of_keys(intent, outcome, rig.size, keys, "");
+	enum verify_exit status = verify((struct rig_check){ .checkpoints = { newest }, .certificates = { note } });
+
+	free(newest);
+	free(note);
+	return status;
+}
+
+/* More than a checkpoint's 64 KiB: a vault has many keys. */
+static void a_certificate_may_name_thousands_of_keys(void **state)
+{
+	const struct rig_leaf act = { .type = "key.purge", .tenant = "t-1", .pid = "P", .key = "k" };
+	struct rig_leaf leaf = act;
+	uint64_t intent, outcome;
+	char *keys = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&keys, &len);
+
+	(void)state;
+	assert_non_null(out);
+	for (int i = 0; i < 3000; i++)
+		(void)fprintf(out, "%s{\"obj\":\"AAAAAAAAAAAAAAAA%04dAA\"}", i > 0 ? "," : "", i);
+	assert_int_equal(fclose(out), 0);
+	leaf.phase = "intent";
+	intent = log_rig_add(&rig, &leaf);
+	leaf.phase = "outcome";
+	leaf.ref = (int64_t)intent;
+	outcome = log_rig_add(&rig, &leaf);
+	assert_int_equal(with_keys(intent, outcome, keys), EXIT_ALL_GOOD);
+	free(keys);
+}
+
+static void a_key_was_made_where_its_certificate_says(void **state)
+{
+	struct rig_leaf made = { .type = "key.create", .phase = "intent", .tenant = "t-1", .pid = "P", .key = "new", .object = "S" };
+	struct rig_leaf act = { .type = "key.purge", .phase = "intent", .tenant = "t-1", .pid = "P", .key = "new" };
+	uint64_t born, intent, outcome;
+	char keys[256];
+
+	(void)state;
+	made.ref = (int64_t)log_rig_add(&rig, &made);
+	made.phase = "outcome";
+	born = log_rig_add(&rig, &made);
+	intent = log_rig_add(&rig, &act);
+	act.phase = "outcome";
+	act.ref = (int64_t)intent;
+	outcome = log_rig_add(&rig, &act);
+	assert_int_equal(with_keys(intent, outcome, "{" LETTER("S") "}"), EXIT_ALL_GOOD); /* where it is not known */
+	(void)snprintf(keys, sizeof(keys), "{" LETTER("T") "},{\"created\":%d," LETTER("S") "}", (int)born);
+	assert_int_equal(with_keys(intent, outcome, keys), EXIT_ALL_GOOD);
+	(void)snprintf(keys, sizeof(keys), "{\"created\":%d," LETTER("S") "}", (int)born - 1);
+	assert_int_equal(with_keys(intent, outcome, keys), EXIT_MEANING);
+	(void)snprintf(keys, sizeof(keys), "{\"created\":%d," LETTER("T") "}", (int)born);
+	assert_int_equal(with_keys(intent, outcome, keys), EXIT_MEANING);
+	assert_int_equal(with_keys(intent, outcome, "{\"created\":-1," LETTER("S") "}"), EXIT_FORM);
+	assert_int_equal(with_keys(intent, outcome, "{\"name\":\"k\"}"), EXIT_FORM);
+	assert_int_equal(with_keys(intent, outcome, ""), EXIT_ALL_GOOD);
+}
+
+static void add_pair(struct rig_leaf leaf, uint64_t *ret_intent, uint64_t *ret_outcome)
+{
+	leaf.phase = "intent";
+	*ret_intent = log_rig_add(&rig, &leaf);
+	leaf.phase = "outcome";
+	leaf.ref = (int64_t)*ret_intent;
+	*ret_outcome = log_rig_add(&rig, &leaf);
+}
+
+static void a_key_that_a_backup_brought_back_is_not_dead(void **state)
+{
+	struct rig_leaf restore = { .type = "key.restore", .tenant = "t-1", .pid = "P", .key = "new", .object = "V", .det = "{\"revives\":\"AAAAAAAAAAAAAAAAAAAATA\"}" };
+	uint64_t intent, outcome, from, to;
+	char det[40];
+
+	(void)state;
+	add_pair((struct rig_leaf){ .type = "key.purge", .tenant = "t-1", .pid = "P", .key = "new" }, &intent, &outcome);
+	add_pair(restore, &from, &to);
+	assert_int_equal(with_keys(intent, outcome, "{" LETTER("S") "}"), EXIT_ALL_GOOD); /* another one came back */
+	assert_int_equal(with_keys(intent, outcome, "{" LETTER("T") "}"), EXIT_MEANING);
+	/* What it had become was destroyed too. */
+	from = log_rig_add(&rig, &(struct rig_leaf){ .type = "key.purge", .phase = "intent", .tenant = "t-1", .pid = "P", .key = "new" });
+	(void)snprintf(det, sizeof(det), "{\"intent\":%d}", (int)from);
+	(void)log_rig_add(&rig, &(struct rig_leaf){ .type = "key.destroy", .tenant = "t-1", .pid = "P", .key = "new", .object = "V", .det = det });
+	(void)log_rig_add(&rig, &(struct rig_leaf){ .type = "key.purge", .phase = "outcome", .tenant = "t-1", .pid = "P", .key = "new", .ref = (int64_t)from });
+	assert_int_equal(with_keys(intent, outcome, "{" LETTER("T") "}"), EXIT_ALL_GOOD);
 }
 
 /* ---- every bit ---- */
@@ -480,6 +577,9 @@ int main(void)
 		T(age_counts_from_the_newest_cosignature_and_leaf),
 		T(a_new_log_key_is_trusted_over_a_checkpoint_that_both_sign),
 		T(a_certificate_is_borne_out_by_its_log),
+		T(a_certificate_may_name_thousands_of_keys),
+		T(a_key_was_made_where_its_certificate_says),
+		T(a_key_that_a_backup_brought_back_is_not_dead),
 		T(no_bit_of_the_export_can_be_flipped),
 		T(no_bit_that_is_flipped_is_verified),
 		T(no_bit_of_a_checkpoint_can_be_flipped),

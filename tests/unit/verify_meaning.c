@@ -189,6 +189,50 @@ static void an_outcome_is_of_its_intents_type_tenant_and_key(void **state)
 	expect(F_OTHER_INTENT, 3);
 }
 
+static void the_steps_of_a_root_rotation_belong_to_it_however_long_it_takes(void **state)
+{
+	int64_t i = (int64_t)ADD(.type = "tenant.rotate_root", .phase = "intent", TENANT, ACTOR);
+	char det[64];
+
+	(void)state;
+	(void)snprintf(det, sizeof(det), "{\"act\":\"rewrap\",\"intent\":%lld}", (long long)i);
+	for (int k = 0; k < 12; k++)
+		(void)ADD(.type = "tenant.rotate_root", .kind = "node", TENANT, .det = det, .step_ms = 60000);
+	(void)ADD(.type = "tenant.rotate_root", .phase = "outcome", .ref = i, .kind = "node", TENANT);
+	expect_nothing();
+	(void)ADD(.type = "tenant.rotate_root", .kind = "node", TENANT, .det = det);
+	(void)ADD(.type = "tenant.rotate_root", .kind = "node", TENANT);
+	expect(F_NO_INTENT, 2);
+}
+
+static void what_dies_names_the_destruction_that_it_belongs_to(void **state)
+{
+	int64_t i = 0;
+	char det[64];
+
+	(void)state;
+	create("B");
+	create("C");
+	(void)ADD(.type = "key.destroy", .kind = "node", TENANT, .key = "k", .object = "C", .det = "{\"certificate\":\"c-1\"}");
+	i = (int64_t)ADD(.type = "key.purge", .phase = "intent", KEY);
+	(void)snprintf(det, sizeof(det), "{\"intent\":%lld,\"kind\":\"version\"}", (long long)i);
+	(void)ADD(.type = "key.destroy", .kind = "node", TENANT, .key = "k", .object = "B", .det = det);
+	expect_nothing();
+	(void)ADD(.type = "key.destroy", .kind = "node", TENANT, .key = "other", .object = "D", .det = det);
+	(void)ADD(.type = "key.destroy", .kind = "node", .tenant = "t-2", .key = "k", .object = "E", .det = det);
+	expect(F_OTHER_INTENT, 2);
+}
+
+static void what_dies_of_no_open_intent_is_found(void **state)
+{
+	(void)state;
+	create("B");
+	purge(NULL);
+	(void)ADD(.type = "key.destroy", .kind = "node", TENANT, .key = "k", .object = "B");
+	(void)ADD(.type = "key.destroy", .kind = "node", TENANT, .key = "k", .object = "B", .det = "{\"intent\":4}");
+	expect(F_NO_INTENT, 2);
+}
+
 static void an_intent_is_not_left_open_for_ten_minutes(void **state)
 {
 	(void)state;
@@ -295,6 +339,39 @@ static void a_key_whose_versions_were_all_revoked_is_used_only_in_newer_ones(voi
 	(void)ADD(.type = "key.wrap", KEY, .object = "C");
 	(void)ADD(.type = "key.unwrap", KEY, .object = "B");
 	expect(F_REVOKED, 1);
+}
+
+static void unlock(const char *appr)
+{
+	uint64_t intent = ADD(.type = "tenant.unlock", .phase = "intent", TENANT, ACTOR, .appr = appr);
+	(void)ADD(.type = "tenant.unlock", .phase = "outcome", .ref = (int64_t)intent, TENANT, ACTOR);
+}
+
+static void a_locked_vault_uses_no_key(void **state)
+{
+	(void)state;
+	create("B");
+	(void)ADD(.type = "tenant.lock", TENANT, ACTOR);
+	(void)ADD(.type = "key.unwrap", KEY, .object = "B");
+	(void)ADD(.type = "key.unwrap", ACTOR, .tenant = "t-2", .key = "k2", .result = "denied");
+	unlock(NULL);
+	(void)ADD(.type = "key.unwrap", KEY, .object = "B");
+	expect(F_REVOKED, 1);
+}
+
+static void a_vault_is_unlocked_by_its_quorum(void **state)
+{
+	static const char ONE[] = "[{\"at\":\"x\",\"cred\":\"jwt\",\"pid\":\"P-other\"}]";
+	uint64_t i;
+
+	(void)state;
+	i = ADD(.type = "tenant.update", .phase = "intent", TENANT, ACTOR, .det = "{\"quorum\":1}");
+	(void)ADD(.type = "tenant.update", .phase = "outcome", .ref = (int64_t)i, TENANT, ACTOR, .det = "{\"quorum\":1}");
+	(void)ADD(.type = "tenant.lock", TENANT, ACTOR);
+	unlock(ONE);
+	(void)ADD(.type = "tenant.lock", TENANT, ACTOR);
+	unlock(NULL);
+	expect(F_APPROVERS, 1);
 }
 
 static void a_version_that_was_never_created_is_not_used(void **state)
@@ -587,6 +664,9 @@ int main(void)
 		T(an_outcome_comes_once),
 		T(an_outcome_without_a_ref_is_none),
 		T(an_outcome_is_of_its_intents_type_tenant_and_key),
+		T(the_steps_of_a_root_rotation_belong_to_it_however_long_it_takes),
+		T(what_dies_names_the_destruction_that_it_belongs_to),
+		T(what_dies_of_no_open_intent_is_found),
 		T(an_intent_is_not_left_open_for_ten_minutes),
 		T(what_comes_in_two_phases_does_not_succeed_in_one),
 		T(results_fit_their_phase),
@@ -598,6 +678,8 @@ int main(void)
 		T(a_deleted_key_is_not_used),
 		T(a_revoked_or_disabled_version_is_not_used),
 		T(a_key_whose_versions_were_all_revoked_is_used_only_in_newer_ones),
+		T(a_locked_vault_uses_no_key),
+		T(a_vault_is_unlocked_by_its_quorum),
 		T(a_version_that_was_never_created_is_not_used),
 		T(an_object_belongs_to_one_key),
 		T(a_shred_needs_approvers),
