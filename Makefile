@@ -9,7 +9,7 @@ NODE ?= build/node/bin/node
 PREFIX ?= /usr
 SYSCONFDIR ?= /etc
 
-VERSION := 0.7.0
+VERSION := 0.8.0
 
 .DEFAULT_GOAL := all
 Q := $(if $(V),,@)
@@ -55,11 +55,12 @@ SRC_base := $(wildcard server/base/*.c)
 SRC_storage := $(wildcard storage/*.c storage/sqlite/*.c)
 SRC_hsm := $(wildcard hsm/*.c hsm/pkcs11/*.c)
 SRC_core := $(wildcard server/core/*.c)
+SRC_feed := $(wildcard server/feed/*.c)
 SRC_api := $(wildcard api/*.c)
 SRC_support := $(filter-out tests/support/stepper.c,$(wildcard tests/support/*.c))
 SRC_verify := $(filter-out server/verify/main.c,$(wildcard server/verify/*.c))
 SRC_witness := $(filter-out server/witness/main.c,$(wildcard server/witness/*.c))
-LAYERS := support api core hsm storage base verify witness
+LAYERS := support api feed core hsm storage base verify witness
 obj = $(patsubst %.c,$(BUILD)/%.o,$(1))
 $(foreach l,$(LAYERS),$(eval $(BUILD)/lib$(l).a: $(call obj,$(SRC_$(l)))))
 $(BUILD)/lib%.a:
@@ -86,13 +87,13 @@ DAEMON_LIBS = $(call pkglibs,$(LIBS_server) $(LIBS_api) $(LIBS_storage) $(LIBS_h
 
 # Freed memory is overwritten in the daemon; sanitizers bring an allocator of their own.
 WIPE := $(if $(filter asan tsan fuzz,$(MODE)),,server/wipe.c)
-SERVER_OBJ := $(call obj,$(WIPE) server/main.c server/config.c server/config_backup.c server/config_issuers.c server/config_log.c server/daemon.c server/reserve.c server/restore.c server/restore_report.c server/rehearsal.c)
-$(BUILD)/holdfastd: $(SERVER_OBJ) $(foreach l,api core hsm storage base,$(BUILD)/lib$(l).a)
+SERVER_OBJ := $(call obj,$(WIPE) $(filter-out server/wipe.c,$(wildcard server/*.c)))
+$(BUILD)/holdfastd: $(SERVER_OBJ) $(foreach l,api feed core hsm storage base,$(BUILD)/lib$(l).a)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) $^ -o $@ $(DAEMON_LIBS)
 
 CLI_OBJ := $(call obj,$(wildcard server/cli/*.c))
-VERSIONED := $(call obj,server/cli/main.c api/h_ekm.c server/core/server_backup.c server/verify/main.c)
+VERSIONED := $(call obj,server/cli/main.c api/h_ekm.c server/core/server_backup.c server/feed/format_cef.c server/feed/format_otlp.c server/verify/main.c)
 $(VERSIONED): CFLAGS_ALL += -DHOLDFAST_VERSION=$(VERSION)
 $(VERSIONED): Makefile
 $(BUILD)/holdfast: $(CLI_OBJ) $(BUILD)/libbase.a
@@ -132,16 +133,19 @@ need_base := base
 need_storage := storage base
 need_hsm := hsm base
 need_core := core hsm storage base
-need_api := api core hsm storage base
+need_feed := feed core hsm storage base
+need_api := api feed core hsm storage base
 need_server := base
 need_verify := verify base
 need_witness := witness base
 layer_of = $(firstword $(subst _, ,$(notdir $(1))))
 $(foreach t,$(TESTS),$(eval $(t): $(BUILD)/libsupport.a $(foreach l,$(need_$(call layer_of,$(t))),$(BUILD)/lib$(l).a)))
 SERVER_TESTS := $(foreach t,$(TESTS),$(if $(filter server,$(call layer_of,$(t))),$(t)))
-$(SERVER_TESTS): $(call obj,$(WIPE)) $(BUILD)/server/config.o $(BUILD)/server/config_issuers.o $(BUILD)/server/config_log.o $(BUILD)/server/config_backup.o $(BUILD)/server/daemon.o
+$(SERVER_TESTS): $(call obj,$(WIPE) $(wildcard server/config*.c) server/daemon.c)
 
 $(BUILD)/tests/unit/core_restore_report: $(BUILD)/server/restore_report.o
+# What SQLite leaves behind is looked for where freed memory is overwritten, as in the daemon.
+$(BUILD)/tests/unit/storage_erased: $(call obj,$(WIPE))
 
 -include $(wildcard $(shell find $(BUILD) -name '*.d' 2>/dev/null))
 -include tests/tests.mk

@@ -57,7 +57,7 @@ static const struct json_field ROTATION_POLICY[] = { TEXT("id"), LIST("lifetimeA
 
 static const struct json_field VAULT[] = { TEXT("name"), TEXT("id"), TEXT("tenant_id"), TEXT("url"), TEXT("state"), FLAG("locked"), NUMBER("retention_days"),
 	                                   FLAG("purge_protection"), FLAG("allow_rsa1_5"), NUMBER("quorum"), NUMBER("purge_approvals"),
-	                                   FLAG("founded"), FLAG("installation_approves"), TEXT("networks"), TEXT("issuer"), NUMBER("created"), TEXT("root"),
+	                                   FLAG("founded"), FLAG("installation_approves"), TEXT("networks"), TEXT("issuer"), NUMBER("person_days"), TEXT("person_basis"), NUMBER("created"), TEXT("root"),
 	                                   TEXT_MAYBE("next_root"), NUMBER_MAYBE("versions_left"), END };
 static const struct json_field VAULT_LIST[] = { LIST("value", VAULT), TEXT_MAYBE("next"), END };
 static const struct json_field SHRED[] = { TEXT("vault"), TEXT("state"), NUMBER("objects"), NUMBER("versions"), FLAG("verified"), TEXT_MAYBE("certificate"), END };
@@ -75,7 +75,7 @@ static const struct json_field SHRED_PLAN[] = { TEXT("vault"), TEXT("id"), FLAG(
 static const struct json_field ROLE_AT[] = { SCOPE_MEMBERS, FLAG_MAYBE("ended"), END };
 #define PRINCIPAL_MEMBERS                                                                                                                    \
 	TEXT("name"), TEXT("id"), TEXT_MAYBE("client_id"), TEXT("tenant_id"), TEXT("vault"), TEXT("kind"), FLAG("enabled"), NUMBER("created"), \
-	NUMBER_MAYBE("tokens_from"), NUMBER_MAYBE("secret_expires"), LIST("roles", ROLE_AT)
+	TEXT_MAYBE("pseudonym"), NUMBER_MAYBE("tokens_from"), NUMBER_MAYBE("secret_expires"), LIST("roles", ROLE_AT)
 static const struct json_field PRINCIPAL[] = { PRINCIPAL_MEMBERS, END };
 static const struct json_field NEW_PRINCIPAL[] = { PRINCIPAL_MEMBERS, TEXT_MAYBE("secret"), END };
 static const struct json_field PRINCIPAL_LIST[] = { LIST("value", PRINCIPAL), TEXT_MAYBE("next"), END };
@@ -86,7 +86,7 @@ static const struct json_field CREDENTIAL[] = { CREDENTIAL_MEMBERS, END };
 static const struct json_field NEW_SECRET[] = { CREDENTIAL_MEMBERS, TEXT("secret"), END };
 static const struct json_field CREDENTIAL_LIST[] = { LIST("value", CREDENTIAL), END };
 static const struct json_field NAMED[] = { TEXT("name"), TEXT("id"), END };
-static const struct json_field PRINCIPAL_DETAIL[] = { PRINCIPAL_MEMBERS, TEXT("pseudonym"), LIST("groups", NAMED), LIST("credentials", CREDENTIAL),
+static const struct json_field PRINCIPAL_DETAIL[] = { PRINCIPAL_MEMBERS, LIST("groups", NAMED), LIST("credentials", CREDENTIAL),
 	                                              NAMES_MAYBE("subjects"), END };
 static const struct json_field MEMBER[] = { TEXT("group"), TEXT("member"), END };
 static const struct json_field MEMBER_ROW[] = { TEXT("name"), TEXT("id"), TEXT("kind"), FLAG("enabled"), END };
@@ -112,6 +112,9 @@ static const struct json_field STATUS[] = { FLAG("ready"), TEXT("hsm"), TEXT("st
 	                                    TEXT("log_root"), NUMBER("refused"), OBJECT("audit", AUDIT), END };
 static const struct json_field CHECK_LINE[] = { TEXT("name"), TEXT("result"), TEXT("text"), END };
 static const struct json_field CHECK[] = { LIST("value", CHECK_LINE), END };
+static const struct json_field EXPORT[] = { TEXT("name"), TEXT("format"), TEXT("to"), FLAG("required"), NUMBER("settled"), NUMBER("size"), NUMBER("behind_ms"),
+	                                    NUMBER("rejected"), NUMBER("failures"), FLAG("failing"), FLAG("stops_service"), TEXT_MAYBE("failure"), END };
+static const struct json_field EXPORT_LIST[] = { LIST("value", EXPORT), END };
 static const struct json_field LOG_ROTATION[] = { TEXT("old_key"), TEXT("new_key"), END };
 static const struct json_field LOG_ACCEPTANCE[] = { TEXT("next_origin"), TEXT("next_step"), END };
 static const struct json_field HSM[] = { FLAG("available"), TEXT("manufacturer"), TEXT("model"), TEXT("serial"), TEXT("token"), TEXT("library"),
@@ -153,6 +156,17 @@ static const struct json_field EKM_POOL_LIST[] = { LIST("value", EKM_POOL), TEXT
 static const struct json_field SERVICE[] = { TEXT("name"), TEXT("id"), TEXT("vault"), FLAG("enabled"), NAMES("subjects"), LIST("roots", EKM_ROOT),
 	                                     NUMBER("created"), NUMBER("updated"), END };
 static const struct json_field SERVICE_LIST[] = { LIST("value", SERVICE), TEXT_MAYBE("next"), END };
+#define WEBHOOK_MEMBERS                                                                                                                                  \
+	TEXT("name"), TEXT("id"), TEXT("vault"), TEXT("url"), TEXT("shape"), NAMES("events"), TEXT("state"), NUMBER("secret_generation"), NUMBER("waiting"), \
+	NUMBER("dead_letters"), NUMBER("created"), TEXT_MAYBE("failure")
+static const struct json_field WEBHOOK[] = { WEBHOOK_MEMBERS, END };
+static const struct json_field NEW_WEBHOOK[] = { WEBHOOK_MEMBERS, TEXT("secret"), END };
+static const struct json_field WEBHOOK_LIST[] = { LIST("value", WEBHOOK), END };
+static const struct json_field DEAD_LETTER[] = { TEXT("event"), TEXT("type"), TEXT_MAYBE("key"), TEXT("time"), NUMBER("seq"), NUMBER("attempts"), NUMBER_MAYBE("http"),
+	                                         TEXT("failure"), END };
+static const struct json_field DEAD_LETTER_LIST[] = { LIST("value", DEAD_LETTER), TEXT_MAYBE("next"), END };
+static const struct json_field DEAD_LETTERS_RETRIED[] = { NUMBER("retried"), NUMBER("left"), END };
+static const struct json_field DEAD_LETTERS_DROPPED[] = { NUMBER("dropped"), NUMBER("left"), END };
 static const struct json_field EKM_KEY[] = { TEXT("external_id"), TEXT("pool"), TEXT("key"), TEXT("version"), TEXT("state"), NUMBER("created"),
 	                                     NUMBER_MAYBE("retired"), NUMBER_MAYBE("last_used"), NUMBER("uses"), END };
 static const struct json_field EKM_KEY_LIST[] = { LIST("value", EKM_KEY), TEXT_MAYBE("next"), END };
@@ -167,9 +181,39 @@ static const struct json_field BACKUP_TASK[] = { TEXT("id"), TEXT("act"), TEXT("
 static const struct json_field BACKUP[] = { TEXT("id"), TEXT("state"), NUMBER("made"), NUMBER("until"), NUMBER("epoch"), NUMBER("size"), NUMBER("bytes"),
 	                                    TEXT_MAYBE("file"), END };
 static const struct json_field BACKUP_LIST[] = { LIST("value", BACKUP), TEXT_MAYBE("next"), { .name = "task", .kind = J_OBJECT, .fields = BACKUP_TASK }, END };
+static const struct json_field PERSON_RECORD[] = { TEXT_MAYBE("addr"), TEXT_MAYBE("agent"), TEXT_MAYBE("agent_b64"), TEXT("id"), TEXT_MAYBE("iss"), TEXT_MAYBE("name"),
+	                                           TEXT_MAYBE("name_b64"), TEXT("salt"), TEXT_MAYBE("sub"), TEXT_MAYBE("sub_b64"), NUMBER("v"), END };
+static const struct json_field PERSON[] = { NUMBER("ref"), DATA("principal"), NUMBER("created"), DATA("commitment"), OBJECT("record", PERSON_RECORD), TEXT("text"),
+	                                    FLAG_MAYBE("leaf_matches"), END };
+static const struct json_field PERSON_ITEM[] = { NUMBER("ref"), DATA("principal"), NUMBER("created"), END };
+static const struct json_field PERSON_LIST[] = { LIST("value", PERSON_ITEM), TEXT_MAYBE("next"), END };
+static const struct json_field PERSON_ERASED[] = { NUMBER("erased"), TEXT("basis"), NAMES("not_erased"), END };
+static const struct json_field LOG_RETENTION[] = { NUMBER("keep_days"), NUMBER("pruned"), FLAG("under_way"), FLAG("has_time"), NUMBER_MAYBE("size"), TEXT_MAYBE("root"), END };
+static const struct json_field LOG_PRUNING[] = { NUMBER("size"), FLAG("under_way"), END };
 static const struct json_field EPOCH[] = { NUMBER("number"), TEXT("state"), NUMBER("created"), NUMBER_MAYBE("closed"), NUMBER_MAYBE("ended"), NUMBER("until"),
 	                                   TEXT("key"), END };
 static const struct json_field EPOCH_LIST[] = { LIST("value", EPOCH), TEXT_MAYBE("next"), END };
+
+static const struct json_field ROTATIONS_ROW[] = { TEXT("vault"), TEXT("key"), TEXT("quarter"), NUMBER("rotations"), NUMBER("automatic"), NUMBER("creations"), END };
+static const struct json_field OVERDUE_ROW[] = { TEXT("vault"), TEXT("key"), NUMBER("created"), NUMBER("rotated"), TEXT("basis"), NUMBER("due"), NUMBER("late_days"),
+	                                         TEXT("state"), END };
+static const struct json_field DENIALS_ROW[] = { TEXT_MAYBE("vault"), TEXT_MAYBE("principal"), TEXT_MAYBE("name"), TEXT("reason"), NUMBER("count"), NUMBER("first"),
+	                                         NUMBER("last"), END };
+static const struct json_field REVOCATIONS_ROW[] = { NUMBER("seq"), NUMBER("at"), TEXT("act"), TEXT_MAYBE("vault"), TEXT_MAYBE("key"), NUMBER_MAYBE("took_us"), END };
+static const struct json_field UNUSED_ROW[] = { TEXT("vault"), TEXT("key"), NUMBER("created"), NUMBER_MAYBE("last_used"), NUMBER("unused_days"), END };
+static const struct json_field PROTECTION_ROW[] = { TEXT("vault"), FLAG("purge_protection"), FLAG("locked"), NUMBER("retention_days"), NUMBER("keys"), NUMBER("rotating"),
+	                                            END };
+static const struct json_field NAMED_KEY[] = { TEXT("key"), TEXT("state"), TEXT_MAYBE("vault"), TEXT_MAYBE("name"), TEXT_MAYBE("version"), TEXT_MAYBE("kty"),
+	                                       NUMBER_MAYBE("bits"), FLAG_MAYBE("wraps"), FLAG_MAYBE("purge_protection"), END };
+static const struct json_field LEAF[] = { NUMBER("seq"), END };
+static const struct json_field EVENTS[] = { LIST("value", LEAF), TEXT_MAYBE("next"), NUMBER("scanned"), NUMBER("indexed"), END };
+static const struct json_field REPORT_ROTATIONS[] = { LIST("value", ROTATIONS_ROW), TEXT_MAYBE("next"), END };
+static const struct json_field REPORT_OVERDUE[] = { LIST("value", OVERDUE_ROW), TEXT_MAYBE("next"), END };
+static const struct json_field REPORT_DENIALS[] = { LIST("value", DENIALS_ROW), TEXT_MAYBE("next"), END };
+static const struct json_field REPORT_REVOCATIONS[] = { LIST("value", REVOCATIONS_ROW), TEXT_MAYBE("next"), END };
+static const struct json_field REPORT_UNUSED[] = { LIST("value", UNUSED_ROW), TEXT_MAYBE("next"), END };
+static const struct json_field REPORT_PROTECTION[] = { LIST("value", PROTECTION_ROW), TEXT_MAYBE("next"), END };
+static const struct json_field REPORT_KEYS[] = { LIST("value", NAMED_KEY), END };
 
 const struct answer_info ANSWERS[ANSWER_COUNT] = {
 	[ANSWER_NOTHING] = { 0 },
@@ -196,6 +240,7 @@ const struct answer_info ANSWERS[ANSWER_COUNT] = {
 	[ANSWER_STATUS] = { "Status", STATUS, NULL },
 	[ANSWER_HSM] = { "HsmInfo", HSM, NULL },
 	[ANSWER_ENTRIES] = { "LogEntries", NULL, "application/x-ndjson" },
+	[ANSWER_EVENTS] = { "LogEvents", EVENTS, NULL },
 	[ANSWER_ENTRY] = { "LogEntry", KV_NOTHING, NULL },
 	[ANSWER_CHECKPOINT] = { "SignedCheckpoint", NULL, "text/plain" },
 	[ANSWER_LOG_KEYS] = { "LogKeys", LOG_KEYS, NULL },
@@ -230,6 +275,7 @@ const struct answer_info ANSWERS[ANSWER_COUNT] = {
 	[ANSWER_SERVICE] = { "Service", SERVICE, NULL },
 	[ANSWER_SERVICE_LIST] = { "ServiceList", SERVICE_LIST, NULL },
 	[ANSWER_CHECK] = { "SelfCheck", CHECK, NULL },
+	[ANSWER_EXPORT_LIST] = { "ExportList", EXPORT_LIST, NULL },
 	[ANSWER_LOG_ROTATION] = { "LogKeyRotated", LOG_ROTATION, NULL },
 	[ANSWER_LOG_ACCEPTANCE] = { "LogAccepted", LOG_ACCEPTANCE, NULL },
 	[ANSWER_CERTIFICATE_LIST] = { "DestructionCertificateList", CERTIFICATE_LIST, NULL },
@@ -237,10 +283,28 @@ const struct answer_info ANSWERS[ANSWER_COUNT] = {
 	[ANSWER_CERTIFICATE_SIGNED] = { "DestructionCertificateSigned", CERTIFICATE_SIGNED, NULL },
 	[ANSWER_CERTIFICATE_ENFORCED] = { "DestructionCertificateEnforced", CERTIFICATE_ENFORCED, NULL },
 	[ANSWER_BACKUP_TASK] = { "BackupTask", BACKUP_TASK, NULL },
+	[ANSWER_WEBHOOK] = { "Webhook", WEBHOOK, NULL },
+	[ANSWER_NEW_WEBHOOK] = { "NewWebhook", NEW_WEBHOOK, NULL },
+	[ANSWER_WEBHOOK_LIST] = { "WebhookList", WEBHOOK_LIST, NULL },
+	[ANSWER_DEAD_LETTER_LIST] = { "DeadLetterList", DEAD_LETTER_LIST, NULL },
+	[ANSWER_DEAD_LETTERS_RETRIED] = { "DeadLettersRetried", DEAD_LETTERS_RETRIED, NULL },
+	[ANSWER_DEAD_LETTERS_DROPPED] = { "DeadLettersDropped", DEAD_LETTERS_DROPPED, NULL },
 	[ANSWER_BACKUP_LIST] = { "BackupList", BACKUP_LIST, NULL },
+	[ANSWER_PERSON] = { "Person", PERSON, NULL },
+	[ANSWER_PERSON_LIST] = { "PersonList", PERSON_LIST, NULL },
+	[ANSWER_PERSON_ERASED] = { "PersonsErased", PERSON_ERASED, NULL },
+	[ANSWER_LOG_RETENTION] = { "LogRetention", LOG_RETENTION, NULL },
+	[ANSWER_LOG_PRUNING] = { "LogPruning", LOG_PRUNING, NULL },
 	[ANSWER_EPOCH] = { "BackupEpoch", EPOCH, NULL },
 	[ANSWER_EPOCH_LIST] = { "BackupEpochList", EPOCH_LIST, NULL },
 	[ANSWER_APPROVAL] = { "Approval", APPROVAL, NULL },
+	[ANSWER_REPORT_ROTATIONS] = { "ReportRotations", REPORT_ROTATIONS, NULL },
+	[ANSWER_REPORT_OVERDUE] = { "ReportOverdue", REPORT_OVERDUE, NULL },
+	[ANSWER_REPORT_DENIALS] = { "ReportDenials", REPORT_DENIALS, NULL },
+	[ANSWER_REPORT_REVOCATIONS] = { "ReportRevocations", REPORT_REVOCATIONS, NULL },
+	[ANSWER_REPORT_UNUSED] = { "ReportUnused", REPORT_UNUSED, NULL },
+	[ANSWER_REPORT_PROTECTION] = { "ReportProtection", REPORT_PROTECTION, NULL },
+	[ANSWER_REPORT_KEYS] = { "ReportKeys", REPORT_KEYS, NULL },
 	[ANSWER_APPROVAL_LIST] = { "ApprovalList", APPROVAL_LIST, NULL },
 };
 

@@ -20,6 +20,7 @@
 #include "server/core/keyring.h"
 #include "server/core/principal.h"
 #include "server/core/tenancy.h"
+#include "server/feed/feed.h"
 
 /* Lanes of work: no lane waits for another, so a slow key generation never delays an unwrap, nor a dead device a revocation. */
 enum lane {
@@ -54,6 +55,7 @@ struct request;
 struct assertions;
 struct issuer_config;
 struct issuers;
+struct metrics;
 struct tokens;
 struct vault_names;
 
@@ -69,6 +71,8 @@ struct api_config {
 	bool serves_ekm;             /* start the lane of Managed HSM pools */
 	const char *ekm_api_version; /* what `info` says; NULL = EKM_API_VERSION; kept */
 	bool knows_services; /* the main listener asks for client certificates */
+	struct feeds *feeds; /* what follows the log; NULL in tests that need none; kept */
+	size_t metric_vaults; /* counted one by one */
 	struct limits_config limits;
 	const struct issuer_config *issuers; /* api/issuers.h; kept */
 	size_t issuer_count;
@@ -114,6 +118,7 @@ struct body_common {
 
 #define LOG_ENTRIES_MAX 1000 /* of one answer */
 #define LIFETIME_ACTIONS_MAX 2
+#define REPORT_KIDS_MAX 200     /* keys that one request asks about */
 #define CUSTOM_ACTIONS_MAX 64 /* names of actions in the definition of a role */
 
 /* One of a rotation policy's lifetimeActions. */
@@ -173,10 +178,10 @@ union request_body {
 		int64_t secret_days;
 	} principal;
 	struct {
-		bool has_retention, has_purge_protection, has_rsa1_5, has_quorum, has_purge_approvals, has_networks, has_issuer;
-		int64_t retention_days, quorum, purge_approvals;
+		bool has_retention, has_purge_protection, has_rsa1_5, has_quorum, has_purge_approvals, has_networks, has_issuer, has_person_days, has_person_basis;
+		int64_t retention_days, quorum, purge_approvals, person_days;
 		bool purge_protection, allows_rsa1_5;
-		char networks[STORE_NETWORK_MAX + 1], issuer[STORE_ISSUER_MAX + 1], reason[STORE_REASON_MAX + 1];
+		char networks[STORE_NETWORK_MAX + 1], issuer[STORE_ISSUER_MAX + 1], reason[STORE_REASON_MAX + 1], person_basis[STORE_REASON_MAX + 1];
 	} vault_set;
 	struct {
 		char principal[GUID_TEXT_LEN + 1], role[STORE_ROLE_NAME_MAX + 1], key[STORE_KEY_NAME_MAX + 1];
@@ -213,6 +218,21 @@ union request_body {
 		char reason[STORE_REASON_MAX + 1];
 	} log_accept, lock, epoch_end;
 	struct {
+		char reason[STORE_REASON_MAX + 1];
+		bool has_leaf;
+		int64_t leaf;
+	} person_show;
+	struct {
+		char principal[GUID_TEXT_LEN + 1];
+		int64_t ref;
+		int basis; /* enum certificate_basis, and one more */
+	} person_erase;
+	struct {
+		int64_t size;
+		struct json_bytes root;
+		char reason[STORE_REASON_MAX + 1];
+	} log_prune;
+	struct {
 		int reason;
 		char version[33];
 	} revoke;
@@ -233,6 +253,18 @@ union request_body {
 	struct {
 		char key[STORE_KEY_NAME_MAX + 1], version[33], external_id[STORE_EXTERNAL_ID_MAX + 1];
 	} publish;
+	struct {
+		char name[STORE_PRINCIPAL_NAME_MAX + 1], url[STORE_URL_MAX + 1];
+		int shape;
+		uint32_t events;
+	} webhook;
+	struct {
+		char event[GUID_TEXT_LEN + 1]; /* "" = all of them */
+	} letters;
+	struct {
+		char *kids[REPORT_KIDS_MAX];
+		size_t count;
+	} report;
 };
 
 struct request {
@@ -291,11 +323,14 @@ enum answer {
 	ANSWER_SUBSCRIPTIONS, ANSWER_LIVE, ANSWER_READY, ANSWER_OPENAPI, ANSWER_EKM_POOL, ANSWER_EKM_POOL_LIST, ANSWER_EKM_KEY, ANSWER_EKM_KEY_LIST,
 	ANSWER_EKM_INFO, ANSWER_EKM_METADATA, ANSWER_EKM_VALUE, ANSWER_PRINCIPAL_DETAIL, ANSWER_CREDENTIAL, ANSWER_NEW_SECRET, ANSWER_CREDENTIAL_LIST,
 	ANSWER_GROUP_LIST, ANSWER_MEMBER, ANSWER_MEMBER_LIST, ANSWER_ROLE_DEFINITION, ANSWER_ROLE_DEFINITION_LIST, ANSWER_EXPLANATION, ANSWER_SERVICE,
-	ANSWER_SERVICE_LIST, ANSWER_APPROVAL, ANSWER_APPROVAL_LIST, ANSWER_CHECKPOINT, ANSWER_LOG_KEYS, ANSWER_ENTRY, ANSWER_INCLUSION,
+	ANSWER_SERVICE_LIST, ANSWER_APPROVAL, ANSWER_APPROVAL_LIST, ANSWER_CHECKPOINT, ANSWER_LOG_KEYS, ANSWER_EVENTS, ANSWER_ENTRY, ANSWER_INCLUSION,
 	ANSWER_CONSISTENCY, ANSWER_BUNDLE, ANSWER_TILE,
-	ANSWER_CHECK, ANSWER_LOG_ROTATION, ANSWER_LOG_ACCEPTANCE, ANSWER_CERTIFICATE_LIST, ANSWER_CERTIFICATE, ANSWER_CERTIFICATE_SIGNED,
+	ANSWER_CHECK, ANSWER_EXPORT_LIST, ANSWER_LOG_ROTATION, ANSWER_LOG_ACCEPTANCE, ANSWER_CERTIFICATE_LIST, ANSWER_CERTIFICATE, ANSWER_CERTIFICATE_SIGNED,
 	ANSWER_CERTIFICATE_ENFORCED,
+	ANSWER_PERSON, ANSWER_PERSON_LIST, ANSWER_PERSON_ERASED, ANSWER_LOG_RETENTION, ANSWER_LOG_PRUNING,
 	ANSWER_BACKUP_TASK, ANSWER_BACKUP_LIST, ANSWER_EPOCH, ANSWER_EPOCH_LIST,
+	ANSWER_WEBHOOK, ANSWER_NEW_WEBHOOK, ANSWER_WEBHOOK_LIST, ANSWER_DEAD_LETTER_LIST, ANSWER_DEAD_LETTERS_RETRIED, ANSWER_DEAD_LETTERS_DROPPED,
+	ANSWER_REPORT_ROTATIONS, ANSWER_REPORT_OVERDUE, ANSWER_REPORT_DENIALS, ANSWER_REPORT_REVOCATIONS, ANSWER_REPORT_UNUSED, ANSWER_REPORT_PROTECTION, ANSWER_REPORT_KEYS,
 	ANSWER_COUNT
 };
 
@@ -427,7 +462,16 @@ KMS_MUST_CHECK kms_status reply_page(struct request *r, json_t *value, const cha
 /* ---- request.c ---- */
 
 struct kms *request_kms(struct request *r);
+/** The index of the event log; NULL = this server keeps none. */
+struct indexer *request_indexer(const struct request *r);
+/** NULL = nothing follows the log (tests). */
+const struct feeds *request_feeds(const struct request *r);
+/** What exports the event log; NULL = nothing does. */
+struct exports *request_exports(const struct request *r);
+/** What sends the events of vaults; NULL = the configuration lists no hosts. */
+struct webhooks *request_webhooks(const struct request *r);
 struct tokens *request_tokens(struct request *r);
+struct metrics *request_metrics(struct request *r);
 /** Let this node accept what was just committed about pools; the others follow within seconds. In a lane. */
 void request_reload_pools(struct request *r);
 /** Does the configuration have an issuer of this name? */
@@ -459,8 +503,18 @@ extern const struct json_schema KEY_CREATE_SCHEMA, KEY_IMPORT_SCHEMA, KEY_UPDATE
 	PRINCIPAL_CREATE_SCHEMA, ROLE_SCHEMA, REVOKE_SCHEMA, REINSTATE_SCHEMA, EKM_POOL_SCHEMA, EKM_CERTIFICATES_SCHEMA, EKM_PUBLISH_SCHEMA,
 	EKM_RETIRE_SCHEMA, EKM_CONTEXT_SCHEMA, EKM_CRYPTO_SCHEMA, VAULT_UPDATE_SCHEMA, INSTALLATION_ROLE_SCHEMA, ROLE_DEFINITION_SCHEMA,
 	GROUP_SCHEMA, MEMBER_SCHEMA, SECRET_SCHEMA, CERTIFICATE_SCHEMA, IDENTITY_SCHEMA, SERVICE_SCHEMA, SERVICE_CERTIFICATES_SCHEMA, VOTE_SCHEMA,
-	EPOCH_END_SCHEMA, LOG_ROTATE_SCHEMA, LOG_ACCEPT_SCHEMA, CERTIFICATE_SIGN_SCHEMA, CERTIFICATE_ENFORCE_SCHEMA;
+	EPOCH_END_SCHEMA, LOG_ROTATE_SCHEMA, LOG_ACCEPT_SCHEMA, LOG_PRUNE_SCHEMA, PERSON_SHOW_SCHEMA, PERSON_ERASE_SCHEMA, CERTIFICATE_SIGN_SCHEMA, CERTIFICATE_ENFORCE_SCHEMA, REPORT_KEYS_SCHEMA;
 
+extern const struct json_schema WEBHOOK_SCHEMA, DEAD_LETTERS_SCHEMA;
+kms_status api_webhook_create(struct request *r, struct kms_err *err);
+kms_status api_webhook_list(struct request *r, struct kms_err *err);
+kms_status api_webhook_get(struct request *r, struct kms_err *err);
+kms_status api_webhook_delete(struct request *r, struct kms_err *err);
+kms_status api_webhook_new_secret(struct request *r, struct kms_err *err);
+kms_status api_webhook_validate(struct request *r, struct kms_err *err);
+kms_status api_dead_letter_list(struct request *r, struct kms_err *err);
+kms_status api_dead_letter_retry(struct request *r, struct kms_err *err);
+kms_status api_dead_letter_drop(struct request *r, struct kms_err *err);
 kms_status api_certificate_list(struct request *r, struct kms_err *err);
 kms_status api_certificate_get(struct request *r, struct kms_err *err);
 kms_status api_certificate_sign(struct request *r, struct kms_err *err);
@@ -538,6 +592,7 @@ kms_status api_key_reinstate(struct request *r, struct kms_err *err);
 kms_status api_status(struct request *r, struct kms_err *err);
 kms_status api_hsm(struct request *r, struct kms_err *err);
 kms_status api_check(struct request *r, struct kms_err *err);
+kms_status api_exports(struct request *r, struct kms_err *err);
 kms_status api_backup_list(struct request *r, struct kms_err *err);
 kms_status api_backup_create(struct request *r, struct kms_err *err);
 kms_status api_backup_verify(struct request *r, struct kms_err *err);
@@ -546,6 +601,11 @@ kms_status api_epoch_begin(struct request *r, struct kms_err *err);
 kms_status api_epoch_end(struct request *r, struct kms_err *err);
 kms_status api_log_rotate_key(struct request *r, struct kms_err *err);
 kms_status api_log_accept(struct request *r, struct kms_err *err);
+kms_status api_log_retention(struct request *r, struct kms_err *err);
+kms_status api_log_prune(struct request *r, struct kms_err *err);
+kms_status api_person_list(struct request *r, struct kms_err *err);
+kms_status api_person_show(struct request *r, struct kms_err *err);
+kms_status api_person_erase(struct request *r, struct kms_err *err);
 kms_status api_audit_checkpoint(struct request *r, struct kms_err *err);
 kms_status api_audit_checkpoint_of(struct request *r, struct kms_err *err);
 kms_status api_audit_keys(struct request *r, struct kms_err *err);
@@ -555,6 +615,14 @@ kms_status api_audit_inclusion(struct request *r, struct kms_err *err);
 kms_status api_audit_consistency(struct request *r, struct kms_err *err);
 kms_status api_audit_bundle(struct request *r, struct kms_err *err);
 kms_status api_audit_tile(struct request *r, struct kms_err *err);
+kms_status api_audit_events(struct request *r, struct kms_err *err);
+kms_status api_report_rotations(struct request *r, struct kms_err *err);
+kms_status api_report_denials(struct request *r, struct kms_err *err);
+kms_status api_report_revocations(struct request *r, struct kms_err *err);
+kms_status api_report_overdue(struct request *r, struct kms_err *err);
+kms_status api_report_unused(struct request *r, struct kms_err *err);
+kms_status api_report_protection(struct request *r, struct kms_err *err);
+kms_status api_report_keys(struct request *r, struct kms_err *err);
 kms_status api_audit_entry_tile(struct request *r, struct kms_err *err);
 kms_status api_ekm_pool_list(struct request *r, struct kms_err *err);
 kms_status api_ekm_pool_add(struct request *r, struct kms_err *err);

@@ -12,8 +12,15 @@ static kms_status refuse_rolled_back(struct kms_err *err)
 	                  "settled only the log itself is served: restore the newest database, or an administrator decides with `holdfast log accept-rollback`.");
 }
 
-static kms_status refuse_late(struct kms_err *err)
+static kms_status refuse_late(struct checkpointer *log, struct kms_err *err)
 {
+	struct log_status s;
+
+	log_status(log, &s);
+	if (s.is_held)
+		return kms_refuse(err, KMS_E_AUDIT,
+		                  "An export of the event log that is required has fallen too far behind, so only what takes access away, logins and the log itself are served "
+		                  "until it has caught up; retry later. Administrators see the reason with `holdfast log exports`.");
 	return kms_refuse(err, KMS_E_AUDIT,
 	                  "The newest events have waited too long for their signed checkpoint, so only what takes access away, logins and the log itself are served "
 	                  "until the key device signs again; retry later. Administrators see the reason in `holdfast status`.");
@@ -28,7 +35,7 @@ kms_status gate_admit(struct request *r)
 	if (state == LOG_ROLLED_BACK)
 		return refuse_rolled_back(&r->verdict_err);
 	if (state == LOG_LATE)
-		return refuse_late(&r->verdict_err);
+		return refuse_late(r->api->cfg.kms->log, &r->verdict_err);
 	return kms_refuse(&r->verdict_err, KMS_E_INTEGRITY,
 	                  "The event log's storage returned something else than was written to it, so no checkpoint is signed, and only the log itself is served. An "
 	                  "administrator checks the disk, then restores a good database or decides with `holdfast log accept-rollback`.");
@@ -51,7 +58,7 @@ kms_status gate_update(struct request *r, struct kms_err *err)
 	bool disables = c->has_enabled && !c->is_enabled;
 
 	if (!disables && log_state(r->api->cfg.kms->log) == LOG_LATE)
-		r->verdict = refuse_late(err); /* as on admission, where the body was not known: counted, and not said each time */
+		r->verdict = refuse_late(r->api->cfg.kms->log, err); /* as on admission, where the body was not known: counted, and not said each time */
 	return r->verdict;
 }
 

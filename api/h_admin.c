@@ -7,6 +7,7 @@
 
 #include "api/view.h"
 #include "server/core/network.h"
+#include "server/core/person.h"
 #include "server/core/root.h"
 
 #define OFFSET(member) offsetof(union request_body, member)
@@ -61,6 +62,10 @@ static const struct json_field UPDATE_FIELDS[] = {
 	  .max = STORE_NETWORK_MAX },
 	{ .name = "issuer", .kind = J_STRING, .offset = OFFSET(vault_set.issuer), .flag = OFFSET(vault_set.has_issuer), .min = 0,
 	  .max = STORE_ISSUER_MAX },
+	{ .name = "person_days", .kind = J_INT, .offset = OFFSET(vault_set.person_days), .flag = OFFSET(vault_set.has_person_days), .min = 0,
+	  .max = PERSON_DAYS_MAX },
+	{ .name = "person_basis", .kind = J_STRING, .offset = OFFSET(vault_set.person_basis), .flag = OFFSET(vault_set.has_person_basis), .min = 0,
+	  .max = STORE_REASON_MAX },
 	{ .name = "reason", .kind = J_STRING, .offset = OFFSET(vault_set.reason), .flag = J_NO_FLAG, .min = 0, .max = STORE_REASON_MAX },
 	{ .name = NULL },
 };
@@ -156,6 +161,8 @@ static kms_status vault_object(struct request *r, const struct store_vault *v, c
 	json_put(&o, "installation_approves", json_boolean(installation_approves));
 	view_put_text(&o, "networks", networks != NULL ? networks : ranges);
 	view_put_text(&o, "issuer", v->issuer);
+	json_put(&o, "person_days", json_integer(v->person_days));
+	view_put_text(&o, "person_basis", v->person_basis);
 	json_put(&o, "created", json_integer(v->created_s));
 	put_hex(&o, "root", v->root_id);
 	if (rotation.type != 0) {
@@ -206,6 +213,14 @@ kms_status api_vault_get(struct request *r, struct kms_err *err)
 	return reply_vault(r, NULL, err);
 }
 
+/* What its policy says of records of persons takes effect soon. */
+static void renew_vault(struct request *r)
+{
+	request_renew_vault(r);
+	persons_wake(r->op.kms->persons);
+	request_settle_soon(r, LANE_DESTROY);
+}
+
 kms_status api_vault_update(struct request *r, struct kms_err *err)
 {
 	char networks[STORE_NETWORK_MAX + 1] = "";
@@ -216,6 +231,8 @@ kms_status api_vault_update(struct request *r, struct kms_err *err)
 		                  .quorum = (uint8_t)r->body.vault_set.quorum, .has_purge_approvals = r->body.vault_set.has_purge_approvals,
 		                  .purge_approvals = (uint8_t)r->body.vault_set.purge_approvals, .has_networks = r->body.vault_set.has_networks,
 		                  .networks = networks, .has_issuer = r->body.vault_set.has_issuer, .issuer = r->body.vault_set.issuer,
+		                  .has_person_days = r->body.vault_set.has_person_days, .person_days = (uint16_t)r->body.vault_set.person_days,
+		                  .has_person_basis = r->body.vault_set.has_person_basis, .person_basis = r->body.vault_set.person_basis,
 		                  .reason = r->body.vault_set.reason };
 
 	if (u.has_networks)
@@ -224,7 +241,7 @@ kms_status api_vault_update(struct request *r, struct kms_err *err)
 		return kms_refuse(err, KMS_E_INVALID, "issuer: the configuration has no issuer named '%s'.", u.issuer);
 	KMS_TRY(vault_update(&r->op, &u, err));
 	r->op.is_sync = true;
-	r->committed = request_renew_vault;
+	r->committed = renew_vault;
 	return reply_vault(r, u.has_networks ? networks : NULL, err);
 }
 

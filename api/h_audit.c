@@ -7,9 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/entries.h"
 #include "api/tile.h"
 #include "api/view.h"
 #include "server/core/certificate.h"
+#include "server/core/prune_cover.h"
 #include "server/core/witness.h"
 
 #define ENTRIES_DEFAULT 100
@@ -273,12 +275,12 @@ static bool may_see(const struct request *r, const struct store_event *e)
 	return r->op.has_vault && memcmp(e->vault_id, r->op.vault.id, STORE_ID_LEN) == 0; /* allowed: ids are public */
 }
 
-/* A leaf that the caller may not see keeps its place as a hash, so that the tree can still be computed. */
+/* A leaf that the caller may not see, or whose body was pruned, keeps its place as a hash, so that the tree can still be computed. */
 static void write_entry(const struct request *r, const struct store_event *e, FILE *out)
 {
 	char hash[B64_LEN(STORE_HASH_LEN) + 1];
 
-	if (may_see(r, e)) {
+	if (e->leaf_len > 0 && may_see(r, e)) {
 		(void)fwrite(e->leaf, 1, e->leaf_len, out);
 	} else {
 		b64_encode(e->hash, STORE_HASH_LEN, hash);
@@ -286,16 +288,45 @@ static void write_entry(const struct request *r, const struct store_event *e, FI
 	}
 }
 
+#define EVENT_AUTO __attribute__((cleanup(store_event_clear))) struct store_event
+
+/* What is stored is what was hashed, or was pruned: nothing else is shown, and least of all as pruned. Whoever may not see it gets its hash, and is not told. */
+static kms_status check_body(struct request *r, const struct store_event *e, struct prune_cover *cover, struct kms_err *err)
+{
+	kms_status status = prune_check_leaf(r->op.kms, r->op.store, e, cover, err);
+
+	if (status != KMS_E_INTEGRITY)
+		return status;
+	if (!may_see(r, e))
+		return KMS_OK;
+	return kms_refuse(err, KMS_E_INTEGRITY, "What is stored of event %llu is not what was written there: its body was altered or removed. Its hash and all proofs remain, and the events "
+	                  "before and behind it can be read. See `holdfast check`.", (unsigned long long)e->seq);
+}
+
+/* Who may see it is told that it is gone; whoever may not, not even that. */
+static kms_status need_body(struct request *r, const struct store_event *e, struct kms_err *err)
+{
+	struct prune_cover cover = { 0 };
+
+	KMS_TRY(check_body(r, e, &cover, err));
+	if (e->leaf_len > 0 || !may_see(r, e))
+		return KMS_OK;
+	return kms_refuse(err, KMS_E_GONE, "The body of leaf %llu was pruned after its retention; it is in the archive of that time. Its hash and all proofs remain.",
+	                  (unsigned long long)e->seq);
+}
+
 typedef void (*write_event_fn)(const struct request *r, const struct store_event *e, FILE *out);
 
 /* One row at a time: the database may be truncated and written in between. */
-static kms_status write_events(struct request *r, uint64_t start, uint64_t end, write_event_fn write, FILE *out, struct kms_err *err)
+static kms_status write_events(struct request *r, uint64_t start, uint64_t end, write_event_fn write, bool needs_bodies, FILE *out, struct kms_err *err)
 {
+	struct prune_cover cover = { 0 };
+
 	for (uint64_t seq = start; seq < end; seq++) {
-		struct store_event e = { 0 };
+		EVENT_AUTO e = { 0 };
 		KMS_TRY(store_event(r->op.store, seq, &e, err));
+		KMS_TRY(needs_bodies ? need_body(r, &e, err) : check_body(r, &e, &cover, err));
 		write(r, &e, out);
-		store_event_clear(&e);
 	}
 	return KMS_OK;
 }
@@ -309,10 +340,12 @@ static void write_line(const struct request *r, const struct store_event *e, FIL
 /* Without `start`: the newest. */
 kms_status api_audit_entries(struct request *r, struct kms_err *err)
 {
-	uint64_t size = 0, start = 0, count = ENTRIES_DEFAULT;
+	uint64_t size = 0, start = 0, count = ENTRIES_DEFAULT, end;
+	enum feed_format format = FORMAT_NATIVE;
 	TEXT_AUTO t = { 0 };
 
 	op_det_text(&r->op, "what", "entries");
+	KMS_TRY(entries_format(r, &format, err));
 	KMS_TRY(read_optional(r, "count", LOG_ENTRIES_MAX, &count, err));
 	KMS_TRY(store_event_count(r->op.store, &size, err));
 	start = size > count ? size - count : 0;
@@ -320,7 +353,11 @@ kms_status api_audit_entries(struct request *r, struct kms_err *err)
 	op_det_number(&r->op, "start", (int64_t)start);
 	op_det_number(&r->op, "count", (int64_t)count);
 	KMS_TRY(text_open(&t, err));
-	KMS_TRY(write_events(r, start, start < size && size - start > count ? start + count : size, write_line, t.out, err));
+	end = start < size && size - start > count ? start + count : size;
+	if (format == FORMAT_NATIVE)
+		KMS_TRY(write_events(r, start, end, write_line, false, t.out, err));
+	else
+		KMS_TRY(entries_write(r, format, start, end, may_see, t.out, err));
 	return reply_text(r, &t, "application/x-ndjson", NULL, err);
 }
 
@@ -352,8 +389,6 @@ static kms_status event_of_id(struct request *r, const char *text, struct store_
 	return KMS_OK;
 }
 
-#define EVENT_AUTO __attribute__((cleanup(store_event_clear))) struct store_event
-
 /* The very bytes that were hashed. */
 kms_status api_audit_entry(struct request *r, struct kms_err *err)
 {
@@ -363,6 +398,7 @@ kms_status api_audit_entry(struct request *r, struct kms_err *err)
 	op_det_text(&r->op, "what", "entry");
 	KMS_TRY(event_of_id(r, r->item, &e, err));
 	op_det_number(&r->op, "seq", (int64_t)e.seq);
+	KMS_TRY(need_body(r, &e, err));
 	KMS_TRY(text_open(&t, err));
 	write_entry(r, &e, t.out);
 	return reply_text(r, &t, "application/json", NULL, err);
@@ -531,6 +567,7 @@ kms_status api_audit_bundle(struct request *r, struct kms_err *err)
 	op_det_number(&r->op, "seq", (int64_t)e.seq);
 	if (!may_see(r, &e))
 		KMS_TRY(op_authorise(&r->op, PERM_AUDIT_READ_ALL, NULL, err));
+	KMS_TRY(need_body(r, &e, err));
 	KMS_TRY(newest_checkpoint(r, &c, err));
 	op_det_number(&r->op, "size", (int64_t)c.size);
 	KMS_TRY(prove_inclusion(r, e.seq, &c, &i, err));
@@ -611,6 +648,6 @@ kms_status api_audit_entry_tile(struct request *r, struct kms_err *err)
 	op_det_text(&r->op, "what", "entry-tile");
 	KMS_TRY(find_tile(r, 0, &range, err));
 	KMS_TRY(text_open(&t, err));
-	KMS_TRY(tree_failure(write_events(r, range.first, range.end, write_with_length, t.out, &failure), &failure, err));
+	KMS_TRY(tree_failure(write_events(r, range.first, range.end, write_with_length, true, t.out, &failure), &failure, err));
 	return reply_text(r, &t, "application/octet-stream", cache_of(&range), err);
 }

@@ -271,7 +271,7 @@ static kms_status read_leaf(struct request *r, uint64_t seq, json_t **ret, struc
 	struct store_event e = { 0 };
 
 	KMS_TRY(store_event(r->op.store, seq, &e, err));
-	*ret = parse_own((const char *)e.leaf, e.leaf_len);
+	*ret = e.leaf_len > 0 ? parse_own((const char *)e.leaf, e.leaf_len) : NULL;
 	store_event_clear(&e);
 	return KMS_OK;
 }

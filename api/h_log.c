@@ -1,11 +1,14 @@
 /* api/h_log.c - the management API: how the event log stands, what the set-up can notice, its key, its acceptance (docs/admin-api.md). */
+#include <inttypes.h>
 #include <string.h>
 
 #include "api/view.h"
 #include "server/core/log_admin.h"
+#include "server/feed/feed.h"
 
 #define OFFSET(member) offsetof(union request_body, member)
 #define US_PER_S 1000000
+#define FEED_TEXT_MAX 320
 
 /* ---- schemas: our own dialect refuses unknown members ---- */
 
@@ -63,6 +66,23 @@ kms_status api_status(struct request *r, struct kms_err *err)
 	                                    "refused", (json_int_t)w.refused, "audit", audit_object(r->op.kms)), err);
 }
 
+/* Whoever looks after this server learns here that alerts, webhooks or exports do not get through, and why. */
+static void add_feeds(const struct feeds *feeds, json_t **value)
+{
+	struct feed_state states[FEEDS_MAX];
+	size_t count = feeds != NULL ? feeds_state(feeds, states) : 0;
+
+	for (size_t i = 0; i < count; i++) {
+		const struct feed_state *s = &states[i];
+		char text[FEED_TEXT_MAX];
+		if (s->is_failing)
+			(void)snprintf(text, sizeof(text), "failing, tried again: %s. %" PRIu64 " of %" PRIu64 " events are done; nothing is lost.", s->failure, s->settled, s->size);
+		else
+			(void)snprintf(text, sizeof(text), "%" PRIu64 " of %" PRIu64 " events are done.", s->settled, s->size);
+		json_add(value, json_pack("{s:s,s:s,s:s}", "name", s->name, "result", s->is_failing ? "warn" : "good", "text", text));
+	}
+}
+
 kms_status api_check(struct request *r, struct kms_err *err)
 {
 	static const char *const RESULTS[] = { [CHECK_GOOD] = "good", [CHECK_WARN] = "warn", [CHECK_BAD] = "bad" };
@@ -74,6 +94,7 @@ kms_status api_check(struct request *r, struct kms_err *err)
 	count = log_self_check(&r->op, lines);
 	for (size_t i = 0; i < count; i++)
 		json_add(&value, json_pack("{s:s,s:s,s:s}", "name", lines[i].name, "result", RESULTS[lines[i].result], "text", lines[i].text));
+	add_feeds(request_feeds(r), &value);
 	return reply_json(r, 200, json_pack("{s:o}", "value", KMS_TAKE(value)), err);
 }
 

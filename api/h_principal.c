@@ -374,7 +374,6 @@ kms_status api_principal_get(struct request *r, struct kms_err *err)
 	KMS_TRY(find_principal(r, &p, err));
 	op_det_guid(&r->op, "principal", p.id);
 	KMS_TRY(view_principal(r, &p, &o, err));
-	json_put(&o, "pseudonym", json_base64url(p.pid, sizeof(p.pid)));
 	KMS_TRY(add_groups(r, &p, &o, err));
 	KMS_TRY(credentials_array(r, &p, &credentials, err));
 	json_put(&o, "credentials", credentials);

@@ -167,7 +167,7 @@ static void note_user(struct planned_key *k, const char *pid_text, int64_t at_s)
 
 static void read_leaf(struct plan *p, const struct store_event *e)
 {
-	JSON_AUTO *leaf = json_loadb(e->leaf, e->leaf_len, 0, NULL);
+	JSON_AUTO *leaf = e->leaf_len > 0 ? json_loadb(e->leaf, e->leaf_len, 0, NULL) : NULL; /* one that was pruned says nothing */
 	const char *type = NULL, *result = NULL, *name = NULL, *pid = NULL;
 	struct planned_key *k = NULL;
 	int64_t at_s = e->ts_us / 1000000;

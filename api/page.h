@@ -4,13 +4,13 @@
 
 #include "server/core/kms.h"
 
-enum page_list { PAGE_KEYS = 1, PAGE_DELETED_KEYS = 2, PAGE_VERSIONS = 3 };
+enum page_list { PAGE_KEYS = 1, PAGE_DELETED_KEYS = 2, PAGE_VERSIONS = 3, PAGE_EVENTS = 4 };
 
 /* What a token belongs to. */
 struct page_scope {
 	enum page_list list;
 	uint8_t vault_id[STORE_ID_LEN];
-	uint8_t key_id[STORE_ID_LEN]; /* of a list of versions; otherwise zero */
+	uint8_t key_id[STORE_ID_LEN]; /* of a list of versions; otherwise zero. Of events both are the hash of their filters */
 };
 
 #define PAGE_CURSOR_MAX STORE_KEY_NAME_MAX /* characters: the last name shown, or the last ordinal in decimal */

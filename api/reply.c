@@ -7,6 +7,7 @@
 
 #include "api/api.h"
 #include "api/certificate_page.h"
+#include "api/metrics.h"
 
 #define RESPONSE_HEADERS_MAX 20
 #define SERVICE_VERSION "1.0.0.0"
@@ -139,6 +140,8 @@ struct ekm_error reply_ekm_error(kms_status status)
 		return (struct ekm_error){ 405, "MethodNotAllowed", NULL };
 	case KMS_E_TIMEOUT:
 		return (struct ekm_error){ 408, "RequestTimeout", "The operation was not finished in time." };
+	case KMS_E_GONE:
+		return (struct ekm_error){ 410, "Gone", NULL };
 	case KMS_E_TOO_LARGE:
 		return (struct ekm_error){ 413, "RequestBodyTooLarge", NULL };
 	case KMS_E_MEDIA:
@@ -402,5 +405,6 @@ void reply_send(struct request *r, bool has_receipt)
 	if (r->share != NULL)
 		atomic_fetch_sub(r->share, 1);
 	r->share = NULL;
+	metrics_count(request_metrics(r), r);
 	http_reply(r->http, &r->response);
 }

@@ -7,8 +7,10 @@
 #include <strings.h>
 
 #include "api/http_guard.h"
+#include "api/metrics.h"
 #include "api/service.h"
 #include "server/base/log.h"
+#include "server/core/person.h"
 #include "server/core/root.h"
 
 #define ATTEMPTS_MAX 8 /* how often a request is decided anew because the state it read changed */
@@ -141,52 +143,6 @@ static kms_status check_certificate(struct request *r, struct kms_err *err)
 		return KMS_OK;
 	return kms_refuse(err, KMS_E_UNAUTHENTICATED, "The client certificate is not accepted any more (certificate: %s).",
 	                  client_verdict_name(verdict != CLIENT_ACCEPTED ? verdict : CLIENT_UNKNOWN_SUBJECT));
-}
-
-/* ---- managed identity: for this machine's own services (h_identity.c) ---- */
-
-/* A literal address of this machine, or the one name that browsers never ask a name server for (RFC 6761 section 6.3). */
-static bool is_loopback(const char *text, size_t len)
-{
-	char copy[INET6_ADDRSTRLEN];
-	struct in_addr v4;
-
-	if (len >= sizeof(copy))
-		return false;
-	memcpy(copy, text, len);
-	copy[len] = '\0';
-	if (inet_pton(AF_INET, copy, &v4) == 1)
-		return ntohl(v4.s_addr) >> 24 == IN_LOOPBACKNET;
-	return strcmp(copy, "::1") == 0 || strcasecmp(copy, "localhost") == 0;
-}
-
-static bool host_is_loopback(const char *host)
-{
-	static const char V6[] = "[::1]";
-	bool is_v6 = strncmp(host, V6, sizeof(V6) - 1) == 0;
-	size_t len = is_v6 ? sizeof(V6) - 1 : strcspn(host, ":");
-	const char *port = host + len;
-
-	if (*port == ':')
-		port += 1 + strspn(port + 1, "0123456789");
-	return *port == '\0' && (is_v6 || is_loopback(host, len));
-}
-
-/* Whatever reaches this listener by way of a browser (a name that was made to mean this machine) or a proxy is not a service of this machine. */
-static kms_status admit_local_service(struct request *r)
-{
-	const struct http_request *http = r->http;
-
-	r->dialect = DIALECT_IDENTITY;
-	if (!host_is_loopback(http->host) || !is_loopback(http->peer, strlen(http->peer)))
-		return kms_refuse(&r->verdict_err, KMS_E_INVALID,
-		                  "The Host header must be 127.0.0.1, [::1] or localhost: this endpoint serves its own machine only.");
-	if (http->is_forwarded)
-		return kms_refuse(&r->verdict_err, KMS_E_INVALID, "Requests that were forwarded (Forwarded, X-Forwarded-For) are not served here.");
-	router_match(r, http->method, http->path);
-	if (r->route == NULL && !r->is_public_path)
-		return kms_refuse(&r->verdict_err, KMS_E_NOTFOUND, "There is nothing at this path; tokens are at /msi/token.");
-	return KMS_OK;
 }
 
 /* ---- turns, shares and limits ---- */
@@ -352,8 +308,10 @@ static void decide(struct request *r, struct http_admission *ret_admission)
 	guid_format(id, r->id);
 	if (r->listener != API_LOCAL)
 		(void)snprintf(r->caller.peer, sizeof(r->caller.peer), "%.*s", CALLER_PEER_MAX - 1, r->http->peer);
+	if (r->http->user_agent != NULL)
+		(void)snprintf(r->caller.agent, sizeof(r->caller.agent), "%.*s", CALLER_AGENT_MAX, r->http->user_agent);
 	r->verdict = r->listener == API_EKM        ? admit_pool(r)
-	             : r->listener == API_IDENTITY ? admit_local_service(r)
+	             : r->listener == API_IDENTITY ? local_service_admit(r)
 	                                           : admit_bearer(r);
 	if (r->verdict == KMS_OK)
 		r->verdict = gate_admit(r);
@@ -448,6 +406,19 @@ static void count_denied(struct request *r, kms_status status)
 	writer_count_denied(r->api->cfg.kms->writer, kms_status_code(status), has_vault ? r->vault_id : NULL, peer);
 }
 
+/* An order that takes something away says how long it took, from its first byte until its unit goes to the log's writer: its commit, from which on it is in force, follows
+ * within one group commit. Whoever measures revocations measures by this (server/feed/report.c). */
+static void note_order(struct request *r)
+{
+	const struct route *route = r->route;
+
+	if (route == NULL || route->method == HTTP_GET || route_runs_in_log(route) != RUNS_LATE)
+		return;
+	if (route->body == &KEY_UPDATE_SCHEMA && (!r->body.common.has_enabled || r->body.common.is_enabled))
+		return;
+	op_det_number(&r->op, "took_us", clock_mono_us(&CLOCK_SYSTEM) - r->http->started_us);
+}
+
 /* ---- the end of a request ---- */
 
 void request_log_failure(const struct request *r, const struct kms_err *err)
@@ -486,8 +457,11 @@ static void withhold(struct request *r, kms_status status)
 	answer_unlogged_status(r, status == KMS_E_THROTTLED || status == KMS_E_SHUTDOWN ? status : KMS_E_AUDIT);
 }
 
-static void close_intent(struct request *r)
+/* What the leaf brings with it besides its changes: the record of who it was, and the end of its intent. */
+static void close_unit(struct request *r)
 {
+	if (r->op.write.event.type != EVENT_NONE)
+		person_attach(&r->op);
 	if (r->op.has_intent)
 		op_change(&r->op, STORE_INTENT_CLOSE)->intent.seq = r->op.write.event.ref;
 }
@@ -502,7 +476,7 @@ static void prepare_failure(struct request *r, const struct kms_err *err)
 	r->op.write.has_fence &= err->status == KMS_E_CRYPTO;
 	r->op.after = NULL;
 	fill_event(r, err);
-	close_intent(r);
+	close_unit(r);
 }
 
 static enum lane lane_of(const struct request *r)
@@ -526,6 +500,7 @@ static void written(struct write *w)
 
 	switch (w->status) { /* allowed: all others withhold */
 	case KMS_OK:
+		person_entered(&r->op);
 		gate_answer(r);
 		return;
 	case KMS_E_FENCED:
@@ -563,6 +538,8 @@ static void write_refusal(struct request *r, struct kms_err *err)
 
 	prepare_failure(r, err);
 	status = writer_write(r->api->cfg.kms->writer, &r->op.write);
+	if (status == KMS_OK)
+		person_entered(&r->op);
 	if (status != KMS_OK)
 		withhold(r, status);
 	else if (refusal == KMS_E_FENCED)
@@ -580,6 +557,7 @@ static void write_sync(struct request *r)
 	kms_status status = writer_write(r->api->cfg.kms->writer, &op->write);
 
 	if (status == KMS_OK) {
+		person_entered(op);
 		if (op->after != NULL)
 			op->after(op);
 		if (r->committed != NULL)
@@ -648,8 +626,9 @@ static void finish(struct request *r, kms_status status, struct kms_err *err)
 		err->status = status;
 		prepare_failure(r, err);
 	} else {
+		note_order(r);
 		fill_event(r, err);
-		close_intent(r);
+		close_unit(r);
 	}
 	if (r->op.write.event.type == EVENT_NONE)
 		reply_send(r, false);
@@ -705,12 +684,28 @@ static void note_certificate(struct request *r)
 	op_det_text(&r->op, "cert_sha256", r->client.thumbprint);
 }
 
+/* Those that may wait for the device. In the others is what must go on while a call of it hangs. */
+static bool is_device_lane(enum lane lane)
+{
+	return lane == LANE_CRYPTO || lane == LANE_EKM || lane == LANE_KEYGEN || lane == LANE_DESTROY;
+}
+
+/* Also of whoever is refused it is told who he is, once that is known. */
+static kms_status open_op(struct request *r, struct kms_err *err)
+{
+	kms_status status = op_open(&r->op, r->vault[0] != '\0' ? r->vault : NULL, err);
+
+	if (r->route == NULL || r->route->event != EVENT_NONE)
+		person_note(&r->op, is_device_lane(lane_of(r)));
+	return status;
+}
+
 static kms_status perform(struct request *r, struct kms_err *err)
 {
 	if (r->is_public_path)
 		return no_route(r, err);
 	if (!is_public(r))
-		KMS_TRY(op_open(&r->op, r->vault[0] != '\0' ? r->vault : NULL, err));
+		KMS_TRY(open_op(r, err));
 	if (r->by_certificate) {
 		note_certificate(r);
 		KMS_TRY(check_certificate(r, err));
@@ -825,6 +820,8 @@ static void refuse_any(struct api *api, struct http_request *http, enum dialect 
 	shorten_peer(http->peer, peer, sizeof(peer));
 	if (kms_status_http(status) < 500)
 		writer_count_denied(api->cfg.kms->writer, kms_status_code(status), NULL, peer);
+	if (http->app == NULL)
+		metrics_count_refusal(api->metrics, dialect, kms_status_http(status));
 	reply_refusal(api->cfg.kms, http, dialect, status, message, ret);
 }
 

@@ -6,17 +6,24 @@
 
 #include "api/assertion.h"
 #include "api/issuers.h"
+#include "api/metrics.h"
 #include "server/base/log.h"
 #include "server/core/certificate.h"
 #include "server/core/epoch.h"
 #include "server/core/log_admin.h"
+#include "server/core/person.h"
 #include "server/core/server_backup.h"
 
 #define FORGET_WAIT_MS 2000 /* for threads that are in the middle of something */
 #define HSM_SILENT_MS 10000 /* the monitor asks once a second; silence this long means that a call hangs */
 
 struct kms *request_kms(struct request *r) { return r->api->cfg.kms; }
+struct webhooks *request_webhooks(const struct request *r) { return r->api->cfg.feeds != NULL ? r->api->cfg.feeds->webhooks : NULL; }
+struct exports *request_exports(const struct request *r) { return r->api->cfg.feeds != NULL ? r->api->cfg.feeds->exports : NULL; }
+const struct feeds *request_feeds(const struct request *r) { return r->api->cfg.feeds; }
+struct indexer *request_indexer(const struct request *r) { return r->api->cfg.feeds != NULL ? r->api->cfg.feeds->indexer : NULL; }
 struct tokens *request_tokens(struct request *r) { return r->api->tokens; }
+struct metrics *request_metrics(struct request *r) { return r->api->metrics; }
 struct assertions *request_assertions(struct request *r) { return r->api->assertions; }
 bool request_knows_issuer(const struct request *r, const char *name) { return issuers_named(r->api->issuers, name) != NULL; }
 const char *request_authority(const struct request *r)
@@ -46,7 +53,7 @@ static const uint64_t SETTLED_IN[LANE_COUNT] = {
 	[LANE_DESTROY] = RECOVER_TYPE(EVENT_KEY_PURGE) | RECOVER_TYPE(EVENT_TENANT_SHRED) | RECOVER_TYPE(EVENT_TENANT_CREATE) |
 	                 RECOVER_TYPE(EVENT_LOG_KEY_ROTATED) | RECOVER_TYPE(EVENT_BACKUP_EPOCH) | RECOVER_TYPE(EVENT_BACKUP_EPOCH_END),
 	[LANE_BACKUP] = RECOVER_TYPE(EVENT_NODE_BACKUP),
-	[LANE_ROOT] = RECOVER_TYPE(EVENT_TENANT_ROTATE_ROOT) | RECOVER_TYPE(EVENT_KEY_DESTROY),
+	[LANE_ROOT] = RECOVER_TYPE(EVENT_TENANT_ROTATE_ROOT) | RECOVER_TYPE(EVENT_KEY_DESTROY) | RECOVER_TYPE(EVENT_LOG_PRUNED),
 };
 
 static void purge_due(struct kms *kms, struct store *store)
@@ -71,6 +78,8 @@ static void settle_due(struct kms *kms, struct store *store, uint64_t types)
 		log_failure(LOG_WARN, "interrupted_acts_left_open", NULL, &count.last_failure);
 	if (count.rotated > 0)
 		log_event(LOG_INFO, "roots_rotated", LOG_I("count", count.rotated));
+	if (count.pruned > 0)
+		log_event(LOG_INFO, "log_pruned", LOG_I("count", count.pruned));
 	if (count.settled > 0)
 		log_event(LOG_WARN, "interrupted_acts_settled", LOG_I("count", count.settled));
 }
@@ -105,6 +114,18 @@ static void turn_backups(struct kms *kms, struct store *store)
 		log_failure(LOG_ERROR, "backup_failed", NULL, &err);
 }
 
+static void turn_persons(struct kms *kms, struct store *store)
+{
+	struct kms_err err = { 0 };
+	size_t count = 0;
+	kms_status status = persons_turn(kms, store, &count, &err);
+
+	if (status != KMS_OK && status != KMS_E_SHUTDOWN)
+		log_failure(LOG_WARN, "records_of_persons_not_erased", NULL, &err);
+	if (count > 0)
+		log_event(LOG_INFO, "records_of_persons_erased", LOG_I("count", count));
+}
+
 static void read_pools(struct api *api, struct store *store)
 {
 	struct kms_err err = { 0 };
@@ -127,6 +148,32 @@ static void retire_log_keys(struct api *api, struct store *store)
 		log_failure(LOG_WARN, "old_log_key_not_destroyed", NULL, &err);
 }
 
+/* In a log that is not good nothing is destroyed, settled or rotated: what is missing in it may be the reason not to. */
+static bool may_act(const struct api *api)
+{
+	struct hsm_info device = { 0 };
+
+	hsm_info(api->cfg.kms->hsm, &device);
+	return device.is_available && log_state(api->cfg.kms->log) == LOG_GOOD;
+}
+
+/* What is due of keys. @return there is more of it */
+static bool do_what_is_due(struct api *api, struct store *store)
+{
+	struct schedule_count count = { 0 };
+	struct kms_err err = { 0 };
+	kms_status status = schedule_run(&api->schedule, api->cfg.kms, store, &count, &err);
+
+	if (status != KMS_OK && status != KMS_E_SHUTDOWN)
+		log_failure(LOG_WARN, "due_keys_not_done", NULL, &err);
+	if (count.failed > 0)
+		log_failure(LOG_WARN, "due_keys_put_off", NULL, &count.last_failure);
+	if (count.rotated + count.near_expiry + count.expired + count.failed > 0)
+		log_event(LOG_INFO, "due_keys", LOG_I("rotated", count.rotated), LOG_I("near_expiry", count.near_expiry), LOG_I("expired", count.expired),
+		          LOG_I("failed", count.failed));
+	return count.has_more;
+}
+
 static void run_housekeeping(struct job *job, void *thread_state)
 {
 	struct housekeeping *h = (struct housekeeping *)job;
@@ -140,22 +187,24 @@ static void run_housekeeping(struct job *job, void *thread_state)
 		purge_due(kms, thread_state);
 		issue_certificates(kms, thread_state);
 		turn_epochs(kms, thread_state);
+		turn_persons(kms, thread_state);
 		retire_log_keys(h->api, thread_state);
 	}
 	if (h->backs_up)
 		turn_backups(kms, thread_state);
+	/* Turn by turn behind whoever waits for a key. */
+	h->types = 0;
+	if (h->schedules && may_act(h->api) && do_what_is_due(h->api, thread_state) && worker_submit(h->api->lanes[LANE_KEYGEN], &h->job) == KMS_OK)
+		return;
 	atomic_store(&h->is_running, false);
 }
 
 static void keep_house(struct api *api, enum lane i)
 {
 	struct housekeeping *h = &api->housekeeping[i];
-	struct hsm_info device = { 0 };
 	bool settles = false, reads_pools = false;
 
-	hsm_info(api->cfg.kms->hsm, &device);
-	/* In a log that is not good nothing is destroyed and nothing is settled: what is missing in it may be the reason not to. */
-	settles = SETTLED_IN[i] != 0 && device.is_available && log_state(api->cfg.kms->log) == LOG_GOOD;
+	settles = SETTLED_IN[i] != 0 && may_act(api);
 	reads_pools = i == LANE_CONTROL && api->trust != NULL; /* another node may have changed them */
 	if ((!settles && !reads_pools) || atomic_exchange(&h->is_running, true))
 		return;
@@ -165,6 +214,7 @@ static void keep_house(struct api *api, enum lane i)
 	h->purges = settles && i == LANE_DESTROY;
 	h->reads_pools = reads_pools;
 	h->backs_up = settles && i == LANE_BACKUP;
+	h->schedules = settles && i == LANE_KEYGEN;
 	if (worker_submit(api->lanes[i], &h->job) != KMS_OK)
 		atomic_store(&h->is_running, false); /* the lane is full or stopping: the next time will do */
 }
@@ -229,16 +279,20 @@ static void forget_everywhere(void *arg)
 		log_event(LOG_INFO, "memory_forgotten_later", LOG_I("waited_ms", FORGET_WAIT_MS));
 }
 
-static kms_status start_lanes(struct api *api, struct kms_err *err)
+const char *api_lane_name(enum lane lane)
 {
 	static const char *const NAMES[LANE_COUNT] = { [LANE_META] = "meta", [LANE_CONTROL] = "control", [LANE_CRYPTO] = "crypto", [LANE_LOGIN] = "login",
 		                                       [LANE_AUDIT] = "audit", [LANE_EKM] = "ekm", [LANE_KEYGEN] = "keygen", [LANE_DESTROY] = "destroy",
 		                                       [LANE_BACKUP] = "backup",
 		                                       [LANE_ROOT] = "root" };
+	return NAMES[lane];
+}
 
+static kms_status start_lanes(struct api *api, struct kms_err *err)
+{
 	for (int i = 0; i < LANE_COUNT; i++) {
 		bool is_crypto = i == LANE_CRYPTO || i == LANE_EKM;
-		struct worker_config cfg = { .name = NAMES[i], .threads = is_crypto ? api->cfg.crypto_threads : 1, .capacity = api->cfg.queue,
+		struct worker_config cfg = { .name = api_lane_name((enum lane)i), .threads = is_crypto ? api->cfg.crypto_threads : 1, .capacity = api->cfg.queue,
 			                     .start = open_reader, .stop = close_reader, .visit = forget_here, .arg = api };
 		if (i != LANE_EKM || api->cfg.serves_ekm)
 			KMS_TRY(worker_start(&cfg, &api->lanes[i], err));
@@ -280,6 +334,7 @@ static kms_status start_parts(struct api *api, struct kms_err *err)
 	api->openapi = openapi_make(api->cfg.kms, &api->openapi_len);
 	if (api->openapi == NULL)
 		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "the API's description");
+	KMS_TRY(metrics_new(api->cfg.metric_vaults, &api->metrics, err));
 	KMS_TRY(check_issuers(api, err));
 	KMS_TRY(issuers_new(api->cfg.kms->clock, api->cfg.issuers, api->cfg.issuer_count, &api->issuers, err));
 	KMS_TRY(tokens_new(api->cfg.kms, api->issuers, &api->tokens, err));
@@ -344,6 +399,7 @@ void api_free(struct api *api)
 	vault_names_free(api->names);
 	client_trust_free(api->trust);
 	limits_free(api->limits);
+	metrics_free(api->metrics);
 	if (api->cfg.kms->forget_arg == api) {
 		api->cfg.kms->forget = NULL;
 		api->cfg.kms->is_stopping = NULL;

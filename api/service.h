@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "api/api.h"
+#include "server/core/schedule.h"
 
 struct api {
 	struct api_config cfg;
@@ -17,10 +18,12 @@ struct api {
 	struct vault_names *names;
 	struct client_trust *trust; /* NULL unless pools are served, or the main listener asks for certificates */
 	struct limits *limits;
+	struct metrics *metrics;
 	char *openapi; /* owned; never changes */
 	size_t openapi_len;
 	atomic_bool is_stopping;
 	bool log_keys_retired; /* of the destroy lane's thread */
+	struct schedule schedule; /* of the keygen lane's thread */
 	atomic_uint shares[LANE_COUNT][WORKER_GROUPS]; /* requests of each tenant in each lane, until they are answered */
 	atomic_size_t large_bodies, large_bodies_of[WORKER_GROUPS]; /* bytes; see reserve_body() */
 	struct housekeeping {
@@ -28,12 +31,20 @@ struct api {
 		atomic_bool is_running;
 		struct api *api;
 		uint64_t types; /* of the acts that this lane performs; 0: none are to be settled now */
-		bool purges, reads_pools, backs_up;
+		bool purges, reads_pools, backs_up, schedules;
 	} housekeeping[LANE_COUNT];
 };
 
 /** Log a failure of ours, once, with the request's id. */
 void request_log_failure(const struct request *r, const struct kms_err *err);
+
+/** "crypto"; of its threads and metrics. */
+const char *api_lane_name(enum lane lane);
+
+/* ---- local_service.c ---- */
+
+/** Only this machine's own services, whom neither a browser nor a proxy has sent. @return KMS_OK | KMS_E_INVALID | KMS_E_NOTFOUND */
+KMS_MUST_CHECK kms_status local_service_admit(struct request *r);
 
 /* ---- gate.c: the state of the event log ---- */
 

@@ -115,6 +115,8 @@ kms_status view_principal(struct request *r, const struct store_principal *p, js
 	view_put_text(&o, "kind", view_kind(p->kind));
 	json_put(&o, "enabled", json_boolean(p->is_enabled));
 	json_put(&o, "created", json_integer(p->created_s));
+	if (p->kind == STORE_PRINCIPAL_CALLER)
+		json_put(&o, "pseudonym", json_base64url(p->pid, sizeof(p->pid)));
 	if (p->tokens_from_s != 0)
 		json_put(&o, "tokens_from", json_integer(p->tokens_from_s));
 	KMS_TRY(add_secret_end(r, p, &o, err));

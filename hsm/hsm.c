@@ -205,6 +205,11 @@ kms_status hsm_check(struct hsm *h, struct kms_err *err)
 
 void hsm_set_log_key(struct hsm *h, const uint8_t id[HSM_ID_LEN]) { h->ops->set_log_key(h, id); }
 
+const struct histogram *hsm_call_times(struct hsm *h, size_t i, const char **ret_call)
+{
+	return h->ops->call_times != NULL ? h->ops->call_times(h, i, ret_call) : NULL;
+}
+
 void hsm_info(struct hsm *h, struct hsm_info *ret_info)
 {
 	h->ops->info(h, ret_info);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "server/base/err.h"
+#include "server/base/histogram.h"
 #include "server/base/secret.h"
 
 #define HSM_ID_LEN 16        /* CKA_ID: random, never reused */
@@ -126,6 +127,7 @@ struct hsm_info {
 	uint64_t epoch;       /* raised by each re-initialisation */
 	size_t cached_keys;   /* wrapped versions loaded now */
 	size_t sessions_open; /* of the pool */
+	size_t sessions_busy, sessions_max; /* on loan now; at most */
 	int64_t silent_ms;    /* since hsm_check() last came back, whatever it found: large = a call hangs in the device */
 	bool is_available;
 };
@@ -152,6 +154,7 @@ struct hsm_ops {
 	kms_status (*check)(struct hsm *h, struct kms_err *err);
 	void (*set_log_key)(struct hsm *h, const uint8_t id[HSM_ID_LEN]);
 	void (*info)(struct hsm *h, struct hsm_info *ret_info);
+	const struct histogram *(*call_times)(struct hsm *h, size_t i, const char **ret_call); /* NULL: it counts none */
 	kms_status (*random)(struct hsm *h, struct secret *fill, struct kms_err *err);
 	kms_status (*key_generate)(struct hsm *h, const struct hsm_key *key, struct hsm_public *ret_public, struct kms_err *err);
 	kms_status (*key_generate_wrapped)(struct hsm *h, const struct hsm_key *key, struct hsm_public *ret_public,
@@ -207,6 +210,8 @@ KMS_MUST_CHECK kms_status hsm_check(struct hsm *h, struct kms_err *err);
 void hsm_set_log_key(struct hsm *h, const uint8_t id[HSM_ID_LEN]);
 /** What is known without touching the device. Never blocks on it. */
 void hsm_info(struct hsm *h, struct hsm_info *ret_info);
+/** Times of the i-th kind of call to the device, failed ones too (HISTOGRAM_TIMES); lives as long as h. *ret_call is static. NULL = there is no i-th. */
+const struct histogram *hsm_call_times(struct hsm *h, size_t i, const char **ret_call);
 /** Fill `fill` from the device's generator. */
 KMS_MUST_CHECK kms_status hsm_random(struct hsm *h, struct secret *fill, struct kms_err *err);
 /** Make a resident (token) object or pair under key->id; key->wrapped must be NULL. ret_public may be NULL. On return the object is on

@@ -17,6 +17,7 @@ const env = process.env;
 const ALGORITHM = "RSA-OAEP-256";
 const NEEDS_APPROVAL = 5; // exit code of holdfast
 const WITNESS_MS = 10_000; // on the first run the witness is told of the log only when that has its key
+const EXPORT_MS = 15_000;
 const POLL_MS = 100;
 const NO_RETRY = { retryOptions: { maxRetries: 0 } }; // a refusal is an answer, not an accident
 
@@ -77,6 +78,37 @@ async function proveBackup() {
 	});
 }
 
+/** The same events for people and machines: a question to the log, the file that a SIEM would read, a report, and what Prometheus reads. */
+async function proveFeeds(vaultName, key) {
+	await step("ask the log what happened to that key (holdfast log query)", async () => {
+		const types = holdfast("log", "query", "--vault", vaultName, "--key", key, "--order", "oldest").value.map((leaf) => leaf.type);
+		assert.ok(["key.create", "key.wrap", "key.unwrap", "key.rotate", "key.revoke"].every((type) => types.includes(type)), types.join(" "));
+		return `${types.length} events, from ${types[0]} to ${types.at(-1)}`;
+	});
+	await step("find its revocation in the export for a SIEM (Azure's AuditEvent, JSON Lines)", async () => {
+		for (const end = Date.now() + EXPORT_MS; ;) {
+			const records = fs.existsSync(env.HOLDFAST_EXPORT_FILE) ? fs.readFileSync(env.HOLDFAST_EXPORT_FILE, "utf8").split("\n").filter(Boolean) : [];
+			const found = records.map((line) => JSON.parse(line)).find((r) => r.operationName === "KmsKeyRevoke" && r.properties.id?.includes(`/keys/${key}`));
+			if (found)
+				return `${found.operationName} ${found.resultType}, record ${records.length}`;
+			assert.ok(Date.now() < end, `not in ${env.HOLDFAST_EXPORT_FILE} within ${EXPORT_MS} ms`);
+			await sleep(POLL_MS);
+		}
+	});
+	await step("report on rotations, denials, revocations … (holdfast report all --html)", async () => {
+		const page = path.join(env.HOLDFAST_RUN_DIR, "reports.html");
+		execFileSync(env.HOLDFAST_BIN, ["report", "all", "--html", "--output", page], { stdio: ["ignore", "ignore", "inherit"] });
+		assert.match(fs.readFileSync(page, "utf8"), /<svg/);
+		return `${fs.statSync(page).size} bytes`;
+	});
+	await step("read the metrics", async () => {
+		const text = await (await fetch(env.HOLDFAST_METRICS_URL)).text();
+		const unwraps = /^holdfast_http_requests_total\{dialect="vault",route="KeyUnwrap",code="403"\} (\d+)$/m.exec(text);
+		assert.ok(Number(unwraps?.[1]) >= 2, "the refused unwraps are not counted");
+		return `${text.split("\n").length} lines; ${unwraps[1]} unwraps refused`;
+	});
+}
+
 /** What anybody can check who has the log's public key: the whole log, one event of it, and that a forged one is refused. The verifier asks no server. */
 async function proveLog() {
 	const log = env.HOLDFAST_LOG_FILE, proof = path.join(env.HOLDFAST_RUN_DIR, "event.proof");
@@ -93,7 +125,7 @@ async function proveLog() {
 		}
 	});
 	await step("verify it without the server (holdfast-verify), its witness included", async () => {
-		const res = verify("--policy", policy, "--checkpoint", `${log}.checkpoint`, log);
+		const res = verify("--policy", policy, "--complete", "--checkpoint", `${log}.checkpoint`, log);
 		assert.equal(res.status, 0, res.stdout + res.stderr);
 		return "nothing was changed, removed or moved";
 	});
@@ -177,6 +209,8 @@ async function main() {
 	await proveApproval();
 	console.log(`\nProof as a Managed HSM pool against ${env.HOLDFAST_EKM_URL}:`);
 	await proveEkm({ step, keys, holdfast, vaultName });
+	console.log("\nProof that people and machines can read the log:");
+	await proveFeeds(vaultName, name);
 	console.log("\nProof that backups open:");
 	await proveBackup();
 	console.log("\nProof that the log cannot be changed:");

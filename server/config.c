@@ -2,12 +2,16 @@
  * says on which line it stands. Guards against starting with a setting that is misspelt, out of range or readable by the wrong people. */
 #include "server/config.h"
 
+#include "server/config_alert.h"
 #include "server/config_backup.h"
+#include "server/config_export.h"
 #include "server/config_issuers.h"
 #include "server/config_log.h"
+#include "server/config_metrics.h"
+#include "server/config_schema.h"
+#include "server/config_webhooks.h"
 
 #include <arpa/inet.h>
-#include <cyaml/cyaml.h>
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
@@ -24,7 +28,6 @@
 #define FILE_MAX_BYTES ((size_t)64 << 10)
 #define KEY_MAX 64   /* "section.key" and a NUL; longer ones are cut in messages */
 #define SHOWN_MAX 80 /* characters of the file's name in a message */
-#define UIDS_MAX 64
 #define RANGE_MAX 64 /* "a decimal number from … to …" */
 #define NAME_MAX_CHARS 64
 #define DOMAIN_MAX 180 /* leaves room for "{vault}." in a DNS name and for "/audit/log1" in an origin of 200 bytes */
@@ -38,6 +41,7 @@
 #define CREDENTIAL_PREFIX "credential:"
 #define ORIGIN_SUFFIX "/audit/log1"
 #define ISSUERS "issuers"
+#define EXPORTS "exports"
 #define WITNESSES "log.witnesses"
 
 /* ---- what each value must be ---- */
@@ -190,6 +194,13 @@ static const struct text_rule TEXTS[] = {
 	{ "hsm.token_dir", AT(hsm.token_dir), is_directory, "an existing directory", .is_path = true },
 	{ "backup.directory", AT(backup.directory), config_is_backup_directory, "an existing directory that the daemon can write to, closed to group and others (chmod 700)",
 	  .is_path = true },
+	{ "metrics.address", AT(metrics.address), is_address, "a numeric IPv4 or IPv6 address", .fallback = "127.0.0.1" },
+	{ "metrics.certificate", AT(metrics.certificate), is_file, "a readable PEM file", .is_path = true },
+	{ "metrics.key", AT(metrics.key), is_private_file, "a readable PEM file, closed to group and others (chmod 600)", .is_path = true },
+	{ "metrics.token_file", AT(metrics.token_file), is_private_file, "a readable file, closed to group and others (chmod 600)", .is_path = true },
+	{ "webhooks.ca", AT(webhooks.ca), is_file, "a readable PEM file", .is_path = true },
+	{ "webhooks.certificate", AT(webhooks.certificate), is_file, "a readable PEM file", .is_path = true },
+	{ "webhooks.key", AT(webhooks.key), is_private_file, "a readable PEM file, closed to group and others (chmod 600)", .is_path = true },
 	{ "log.level", AT(log.level), is_level, "debug, info, warn or error", .fallback = "info" },
 	{ "log.format", AT(log.format), is_format, "auto, text or json", .fallback = "auto" },
 	{ "log.origin", AT(log.origin), is_origin, "1 to 200 characters of A-Z a-z 0-9 . - /, no slash at either end" },
@@ -220,11 +231,14 @@ static const struct number_rule NUMBERS[] = {
 	{ "log.pin_s", NUMBER(log.pin_s), .min = 1, .max = 3600, .fallback = 60 },
 	{ "log.heartbeat_s", NUMBER(log.heartbeat_s), .min = 10, .max = 120, .fallback = 60 },
 	{ "log.late_ms", NUMBER(log.late_ms), .min = 1000, .max = 60000, .fallback = 5000 },
+	{ "log.keep_days", NUMBER(log.keep_days), .min = 0, .max = 36500, .fallback = 400 },
 	{ "log.quorum", NUMBER(log.quorum), .min = 0, .max = CONFIG_WITNESSES_MAX },
 	{ "backup.every_hours", NUMBER(backup.every_hours), .min = 0, .max = 8760, .fallback = 24 },
 	{ "backup.keep", NUMBER(backup.keep), .min = 0, .max = 10000, .fallback = 14 },
 	{ "backup.epoch_days", NUMBER(backup.epoch_days), .min = 1, .max = 365, .fallback = 30 },
 	{ "backup.keep_days", NUMBER(backup.keep_days), .min = 1, .max = 365, .fallback = 30 },
+	{ "metrics.port", NUMBER(metrics.port), .min = 1, .max = UINT16_MAX, .fallback = 9464 },
+	{ "metrics.vaults", NUMBER(metrics.vaults), .min = 0, .max = 1000, .fallback = 100 },
 	{ "limits.queue", NUMBER(limits.queue), .min = 1, .max = 65536, .fallback = 1024 },
 	{ "limits.token_life_s", NUMBER(limits.token_life_s), .min = 300, .max = 86400, .fallback = 3600 },
 	{ "limits.vault_requests", NUMBER(limits.vault_requests), .min = 1, .max = ALLOWANCE_MAX, .fallback = 20000 },
@@ -232,129 +246,6 @@ static const struct number_rule NUMBERS[] = {
 	{ "limits.principal_requests", NUMBER(limits.principal_requests), .min = 1, .max = ALLOWANCE_MAX, .fallback = 20000 },
 	{ "limits.principal_creates", NUMBER(limits.principal_creates), .min = 1, .max = ALLOWANCE_MAX, .fallback = 1000 },
 };
-
-/* ---- libcyaml's schema: every key is optional here, so that the rules above say what is missing ---- */
-
-#define TEXT(key, member) CYAML_FIELD_STRING_PTR(key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config, member, 0, PATH_MAX)
-#define UINT(key, member) CYAML_FIELD_UINT(key, CYAML_FLAG_OPTIONAL, struct config, member)
-/* A section's members are placed by their offset in the whole struct, so that the rules and the schema speak of the same offsets. */
-#define SECTION(name, members)                                                                                              \
-	{                                                                                                                   \
-		.key = (name), .data_offset = 0, .value = { .type = CYAML_MAPPING, .flags = CYAML_FLAG_OPTIONAL,            \
-		                                            .data_size = sizeof(struct config), .mapping = { .fields = (members) } } \
-	}
-
-static const cyaml_schema_value_t UID_SCHEMA = { CYAML_VALUE_UINT(CYAML_FLAG_DEFAULT, uint32_t) };
-static const cyaml_schema_field_t LISTEN_FIELDS[] = {
-	TEXT("address", listen.address),
-	UINT("port", listen.port),
-	UINT("threads", listen.threads),
-	UINT("connections", listen.connections),
-	UINT("per_ip", listen.per_ip),
-	CYAML_FIELD_BOOL("client_certificates", CYAML_FLAG_OPTIONAL, struct config, listen.client_certificates),
-	CYAML_FIELD_END,
-};
-static const cyaml_schema_field_t TLS_FIELDS[] = { TEXT("certificate", tls.certificate), TEXT("key", tls.key), CYAML_FIELD_END };
-static const cyaml_schema_field_t ADMIN_FIELDS[] = {
-	TEXT("socket", admin.socket),
-	CYAML_FIELD_SEQUENCE_COUNT("uids", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config, admin.uids, admin.uids_count, &UID_SCHEMA, 0,
-	                           UIDS_MAX),
-	CYAML_FIELD_END,
-};
-static const cyaml_schema_field_t EKM_FIELDS[] = {
-	TEXT("address", ekm.address),
-	UINT("port", ekm.port),
-	TEXT("certificate", ekm.certificate),
-	TEXT("key", ekm.key),
-	UINT("connections", ekm.connections),
-	TEXT("api_version", ekm.api_version),
-	CYAML_FIELD_END,
-};
-static const cyaml_schema_field_t IDENTITY_FIELDS[] = { TEXT("address", identity.address), UINT("port", identity.port), CYAML_FIELD_END };
-static const cyaml_schema_field_t STORAGE_FIELDS[] = {
-	TEXT("database", storage.database),
-	UINT("reserve_mib", storage.reserve_mib),
-	CYAML_FIELD_END,
-};
-static const cyaml_schema_field_t HSM_FIELDS[] = {
-	TEXT("module", hsm.module),   TEXT("token", hsm.token),         TEXT("pin", hsm.pin), TEXT("token_dir", hsm.token_dir),
-	UINT("workers", hsm.workers), UINT("cache_keys", hsm.cache_keys), CYAML_FIELD_END,
-};
-static const cyaml_schema_field_t BACKUP_FIELDS[] = {
-	TEXT("directory", backup.directory), UINT("every_hours", backup.every_hours), UINT("keep", backup.keep), UINT("epoch_days", backup.epoch_days),
-	UINT("keep_days", backup.keep_days), CYAML_FIELD_END,
-};
-#define WITNESS_TEXT(name) CYAML_FIELD_STRING_PTR(#name, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_witness, name, 0, PATH_MAX)
-static const cyaml_schema_field_t WITNESS_FIELDS[] = { WITNESS_TEXT(key), WITNESS_TEXT(url), WITNESS_TEXT(ca), CYAML_FIELD_END };
-static const cyaml_schema_value_t WITNESS_SCHEMA = { CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct config_witness, WITNESS_FIELDS) };
-static const cyaml_schema_field_t LOG_FIELDS[] = {
-	TEXT("level", log.level),
-	TEXT("format", log.format),
-	TEXT("origin", log.origin),
-	UINT("interval_ms", log.interval_ms),
-	UINT("pin_s", log.pin_s),
-	UINT("heartbeat_s", log.heartbeat_s),
-	UINT("late_ms", log.late_ms),
-	UINT("quorum", log.quorum),
-	CYAML_FIELD_BOOL("strict", CYAML_FLAG_OPTIONAL, struct config, log.is_strict),
-	CYAML_FIELD_BOOL("witnesses_required", CYAML_FLAG_OPTIONAL, struct config, log.witnesses_required),
-	CYAML_FIELD_SEQUENCE_COUNT("witnesses", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config, log.witnesses, log.witnesses_count, &WITNESS_SCHEMA, 0,
-	                           CONFIG_WITNESSES_MAX),
-	CYAML_FIELD_END,
-};
-static const cyaml_schema_field_t LIMITS_FIELDS[] = {
-	UINT("queue", limits.queue),
-	UINT("token_life_s", limits.token_life_s),
-	UINT("vault_requests", limits.vault_requests),
-	UINT("vault_creates", limits.vault_creates),
-	UINT("principal_requests", limits.principal_requests),
-	UINT("principal_creates", limits.principal_creates),
-	CYAML_FIELD_END,
-};
-#define ISSUER_TEXT(key, member) \
-	CYAML_FIELD_STRING_PTR(key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_issuer, member, 0, PATH_MAX)
-#define ISSUER_LIST(key, member)                                                                                                                       \
-	CYAML_FIELD_SEQUENCE_COUNT(key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config_issuer, member, member##_count, &ISSUER_VALUE_SCHEMA, 0, \
-	                           ISSUER_LIST_MAX)
-static const cyaml_schema_value_t ISSUER_VALUE_SCHEMA = { CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, ISSUER_VALUE_MAX) };
-static const cyaml_schema_field_t ISSUER_FIELDS[] = {
-	ISSUER_TEXT("name", name),
-	ISSUER_LIST("issuer", issuer),
-	ISSUER_LIST("audience", audience),
-	ISSUER_TEXT("tenant", tenant),
-	ISSUER_TEXT("authority", authority),
-	ISSUER_TEXT("jwks_url", jwks_url),
-	ISSUER_TEXT("jwks_file", jwks_file),
-	ISSUER_TEXT("ca", ca),
-	ISSUER_LIST("algorithms", algorithms),
-	ISSUER_TEXT("principal_claim", principal_claim),
-	ISSUER_TEXT("group_claim", group_claim),
-	ISSUER_TEXT("role_claim", role_claim),
-	CYAML_FIELD_UINT("refresh_s", CYAML_FLAG_OPTIONAL, struct config_issuer, refresh_s),
-	CYAML_FIELD_UINT("stale_s", CYAML_FLAG_OPTIONAL, struct config_issuer, stale_s),
-	CYAML_FIELD_END,
-};
-static const cyaml_schema_value_t ISSUER_SCHEMA = { CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct config_issuer, ISSUER_FIELDS) };
-static const cyaml_schema_field_t CONFIG_FIELDS[] = {
-	TEXT("node", node),
-	TEXT("site", site),
-	TEXT("domain", domain),
-	UINT("public_port", public_port),
-	SECTION("listen", LISTEN_FIELDS),
-	SECTION("tls", TLS_FIELDS),
-	SECTION("admin", ADMIN_FIELDS),
-	SECTION("ekm", EKM_FIELDS),
-	SECTION("identity", IDENTITY_FIELDS),
-	SECTION("storage", STORAGE_FIELDS),
-	SECTION("hsm", HSM_FIELDS),
-	SECTION("backup", BACKUP_FIELDS),
-	SECTION("log", LOG_FIELDS),
-	SECTION("limits", LIMITS_FIELDS),
-	CYAML_FIELD_SEQUENCE_COUNT("issuers", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct config, issuers, issuers_count, &ISSUER_SCHEMA, 0,
-	                           ISSUERS_MAX),
-	CYAML_FIELD_END,
-};
-static const cyaml_schema_value_t CONFIG_SCHEMA = { CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct config, CONFIG_FIELDS) };
 
 /* ---- one load ---- */
 
@@ -487,10 +378,10 @@ static yaml_node_t *locate(struct loading *l, const char *key, size_t *ret_line)
 	return member(l, node, key + first + 1, strlen(key + first + 1), ret_line);
 }
 
-/* The same for a member of an entry of `issuers`; the line of the member, else of the entry. */
-static yaml_node_t *locate_issuer(struct loading *l, size_t index, const char *key, size_t *ret_line)
+/* The same for a member of an entry of `issuers` or `exports`; the line of the member, else of the entry. */
+static yaml_node_t *locate_in(struct loading *l, const char *section, size_t index, const char *key, size_t *ret_line)
 {
-	yaml_node_t *list = locate(l, ISSUERS, ret_line), *entry = NULL;
+	yaml_node_t *list = locate(l, section, ret_line), *entry = NULL;
 	if (list == NULL || list->type != YAML_SEQUENCE_NODE || index >= (size_t)(list->data.sequence.items.top - list->data.sequence.items.start))
 		return NULL;
 	entry = yaml_document_get_node(&l->document, list->data.sequence.items.start[index]);
@@ -532,6 +423,12 @@ static const char *what_is_expected(cyaml_err_t cyaml, const char *key, char ran
 		return "a list of at most 64 issuers, each a mapping, as in holdfast.yaml.example";
 	if (strncmp(key, ISSUERS ".", strlen(ISSUERS ".")) == 0 && config_issuer_expects(key + strlen(ISSUERS ".")) != NULL)
 		return config_issuer_expects(key + strlen(ISSUERS "."));
+	if (strcmp(key, EXPORTS) == 0)
+		return "a list of at most 8 exports, each a mapping, as in holdfast.yaml.example";
+	if (strncmp(key, EXPORTS ".", strlen(EXPORTS ".")) == 0 && config_export_expects(key + strlen(EXPORTS ".")) != NULL)
+		return config_export_expects(key + strlen(EXPORTS "."));
+	if (strcmp(key, "webhooks.hosts") == 0)
+		return "a list of hosts that may be sent to, as [hooks.example.com, \"hooks.example.com:8443\"]";
 	if (strcmp(key, "admin.uids") == 0)
 		return "a list of at most 64 user ids (decimal numbers)";
 	if (strncmp(key, WITNESSES, strlen(WITNESSES)) == 0 && strcmp(key, "log.witnesses_required") != 0)
@@ -547,6 +444,29 @@ static const char *what_is_expected(cyaml_err_t cyaml, const char *key, char ran
 			return range;
 		}
 	return "a mapping of settings, as in holdfast.yaml.example";
+}
+
+/* An entry of alerts.rules or alerts.channels: what is known of it is its number, the member, and that it is of one of both lists. */
+static bool is_in_alerts(const struct loading *l) { return l->said_entry > 0 && strcmp(l->outer, "alerts") == 0; }
+
+static kms_status complain_of_alert_entry(struct loading *l, cyaml_err_t result)
+{
+	static const char *const LISTS[] = { CONFIG_ALERT_RULES, CONFIG_ALERT_CHANNELS };
+	const char *said = result == CYAML_ERR_INVALID_KEY ? l->said_key : l->inner, *list = LISTS[0], *expected = NULL;
+	char key[2 * KEY_MAX] = "", range[RANGE_MAX] = "";
+	size_t line = 1;
+
+	for (size_t i = 0; i < KMS_ARRAY_LEN(LISTS); i++) {
+		const yaml_node_t *node = locate_in(l, LISTS[i], l->said_entry - 1, said, &line);
+		if (node != NULL && (strcmp(said, "to") != 0 || node->type != YAML_SEQUENCE_NODE || result != CYAML_ERR_INVALID_VALUE)) { /* both have a `to` */
+			list = LISTS[i];
+			break;
+		}
+	}
+	(void)snprintf(key, sizeof(key), "%s.%s", list, said);
+	if (result == CYAML_ERR_INVALID_VALUE || result == CYAML_ERR_SEQUENCE_ENTRIES_MAX || result == CYAML_ERR_UNEXPECTED_EVENT)
+		expected = config_alert_expects(list, said);
+	return complain(l, line, key, expected != NULL ? expected : what_is_expected(result, key, range));
 }
 
 static kms_status fill(struct loading *l)
@@ -578,8 +498,10 @@ static kms_status fill(struct loading *l)
 		(void)snprintf(key, sizeof(key), "%s.%s", l->outer, l->inner);
 	else
 		(void)snprintf(key, sizeof(key), "%s", l->inner);
-	if (strncmp(key, ISSUERS ".", strlen(ISSUERS ".")) == 0)
-		(void)locate_issuer(l, l->said_entry - 1, key + strlen(ISSUERS "."), &line);
+	if (is_in_alerts(l))
+		return complain_of_alert_entry(l, result);
+	if (config_behind(key, ISSUERS ".") != NULL || config_behind(key, EXPORTS ".") != NULL)
+		(void)locate_in(l, config_behind(key, ISSUERS ".") != NULL ? ISSUERS : EXPORTS, l->said_entry - 1, strchr(key, '.') + 1, &line);
 	else
 		(void)locate(l, strncmp(key, WITNESSES ".", strlen(WITNESSES ".")) == 0 ? WITNESSES : key, &line);
 	return complain(l, line, key, what_is_expected(result, key, range));
@@ -716,7 +638,7 @@ static kms_status check_issuer_numbers(struct loading *l, unsigned index)
 	size_t line = 1;
 
 	for (size_t i = 0; i < KMS_ARRAY_LEN(KEYS); i++) {
-		const yaml_node_t *given = locate_issuer(l, index, KEYS[i], &line);
+		const yaml_node_t *given = locate_in(l, ISSUERS, index, KEYS[i], &line);
 		if (given == NULL || (is_decimal(given) && !is_scalar(given, "0", 1)))
 			continue;
 		(void)snprintf(key, sizeof(key), ISSUERS ".%s", KEYS[i]);
@@ -743,9 +665,51 @@ static kms_status check_issuers(struct loading *l)
 	status = config_check_issuers(c, &fault);
 	if (status != KMS_E_INVALID)
 		return status == KMS_OK ? KMS_OK : out_of_memory(l);
-	(void)locate_issuer(l, fault.index, fault.key, &line);
+	(void)locate_in(l, ISSUERS, fault.index, fault.key, &line);
 	(void)snprintf(key, sizeof(key), ISSUERS ".%s", fault.key);
 	return complain(l, line, key, fault.expected);
+}
+
+static kms_status complain_of_export(struct loading *l, unsigned index, const char *member, const char *expected)
+{
+	char key[KEY_MAX] = "";
+	size_t line = 1;
+
+	(void)locate_in(l, EXPORTS, index, member, &line);
+	(void)snprintf(key, sizeof(key), EXPORTS ".%s", member);
+	return complain(l, line, key, expected);
+}
+
+/* What libcyaml takes for a number or a flag, and people do not. */
+static kms_status check_export_values(struct loading *l, unsigned index)
+{
+	static const char *const NUMBERS_OF_EXPORT[] = { "max_lag_s", "enterprise" };
+	size_t line = 1;
+	const yaml_node_t *flag = locate_in(l, EXPORTS, index, "required", &line);
+
+	if (flag != NULL && !is_scalar(flag, "true", strlen("true")) && !is_scalar(flag, "false", strlen("false")))
+		return complain_of_export(l, index, "required", config_export_expects("required"));
+	for (size_t i = 0; i < KMS_ARRAY_LEN(NUMBERS_OF_EXPORT); i++) {
+		const yaml_node_t *given = locate_in(l, EXPORTS, index, NUMBERS_OF_EXPORT[i], &line);
+		if (given != NULL && (!is_decimal(given) || is_scalar(given, "0", 1)))
+			return complain_of_export(l, index, NUMBERS_OF_EXPORT[i], config_export_expects(NUMBERS_OF_EXPORT[i]));
+	}
+	return KMS_OK;
+}
+
+static kms_status check_exports(struct loading *l)
+{
+	struct config_export_fault fault = { 0 };
+
+	for (unsigned i = 0; i < l->config->exports_count; i++) {
+		struct config_export *x = &l->config->exports[i];
+		char **const paths[] = { &x->ca, &x->certificate, &x->key, &x->headers_file };
+		KMS_TRY(check_export_values(l, i));
+		for (size_t p = 0; p < KMS_ARRAY_LEN(paths); p++)
+			if (*paths[p] != NULL)
+				KMS_TRY(resolve(l, paths[p]));
+	}
+	return config_check_exports(l->config, &fault) ? KMS_OK : complain_of_export(l, fault.index, fault.key, fault.expected);
 }
 
 /* The line of an entry of log.witnesses, else of the key. */
@@ -776,6 +740,69 @@ static kms_status check_backup(struct loading *l)
 
 	(void)locate(l, "backup.directory", &line);
 	return expected == NULL ? KMS_OK : complain(l, line, "backup.directory", expected);
+}
+
+static kms_status complain_of_alert(struct loading *l, const char *list, size_t index, const char *member)
+{
+	char key[KEY_MAX] = "";
+	size_t line = 1;
+
+	(void)locate_in(l, list, index, member, &line);
+	(void)snprintf(key, sizeof(key), "%s.%s", list, member);
+	return complain(l, line, key, config_alert_expects(list, member));
+}
+
+static kms_status check_alert_numbers(struct loading *l, unsigned index)
+{
+	static const char *const KEYS[] = { "limit", "factor", "at_least", "window_s", "late_s" };
+	size_t line = 1;
+
+	for (size_t i = 0; i < KMS_ARRAY_LEN(KEYS); i++) {
+		const yaml_node_t *given = locate_in(l, CONFIG_ALERT_RULES, index, KEYS[i], &line);
+		if (given != NULL && (!is_decimal(given) || is_scalar(given, "0", 1)))
+			return complain_of_alert(l, CONFIG_ALERT_RULES, index, KEYS[i]);
+	}
+	return KMS_OK;
+}
+
+static kms_status check_alerts(struct loading *l)
+{
+	struct config_alert_fault fault = { 0 };
+
+	for (unsigned i = 0; i < l->config->alerts.rules_count; i++)
+		KMS_TRY(check_alert_numbers(l, i));
+	for (unsigned i = 0; i < l->config->alerts.channels_count; i++) {
+		struct config_alert_channel *ch = &l->config->alerts.channels[i];
+		char **const paths[] = { &ch->ca, &ch->certificate, &ch->key, &ch->secret_file };
+		for (size_t p = 0; p < KMS_ARRAY_LEN(paths); p++)
+			if (*paths[p] != NULL)
+				KMS_TRY(resolve(l, paths[p]));
+	}
+	return config_check_alerts(l->config, &fault) ? KMS_OK : complain_of_alert(l, fault.list, fault.index, fault.key);
+}
+
+static kms_status check_metrics(struct loading *l)
+{
+	const char *key = NULL, *expected = config_check_metrics(l->config, is_loopback_address(l->config->metrics.address), &key);
+	size_t line = 1;
+
+	if (expected == NULL)
+		return KMS_OK;
+	(void)locate(l, key, &line);
+	return complain(l, line, key, expected);
+}
+
+static kms_status check_webhooks(struct loading *l)
+{
+	const char *key = NULL, *expected = NULL;
+	size_t line = 1;
+
+	l->config->webhooks.is_on = has_section(l, "webhooks");
+	expected = config_check_webhooks(l->config, &key);
+	if (expected == NULL)
+		return KMS_OK;
+	(void)locate(l, key, &line);
+	return complain(l, line, key, expected);
 }
 
 /* The outline, written anew: comments are not part of it, and people write anything into them. The last use of the document. */
@@ -816,6 +843,7 @@ static kms_status derive(struct loading *l)
 	size_t line = 1;
 	c->ekm.is_on = has_section(l, "ekm");
 	c->identity.is_on = has_section(l, "identity");
+	c->metrics.is_on = has_section(l, "metrics");
 	if (c->public_port == 0)
 		c->public_port = c->listen.port;
 	if (c->listen.threads == 0)
@@ -850,8 +878,12 @@ kms_status config_load(const char *path, struct config **ret_config, struct kms_
 	KMS_TRY(check_flag(&l, "log.witnesses_required"));
 	KMS_TRY(check_texts(&l));
 	KMS_TRY(check_issuers(&l));
+	KMS_TRY(check_exports(&l));
 	KMS_TRY(check_log(&l));
 	KMS_TRY(check_backup(&l));
+	KMS_TRY(check_alerts(&l));
+	KMS_TRY(check_metrics(&l));
+	KMS_TRY(check_webhooks(&l));
 	KMS_TRY(derive(&l));
 	KMS_TRY(keep_text(&l));
 	*ret_config = KMS_TAKE(l.config);

@@ -32,6 +32,39 @@ struct config_witness {
 	char *ca;  /* PEM file instead of the system's, or NULL */
 };
 
+/* An export of the event log (docs/export.md). What is not given is NULL. */
+struct config_export {
+	char *name;   /* [a-z0-9-]{1,32} */
+	char *format; /* native | azure | cef | otlp */
+	char *to;     /* file:PATH, syslog+tls://HOST:PORT, https://... */
+	char *ca, *certificate, *key; /* PEM files */
+	char *headers_file; /* of HTTP; closed to others */
+	bool required;      /* service stops when it is behind by more than max_lag_s */
+	unsigned max_lag_s;  /* 5..86400, of syslog from 15 on; default 60 */
+	unsigned enterprise; /* IANA enterprise number in syslog's structured data; default 32473 */
+};
+
+/* Of alerts (docs/alerts.md). What is not given is NULL, or the kind's default. */
+struct config_alert_rule {
+	char *name;  /* [a-z0-9-]{1,32} */
+	char *kind;
+	char *vault; /* NULL = all */
+	char *per;   /* denials: principal (default) | total */
+	unsigned limit, factor, at_least, window_s, late_s; /* factor 0 = not this way; limit 0 = not this way, for volume with a factor */
+	char **to;   /* names of channels */
+	unsigned to_count;
+};
+struct config_alert_channel {
+	char *name;    /* [a-z0-9-]{1,32} */
+	char *kind;    /* webhook | syslog | mail */
+	char *address; /* https://..., syslog+tls://HOST:PORT, smtp://127.0.0.1:PORT */
+	char *ca, *certificate, *key; /* PEM files; the last two of this client, for syslog+tls */
+	char *secret_file; /* webhook; closed to others */
+	char *from;        /* mail */
+	char **to;
+	unsigned to_count;
+};
+
 /* Strings are owned by the config and never NULL unless said so. Relative paths are resolved against the file's directory at load. */
 struct config {
 	char *node;        /* node name in the log, [A-Za-z0-9.-]{1,64} */
@@ -94,6 +127,7 @@ struct config {
 		unsigned witnesses_count;
 		unsigned quorum;         /* so many witnesses make a checkpoint witnessed: 0..their number; default 0 */
 		bool witnesses_required; /* critical answers wait for the quorum; default no */
+		unsigned keep_days;      /* how long bodies of leaves are kept: 90..36500, 0 = for ever; default 400 */
 	} log;
 	struct {
 		unsigned queue;       /* requests waiting in each lane; default 1024 */
@@ -109,6 +143,31 @@ struct config {
 		unsigned epoch_days;   /* 1..365, default 30 */
 		unsigned keep_days;    /* 1..365, default 30 */
 	} backup;
+	/* The listener of metrics (docs/metrics.md). */
+	struct {
+		bool is_on;    /* the section is there */
+		char *address; /* numeric; default 127.0.0.1; any other than a loopback address needs what follows */
+		uint16_t port; /* default 9464 */
+		char *certificate, *key; /* PEM files; the key not readable by others; NULL = plain HTTP */
+		char *token_file; /* holds the bearer token of who reads; not readable by others; NULL = none is asked for */
+		unsigned vaults;  /* counted one by one: 0..1000, default 100 */
+	} metrics;
+	/* Whom events of vaults may be sent to (docs/webhooks.md). */
+	struct {
+		bool is_on;   /* the section is there */
+		char **hosts; /* host[:port], lower case */
+		unsigned hosts_count;
+		char *ca;     /* PEM file instead of the system's roots, or NULL */
+		char *certificate, *key; /* of this client, PEM files; NULL = none */
+	} webhooks;
+	struct config_export *exports;
+	unsigned exports_count;
+	struct {
+		struct config_alert_rule *rules;
+		unsigned rules_count;
+		struct config_alert_channel *channels;
+		unsigned channels_count;
+	} alerts;
 	struct config_issuer *issuers;
 	unsigned issuers_count;
 	char *text; /* the file without its comments, for backups: it names secrets by their paths, and holds none */

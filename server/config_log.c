@@ -9,6 +9,8 @@
 #define ID_LEN 8
 #define KEY_TEXT_LEN 44 /* base64 of the type byte and an Ed25519 key */
 #define URL_MAX 1024
+#define KEEP_DAYS_MIN 90
+#define KEEP_DAYS_MAX 36500
 #define HEX "0123456789abcdef"
 #define BASE64 "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 #define URL_SET "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~:/[]%"
@@ -86,6 +88,8 @@ bool config_check_log(const struct config *c, struct log_fault *ret_fault)
 		*ret_fault = (struct log_fault){ .key = "log.quorum", .expected = "at most the number of log.witnesses" };
 	else if (c->log.witnesses_required && c->log.quorum == 0)
 		*ret_fault = (struct log_fault){ .key = "log.witnesses_required", .expected = "a log.quorum of 1 at least" };
+	else if (c->log.keep_days != 0 && (c->log.keep_days < KEEP_DAYS_MIN || c->log.keep_days > KEEP_DAYS_MAX))
+		*ret_fault = (struct log_fault){ .key = "log.keep_days", .expected = "90 to 36500 days, or 0 for ever" };
 	else if (c->log.late_ms <= c->log.interval_ms)
 		*ret_fault = (struct log_fault){ .key = "log.late_ms", .expected = "more than log.interval_ms" };
 	else

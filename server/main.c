@@ -11,6 +11,7 @@
 
 #include "api/api.h"
 #include "api/issuers.h"
+#include "api/metrics_listener.h"
 #include "api/witness_client.h"
 #include "hsm/pkcs11/pkcs11.h"
 #include "server/base/log.h"
@@ -20,9 +21,11 @@
 #include "server/core/destruction.h"
 #include "server/core/epoch.h"
 #include "server/core/restored.h"
+#include "server/core/person.h"
 #include "server/core/server_backup.h"
 #include "server/core/witness.h"
 #include "server/daemon.h"
+#include "server/feeds.h"
 #include "server/reserve.h"
 #include "server/restore.h"
 #include "storage/sqlite/sqlite.h"
@@ -33,6 +36,7 @@
 #define DRAIN_MS 10000
 #define LOCAL_CONNECTIONS 32
 #define HOUSEKEEPING_EVERY_S 5
+#define CLOCK_STEP_S 2 /* audit-log.md 6.4 */
 #define CHECKPOINT_LEAVES 1000 /* audit-log.md 5.4 */
 #define MONITOR_STOP_S 10
 #define LOCAL_ACTORS_MAX 64
@@ -57,15 +61,17 @@ struct server {
 	struct witness_client *witness_client; /* NULL unless there are witnesses */
 	struct epoch_policy epochs;
 	struct backup_settings backups;
+	struct feeds feeds;
 	struct api *api;
-	struct http_server *http, *local, *ekm, *identity; /* ekm, identity: NULL unless configured */
+	struct http_server *http, *local, *ekm, *identity, *metrics; /* the last three: NULL unless configured */
+	struct metrics_listener *metrics_listener;
 	pthread_t monitor_thread;
 	pthread_mutex_t monitor_lock; /* guards monitor_stops */
 	pthread_cond_t monitor_wakes;
 	bool has_monitor, monitor_stops;
 	bool hsm_was_available; /* the monitor's own, and the next two */
 	uint64_t hsm_epoch;
-	int64_t housekeeping_next_s;
+	int64_t housekeeping_next_s, clock_offset_s;
 };
 
 /* The helper reads the same configuration; where a rehearsal has a token of its own it is told. */
@@ -289,6 +295,19 @@ static kms_status listen_identity(struct server *s, struct kms_err *err)
 	return http_start(&cfg, &app, &s->identity, err);
 }
 
+static kms_status listen_metrics(struct server *s, struct kms_err *err)
+{
+	const struct config *c = s->config;
+	struct http_config cfg = { .name = "metrics", .address = c->metrics.address, .port = c->metrics.port, .threads = 1,
+		                   .connections = LOCAL_CONNECTIONS, .headers_ms = 5000, .request_ms = 5000, .idle_s = 120, .work_ms = 5000,
+		                   .cert_file = c->metrics.certificate, .key_file = c->metrics.key };
+	struct http_app app;
+
+	KMS_TRY(metrics_listener_new(s->api, c->metrics.token_file, &s->metrics_listener, err));
+	app = metrics_listener_app(s->metrics_listener);
+	return http_start(&cfg, &app, &s->metrics, err);
+}
+
 static kms_status listen_all(struct server *s, struct kms_err *err)
 {
 	const struct config *c = s->config;
@@ -306,6 +325,8 @@ static kms_status listen_all(struct server *s, struct kms_err *err)
 		KMS_TRY(listen_ekm(s, err));
 	if (c->identity.is_on)
 		KMS_TRY(listen_identity(s, err));
+	if (c->metrics.is_on)
+		KMS_TRY(listen_metrics(s, err));
 	return http_start(&main_cfg, &main_app, &s->http, err);
 }
 
@@ -348,10 +369,21 @@ static void watch_hsm(struct server *s)
 	write_node_event(s, is_available ? EVENT_NODE_HSM_BACK : EVENT_NODE_HSM_LOST);
 }
 
+/* When the clock was set, what that makes due is done at once. */
+static void watch_clock(struct server *s)
+{
+	int64_t offset_s = clock_wall_s(s->kms.clock) - clock_mono_us(s->kms.clock) / 1000000;
+
+	if (offset_s > s->clock_offset_s + CLOCK_STEP_S || offset_s < s->clock_offset_s - CLOCK_STEP_S)
+		s->housekeeping_next_s = 0;
+	s->clock_offset_s = offset_s;
+}
+
 static void housekeeping(struct server *s)
 {
 	int64_t now_s = clock_mono_us(s->kms.clock) / 1000000;
 
+	watch_clock(s);
 	if (now_s < s->housekeeping_next_s || log_state(s->kms.log) == LOG_ROLLED_BACK)
 		return;
 	s->housekeeping_next_s = now_s + HOUSEKEEPING_EVERY_S;
@@ -473,7 +505,8 @@ static kms_status open_installation(struct server *s, struct kms_err *err)
  *  3. the sweep, whatever the log's state and before anything could use a key: who sets token or database back must not get a destroyed key out of it;
  *  4. checkpoints and witnesses: what was found is signed, or, in a log that was rolled back, said aloud;
  *  5. only in a good log: interrupted acts are finished or undone, there is a backup epoch, and a restore becomes an event (node.restored);
- *  6. those who serve: lanes, the monitor with its housekeeping, and last the listeners.
+ *  6. what follows the log (index, exports, alerts, webhooks), each from its own cursor;
+ *  7. those who serve: lanes, the monitor with its housekeeping, and last the listeners.
  * server/restore.c does 1 to 3 with a database that is not in its place yet.
  */
 static kms_status open_copy(const char *path, struct store **ret_store, struct kms_err *err) { return store_open_sqlite(path, STORE_READ, ret_store, err); }
@@ -491,10 +524,22 @@ static kms_status set_backups(struct server *s, struct kms_err *err)
 	return server_backups_sweep(&s->backups, err);
 }
 
+static kms_status set_persons(struct server *s, struct kms_err *err)
+{
+	s->kms.keep_days = s->config->log.keep_days;
+	return persons_new(&s->kms.persons, err);
+}
+
+static kms_status start_feeds(struct server *s, struct kms_err *err)
+{
+	const struct feeds_setup setup = { .config = s->config, .kms = &s->kms, .open_store = open_reader, .open_arg = s };
+	return feeds_start(&setup, &s->feeds, err);
+}
+
 static kms_status start(struct server *s, struct kms_err *err)
 {
 	const struct config *c = s->config;
-	struct api_config api_cfg = { .kms = &s->kms, .open_store = open_reader, .arg = s, .crypto_threads = c->hsm.workers,
+	struct api_config api_cfg = { .kms = &s->kms, .feeds = &s->feeds, .metric_vaults = c->metrics.vaults, .open_store = open_reader, .arg = s, .crypto_threads = c->hsm.workers,
 		                      .queue = c->limits.queue, .serves_ekm = c->ekm.is_on, .ekm_api_version = c->ekm.api_version,
 		                      .knows_services = c->listen.client_certificates,
 		                      .limits = { .vault = { [LIMIT_REQUESTS] = c->limits.vault_requests, [LIMIT_CREATES] = c->limits.vault_creates },
@@ -513,8 +558,10 @@ static kms_status start(struct server *s, struct kms_err *err)
 	KMS_TRY(sweep(s, err));
 	KMS_TRY(start_checkpoints(s, err));
 	KMS_TRY(start_witnesses(s, err));
+	KMS_TRY(set_persons(s, err));
 	KMS_TRY(set_backups(s, err)); /* recovery enters one whose outcome is missing */
 	KMS_TRY(recover(s, err));
+	KMS_TRY(start_feeds(s, err));
 	KMS_TRY(set_issuers(s, &api_cfg, err));
 	KMS_TRY(api_start(&api_cfg, &s->api, err));
 	KMS_TRY(start_monitor(s, err));
@@ -533,6 +580,8 @@ static void stop(struct server *s)
 		http_quiesce(s->ekm);
 	if (s->identity != NULL)
 		http_quiesce(s->identity);
+	http_stop(s->metrics, DRAIN_MS);
+	metrics_listener_free(s->metrics_listener);
 	http_stop(s->identity, DRAIN_MS);
 	http_stop(s->ekm, DRAIN_MS);
 	http_stop(s->http, DRAIN_MS);
@@ -540,6 +589,7 @@ static void stop(struct server *s)
 	backup_runner_stop(s->backups.runner);
 	api_stop(s->api);
 	stop_monitor(s);
+	feeds_stop(&s->feeds);
 	if (s->writer_store != NULL)
 		reserve_release(s->config->storage.database);
 	stop_witnesses(s);
@@ -551,6 +601,7 @@ static void stop(struct server *s)
 	free(s->witnesses);
 	free(s->issuers);
 	backup_runner_free(s->backups.runner);
+	persons_free(s->kms.persons);
 	installation_clear(&s->kms.inst);
 	store_close(s->writer_store);
 	hsm_close(s->kms.hsm);
@@ -573,6 +624,8 @@ static void reload(struct server *s)
 	reload_one(s->http, "main");
 	if (s->ekm != NULL)
 		reload_one(s->ekm, "ekm");
+	if (s->metrics != NULL && s->config->metrics.certificate != NULL)
+		reload_one(s->metrics, "metrics");
 	api_reload(s->api);
 	write_node_event(s, EVENT_NODE_CONFIG);
 	daemon_ready();

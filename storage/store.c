@@ -6,6 +6,7 @@
 
 #define TREE_LEVELS 64
 #define SIZE_LIMIT (STORE_SEQ_MAX + 1)
+#define PERSON_REF_MAX ((UINT64_C(1) << 53) - 1)
 
 void store_version_clear(struct store_version *v)
 {
@@ -419,6 +420,72 @@ kms_status store_backups_of_key(struct store *s, const uint8_t vault_id[STORE_ID
 	return fits(key_name, STORE_KEY_NAME_MAX) ? s->ops->backups_of_key(s, vault_id, key_name, ret, page(cap), ret_count, err) : absent(err, "key name");
 }
 
+kms_status store_due(struct store *s, int64_t now_s, const uint8_t after[STORE_ID_LEN], struct store_due *ret, size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->due(s, now_s, after, ret, page(cap), ret_count, err);
+}
+
+kms_status store_due_of(struct store *s, const uint8_t key_id[STORE_ID_LEN], struct store_due *ret, struct kms_err *err)
+{
+	return s->ops->due_of(s, key_id, ret, err);
+}
+
+kms_status store_key_by_id(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_key *ret, struct kms_err *err)
+{
+	return s->ops->key_by_id(s, id, ret, err);
+}
+
+kms_status store_cursor(struct store *s, const char *name, uint64_t *ret_seq, struct kms_err *err)
+{
+	return fits(name, STORE_CURSOR_NAME_MAX) ? s->ops->cursor(s, name, ret_seq, err) : bug(err, "the name of a cursor is too long");
+}
+
+kms_status store_webhooks(struct store *s, const uint8_t *vault_id, const uint8_t *after_id, struct store_webhook *ret, size_t cap,
+                          size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	return s->ops->webhooks(s, vault_id, after_id, ret, page(cap), ret_count, err);
+}
+
+kms_status store_webhook(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_webhook *ret, struct kms_err *err)
+{
+	return s->ops->webhook(s, id, ret, err);
+}
+
+kms_status store_deliveries(struct store *s, const uint8_t webhook_id[STORE_ID_LEN], enum store_delivery_state state, uint64_t after_seq,
+                            struct store_delivery *ret, size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	if (after_seq > INT64_MAX && after_seq != UINT64_MAX)
+		return bug(err, "seq out of range");
+	return s->ops->deliveries(s, webhook_id, state, after_seq, ret, page(cap), ret_count, err);
+}
+
+kms_status store_delivery_count(struct store *s, const uint8_t webhook_id[STORE_ID_LEN], enum store_delivery_state state, uint64_t *ret_count,
+                                struct kms_err *err)
+{
+	return s->ops->delivery_count(s, webhook_id, state, ret_count, err);
+}
+
+kms_status store_person(struct store *s, uint64_t ref, struct store_person *ret, struct kms_err *err)
+{
+	return ref <= PERSON_REF_MAX ? s->ops->person(s, ref, ret, err) : absent(err, "reference");
+}
+
+kms_status store_persons(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t *pid, int64_t before_s, uint64_t after_ref,
+                         struct store_person *ret, size_t cap, size_t *ret_count, struct kms_err *err)
+{
+	if (cap == 0)
+		return bug(err, "page without room");
+	if (after_ref > PERSON_REF_MAX)
+		return bug(err, "reference out of range");
+	return s->ops->persons(s, vault_id, pid, before_s, after_ref, ret, page(cap), ret_count, err);
+}
+
 kms_status store_copy(struct store *s, const char *path, bool (*go_on)(void *arg, uint64_t done, uint64_t total), void *arg, struct kms_err *err)
 {
 	/* Not a URI, whatever the backend was built with. */
@@ -538,6 +605,40 @@ static bool is_backup(const struct store_backup *b)
 	       is_of_key == (b->place[0] == '\0') && b->size <= SIZE_LIMIT && b->bytes <= INT64_MAX;
 }
 
+static bool is_cursor(const struct store_cursor *c) { return c->name[0] != '\0' && fits(c->name, STORE_CURSOR_NAME_MAX) && c->seq <= SIZE_LIMIT; }
+
+static bool is_webhook_state(const struct store_webhook *w)
+{
+	return w->state >= STORE_WEBHOOK_PENDING && w->state <= STORE_WEBHOOK_REFUSED && w->generation > 0 && fits(w->failure, STORE_FAILURE_MAX);
+}
+
+static bool is_webhook(const struct store_webhook *w)
+{
+	return is_webhook_state(w) && w->name[0] != '\0' && fits(w->name, STORE_PRINCIPAL_NAME_MAX) && w->url[0] != '\0' && fits(w->url, STORE_URL_MAX) &&
+	       (w->shape == STORE_WEBHOOK_EVENT_GRID || w->shape == STORE_WEBHOOK_CLOUD_EVENTS) && w->events != 0;
+}
+
+static bool is_delivery(const struct store_delivery *d)
+{
+	return (d->state == STORE_DELIVERY_WAITING || d->state == STORE_DELIVERY_DEAD) && d->event != 0 && d->seq <= INT64_MAX && d->http >= 0 &&
+	       fits(d->failure, STORE_FAILURE_MAX);
+}
+
+static bool is_person(const struct store_person *p)
+{
+	return p != NULL && p->ref > 0 && p->ref <= PERSON_REF_MAX && p->sealed_len > 0 && p->sealed_len <= STORE_SEALED_MAX;
+}
+
+static bool is_prune(const struct store_prune *p)
+{
+	if (p->seqs == NULL || p->count == 0 || p->count > STORE_PRUNE_MAX)
+		return false;
+	for (size_t i = 0; i < p->count; i++)
+		if (p->seqs[i] > STORE_SEQ_MAX)
+			return false;
+	return true;
+}
+
 /* What would be stored as something else than was meant; NULL = nothing. */
 static const char *unsound(const struct store_change *c)
 {
@@ -581,9 +682,23 @@ static const char *unsound(const struct store_change *c)
 	case STORE_EPOCH_END: return c->epoch.ended_s != STORE_NO_TIME ? NULL : "an epoch that ends at no time";
 	case STORE_BACKUP_ADD: return is_backup(&c->backup) ? NULL : "a backup of nothing, or of two things";
 	case STORE_LOG_CLOSE: return is_new_log(&c->log_close) ? NULL : "a log closed for none, or for itself";
+	case STORE_DUE_SET: return c->due.key_epoch <= INT64_MAX ? NULL : "a due row of a key that has no such epoch";
+	case STORE_CURSOR_SET: return is_cursor(&c->cursor) ? NULL : "a cursor without a name, or beyond every log";
+	case STORE_WEBHOOK_ADD: return is_webhook(&c->webhook) ? NULL : "a webhook that is not whole";
+	case STORE_WEBHOOK_SET: return is_webhook_state(&c->webhook) ? NULL : "a webhook in no state, or without a generation";
+	case STORE_DELIVERY_ADD:
+		return is_delivery(&c->delivery) && c->delivery.seq <= STORE_SEQ_MAX && fits(c->delivery.key_name, STORE_KEY_NAME_MAX)
+		               ? NULL
+		               : "a delivery of nothing, or in no state";
+	case STORE_DELIVERY_SET: return is_delivery(&c->delivery) ? NULL : "a delivery of nothing, or in no state";
+	case STORE_DELIVERY_REMOVE: return c->delivery.seq <= INT64_MAX ? NULL : "a delivery of no leaf";
+	case STORE_PERSON_ADD: return is_person(c->person) ? NULL : "a person without a record, or with a reference out of range";
+	case STORE_PERSON_ERASE: return c->person_erasure.ref <= PERSON_REF_MAX ? NULL : "a reference out of range";
+	case STORE_EVENTS_PRUNE: return is_prune(&c->prune) ? NULL : "nothing to prune, or too much, or no leaf";
 	case STORE_VAULT_ADD:
+	case STORE_VAULT_SET: return fits(c->vault.person_basis, STORE_REASON_MAX) ? NULL : "a basis that does not end";
+	case STORE_WEBHOOK_REMOVE:
 	case STORE_VAULT_SET_STATE:
-	case STORE_VAULT_SET:
 	case STORE_VAULT_ERASE:
 	case STORE_VAULT_LOCK:
 	case STORE_PRINCIPAL_SET:

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include "server/base/clock.h"
 #include "server/base/log.h"
 
 /* The hook is read on every call, so it costs one relaxed load when unset. Guarded by HOOK_LOCK for changes and for calls of it. */
@@ -31,8 +32,19 @@ static CK_RV ask_hook(const char *call)
 	return rv;
 }
 
-CK_RV p11_gate_enter(struct p11_gate *g, const char *call)
+const char *p11_call_name(enum p11_call call)
 {
+	static const char *const NAMES[] = {
+#define X(call) #call,
+		P11_CALLS(X)
+#undef X
+	};
+	return NAMES[call];
+}
+
+CK_RV p11_gate_enter(struct p11_gate *g, const char *call, int64_t *ret_from_us)
+{
+	*ret_from_us = clock_mono_us(&CLOCK_SYSTEM);
 	if (!atomic_load_explicit(&g->is_open, memory_order_acquire))
 		return CKR_CRYPTOKI_NOT_INITIALIZED;
 	if (atomic_load_explicit(&HOOK_IS_SET, memory_order_relaxed))
@@ -40,13 +52,14 @@ CK_RV p11_gate_enter(struct p11_gate *g, const char *call)
 	return CKR_OK;
 }
 
-CK_RV p11_gate_leave(struct p11_gate *g, const char *call, CK_RV rv)
+CK_RV p11_gate_leave(struct p11_gate *g, enum p11_call call, CK_RV rv, int64_t from_us)
 {
+	histogram_add(&g->times[call], &HISTOGRAM_TIMES, (uint64_t)(clock_mono_us(&CLOCK_SYSTEM) - from_us));
 	if (rv == CKR_OK)
 		return rv;
 	if (p11_rv_is_loss(rv))
 		atomic_store(&g->is_suspect, true);
-	log_event(LOG_DEBUG, "pkcs11_call_failed", LOG_S("call", call), LOG_S("rv", p11_rv_name(rv)), LOG_I("code", rv));
+	log_event(LOG_DEBUG, "pkcs11_call_failed", LOG_S("call", p11_call_name(call)), LOG_S("rv", p11_rv_name(rv)), LOG_I("code", rv));
 	return rv;
 }
 

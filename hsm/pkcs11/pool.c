@@ -141,12 +141,11 @@ void p11_session_release(struct p11_session *session)
 		give_back(pool, CK_INVALID_HANDLE, session->handle);
 }
 
-size_t p11_pool_open(struct p11_pool *pool)
+void p11_pool_usage(struct p11_pool *pool, size_t *ret_open, size_t *ret_busy, size_t *ret_max)
 {
-	size_t open;
-
 	(void)pthread_mutex_lock(&pool->lock);
-	open = pool->taken + pool->idle_count + pool->zombie_count;
+	*ret_open = pool->taken + pool->idle_count + pool->zombie_count;
+	*ret_busy = pool->taken;
+	*ret_max = pool->size;
 	(void)pthread_mutex_unlock(&pool->lock);
-	return open;
 }

@@ -26,8 +26,8 @@ void p11_pool_forget(struct p11_pool *pool);
 /** @return KMS_OK | KMS_E_BUSY (none free within wait_ms) | KMS_E_DEVICE */
 KMS_MUST_CHECK kms_status p11_pool_take(struct p11_pool *pool, struct p11_session *ret_session, struct kms_err *err);
 void p11_session_release(struct p11_session *session);
-/** Sessions open now. */
-size_t p11_pool_open(struct p11_pool *pool);
+/** Sessions open now, those of them that are on loan, and the most that there can be. */
+void p11_pool_usage(struct p11_pool *pool, size_t *ret_open, size_t *ret_busy, size_t *ret_max);
 
 #define P11_SESSION_AUTO __attribute__((cleanup(p11_session_release))) struct p11_session
 

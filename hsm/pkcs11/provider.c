@@ -206,6 +206,16 @@ static kms_status p11_check(struct hsm *h, struct kms_err *err)
 	return status;
 }
 
+static const struct histogram *p11_call_times(struct hsm *h, size_t i, const char **ret_call)
+{
+	struct p11_hsm *p = p11_of(h);
+
+	if (i >= P11_CALL_COUNT)
+		return NULL;
+	*ret_call = p11_call_name((enum p11_call)i);
+	return &p->token.gate.times[i];
+}
+
 static void p11_info(struct hsm *h, struct hsm_info *ret_info)
 {
 	struct p11_hsm *p = p11_of(h);
@@ -217,7 +227,7 @@ static void p11_info(struct hsm *h, struct hsm_info *ret_info)
 	ret_info->is_available = atomic_load(&p->is_available);
 	ret_info->silent_ms = now_ms() - atomic_load(&p->answered_ms);
 	ret_info->cached_keys = p11_cache_loaded_count(p->cache);
-	ret_info->sessions_open = p11_pool_open(p->pool);
+	p11_pool_usage(p->pool, &ret_info->sessions_open, &ret_info->sessions_busy, &ret_info->sessions_max);
 }
 
 static kms_status p11_random(struct hsm *h, struct secret *fill, struct kms_err *err)
@@ -279,6 +289,7 @@ static const struct hsm_ops P11_OPS = {
 	.check = p11_check,
 	.set_log_key = p11_set_log_key,
 	.info = p11_info,
+	.call_times = p11_call_times,
 	.random = p11_random,
 	.key_generate = p11_key_generate,
 	.key_generate_wrapped = p11_key_generate_wrapped,

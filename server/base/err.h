@@ -36,6 +36,7 @@
 	X(KMS_E_CONFLICT, "Conflict", NULL, 409, "The object's state does not allow this.")                                                 \
 	X(KMS_E_DELETED, "Conflict", "ObjectIsDeletedButRecoverable", 409, "The key is deleted but recoverable; its name cannot be reused until it is recovered or purged.") \
 	X(KMS_E_BEING_DELETED, "Conflict", "ObjectIsBeingDeleted", 409, "The key is being deleted and cannot be re-created now; retry later.") \
+	X(KMS_E_GONE, "Gone", NULL, 410, "The body of this event was removed from the log after its retention; its hash and all proofs remain.")   \
 	X(KMS_E_TOO_LARGE, "RequestBodyTooLarge", NULL, 413, "The request body is larger than this route allows.")                          \
 	X(KMS_E_MEDIA, "UnsupportedMediaType", NULL, 415, "The request body must be application/json.")                                     \
 	X(KMS_E_THROTTLED, "Throttled", NULL, 429, "Too many requests are waiting; retry later.")                                           \

@@ -15,6 +15,7 @@ enum cli_exit {
 	CLI_USAGE = 1,
 	CLI_REFUSED = 2,
 	CLI_FAILED = 3,
+	CLI_NOT_COMPLIANT = 4, /* of `report cosmos`: all was read, and some account lacks the key that it needs */
 	CLI_APPROVAL = 5, /* nothing was done: the approval of others is needed first */
 };
 

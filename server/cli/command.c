@@ -15,6 +15,8 @@
 
 #include "server/base/encode.h"
 
+#define PSEUDONYM_LEN 16
+
 bool call_has(const struct call *call, enum option_id id) { return (call->given & BIT(id)) != 0; }
 const char *call_value(const struct call *call, enum option_id id) { return call->value[id - OPT_SOCKET]; }
 
@@ -50,7 +52,21 @@ enum cli_exit cli_add_number(const struct call *call, enum option_id id, const c
 	return json_object_set_new(body, name, json_integer(number)) == 0 ? CLI_OK : cli_no_memory();
 }
 
-/* "+8h": seconds from now on. */
+enum cli_exit cli_count(const struct call *call, long long least, long long most, long long *ret)
+{
+	const char *text = call_has(call, OPT_LIMIT) ? call_value(call, OPT_LIMIT) : call_value(call, OPT_LINES);
+
+	if (call_has(call, OPT_LIMIT) && call_has(call, OPT_LINES)) {
+		cli_say("-n and --limit are the same; give either");
+		return CLI_USAGE;
+	}
+	if (text == NULL || cli_parse_number(text, least, most, ret))
+		return CLI_OK;
+	cli_say("%s %s: expected a number of lines from %lld to %lld", call_has(call, OPT_LIMIT) ? "--limit" : "-n", text, least, most);
+	return CLI_USAGE;
+}
+
+/* "8h" in seconds. */
 static bool parse_span(const char *text, long long *ret_s)
 {
 	static const struct {
@@ -72,9 +88,19 @@ static bool parse_span(const char *text, long long *ret_s)
 	return false;
 }
 
+bool cli_parse_span(const char *text, long long *ret_s)
+{
+	long long span_s = 0;
+
+	if ((text[0] != '+' && text[0] != '-') || !parse_span(text + 1, &span_s))
+		return false;
+	*ret_s = time(NULL) + (text[0] == '-' ? -span_s : span_s);
+	return *ret_s >= 0;
+}
+
 static bool parse_date(const char *text, long long *ret_s)
 {
-	static const char *const FORMS[] = { "%Y-%m-%d", "%Y-%m-%dT%H:%MZ", "%Y-%m-%dT%H:%M:%SZ" };
+	static const char *const FORMS[] = { "%Y-%m-%d", "%Y-%m-%dT%H:%MZ", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z" };
 
 	for (size_t i = 0; i < KMS_ARRAY_LEN(FORMS); i++) {
 		struct tm tm = { 0 };
@@ -82,7 +108,7 @@ static bool parse_date(const char *text, long long *ret_s)
 		struct tm same = tm;
 		if (end == NULL || *end != '\0')
 			continue;
-		*ret_s = timegm(&same);
+		*ret_s = timegm(&same) - tm.tm_gmtoff;
 		return same.tm_mday == tm.tm_mday && same.tm_mon == tm.tm_mon; /* no 31st of June */
 	}
 	return false;
@@ -95,10 +121,10 @@ enum cli_exit cli_add_time(const struct call *call, enum option_id id, const cha
 
 	if (!call_has(call, id))
 		return CLI_OK;
-	if (text[0] == '+' && parse_span(text + 1, &at_s))
-		at_s += time(NULL);
-	else if (!cli_parse_number(text, 0, INT64_MAX, &at_s) && !parse_date(text, &at_s))
-		return not_expected(call, id);
+	if (!cli_parse_span(text, &at_s) && !cli_parse_number(text, 0, INT64_MAX, &at_s) && !parse_date(text, &at_s)) {
+		cli_say("--%s %s: expected %s", cli_option(id)->name, text, CLI_TIME);
+		return CLI_USAGE;
+	}
 	return json_object_set_new(body, name, json_integer(at_s)) == 0 ? CLI_OK : cli_no_memory();
 }
 
@@ -335,8 +361,8 @@ static enum cli_exit find_named(struct call *call, const char *what, const char 
 	if (code != CLI_OK)
 		return code;
 	json_array_foreach(rows, i, row) {
-		const char *text = json_string_value(json_object_get(row, "name"));
-		if (text == NULL || strcasecmp(text, name) != 0)
+		const char *text = json_string_value(json_object_get(row, "name")), *pid = json_string_value(json_object_get(row, "pseudonym"));
+		if ((text == NULL || strcasecmp(text, name) != 0) && (pid == NULL || strcmp(pid, name) != 0))
 			continue;
 		if (*count == 0)
 			*found = json_incref(row);
@@ -365,4 +391,15 @@ enum cli_exit cli_resolve(struct call *call, const char *text, const char **ret_
 	cli_say(count == 0 ? "%s: there is no principal or group of this name in %s"
 	                   : "%s: several principals or groups of %s have this name; give the id", text, call->arg[0]);
 	return CLI_USAGE;
+}
+
+enum cli_exit cli_resolve_pseudonym(struct call *call, const char *text, const char **ret_id, json_t **ret_owner)
+{
+	uint8_t pid[PSEUDONYM_LEN];
+	size_t len = 0;
+
+	*ret_id = text;
+	if (strlen(text) == B64URL_LEN(sizeof(pid)) && b64url_decode(text, strlen(text), pid, sizeof(pid), &len))
+		return CLI_OK;
+	return cli_resolve(call, text, ret_id, ret_owner);
 }

@@ -63,16 +63,40 @@ enum option_id {
 	OPT_BASIS,
 	OPT_HTML,
 	OPT_WAIT,
+	OPT_TO,
+	OPT_QUARTER,
+	OPT_MAX_AGE,
+	OPT_CSV,
+	OPT_INVENTORY,
+	OPT_CLASSIFY,
+	OPT_STATE,
+	OPT_AT,
+	OPT_SHAPE,
+	OPT_EVENT,
+	OPT_PERSON_DAYS,
+	OPT_PERSON_BASIS,
+	OPT_LEAF,
+	OPT_BEFORE,
+	OPT_ARCHIVE,
+	OPT_FORMAT,
+	OPT_TYPE,
+	OPT_RESULT,
+	OPT_ERR,
+	OPT_LIMIT,
+	OPT_ORDER,
+	OPT_INTENTS,
+	OPT_CURSOR,
 	OPT_END,
 };
-#define BIT(option) (UINT64_C(1) << ((option)-OPT_SOCKET))
-_Static_assert(OPT_END - OPT_SOCKET <= 64, "options are one bit each");
+typedef unsigned __int128 option_set; /* one bit each */
+#define BIT(option) ((option_set)1 << ((option)-OPT_SOCKET))
+_Static_assert(OPT_END - OPT_SOCKET <= 128, "options are one bit each");
 
 struct call {
 	struct client *client;
 	const struct client_config *cfg;
 	bool as_json;
-	uint64_t given;                          /* BIT() of each option on the command line */
+	option_set given;                        /* BIT() of each option on the command line */
 	const char *value[OPT_END - OPT_SOCKET]; /* of options that take one; the last */
 	const char *list[LIST_MAX];              /* of the one option that may be repeated: --subject or --action */
 	size_t list_count;
@@ -86,8 +110,8 @@ struct command {
 	const char *name; /* its words */
 	const char *usage;
 	int args;         /* MORE_THAN(n): more than n words */
-	uint64_t options; /* those that it takes besides the global ones */
-	uint64_t needs;   /* those that must be given */
+	option_set options; /* those that it takes besides the global ones */
+	option_set needs;   /* those that must be given */
 	enum cli_exit (*run)(struct call *call);
 };
 extern const struct command CLI_COMMANDS[];
@@ -110,7 +134,7 @@ const struct cli_option *cli_option(enum option_id id);
 /** Short names, one space between two. */
 #define CLI_ROLES                                                                                                                             \
 	"administrator approver auditor crypto-officer crypto-service-encryption-user crypto-service-release-user crypto-user "               \
-	"data-access-administrator operator reader"
+	"data-access-administrator operator privacy-officer reader"
 /** Of a destruction, for its certificate. */
 #define CLI_BASES "gdpr-art17 contract-end compromise retention other"
 #define CLI_REASONS "keyCompromise affiliationChanged superseded cessationOfOperation unspecified"
@@ -122,9 +146,14 @@ enum cli_exit cli_no_memory(void);
 /** Set a member; true when the text is NULL, and nothing is set. */
 bool cli_add_text(json_t *body, const char *name, const char *text);
 bool cli_parse_number(const char *text, long long least, long long most, long long *ret);
+/** "+8h", "-7d": that long from now, as seconds since 1970. */
+bool cli_parse_span(const char *text, long long *ret_s);
+/** How many: -n or --limit, which are the same; *ret stays when neither is given. Complains. */
+enum cli_exit cli_count(const struct call *call, long long least, long long most, long long *ret);
 /** Add the whole number that an option gives, if it was given; the server decides over its range. */
 enum cli_exit cli_add_number(const struct call *call, enum option_id id, const char *name, json_t *body);
-/** The same for a time: as 2026-12-31 or 2026-12-31T18:00:00Z (UTC), seconds since 1970, or from now on as +30m, +8h, +7d. */
+/** The same for a time. */
+#define CLI_TIME "a time as 2026-12-31 (UTC), 2026-12-31T18:00:00Z or …+01:00, seconds since 1970, or from now as -7d, +8h, +30m"
 enum cli_exit cli_add_time(const struct call *call, enum option_id id, const char *name, json_t *body);
 /** What --subject or --action were given, as an array; nothing when there were none. */
 enum cli_exit cli_add_list(const struct call *call, const char *name, json_t *body);
@@ -156,6 +185,8 @@ enum cli_exit cli_list(struct call *call, char *first, const struct show_column 
  * @param text  its id, or its name when one alone has it  @param ret_id  borrowed from `text` or from *ret_owner  @param ret_owner  owned by the caller
  */
 enum cli_exit cli_resolve(struct call *call, const char *text, const char **ret_id, json_t **ret_owner);
+/** The same, for what takes pseudonyms too: one stays as it is. */
+enum cli_exit cli_resolve_pseudonym(struct call *call, const char *text, const char **ret_id, json_t **ret_owner);
 
 /* vault.c */
 enum cli_exit vault_create(struct call *call);
@@ -221,6 +252,8 @@ enum cli_exit certificate_fetch(struct call *call, const char *id, bool html, co
 enum cli_exit login(struct call *call);
 
 /* log.c */
+/** log_query.c: events by what they say. */
+enum cli_exit log_query(struct call *call);
 enum cli_exit log_list(struct call *call);
 enum cli_exit log_tail(struct call *call);
 enum cli_exit log_show(struct call *call);
@@ -250,6 +283,21 @@ void checkpoint_show_signers(const struct checkpoint *c);
 
 /* log_export.c */
 enum cli_exit log_export(struct call *call);
+/** log_records.c: the same in another format. */
+enum cli_exit log_export_records(struct call *call, const char *format);
+/** Where the exports that the server makes by itself stand. */
+enum cli_exit log_exports(struct call *call);
+/** Up to the checkpoint of this size, without a word; -1 = the newest, and tell. */
+enum cli_exit log_export_to(struct call *call, const char *file, long long size);
+
+/* archive.c: retention of the log */
+enum cli_exit log_archive(struct call *call);
+enum cli_exit log_prune(struct call *call);
+
+/* person.c: records of persons */
+enum cli_exit person_list(struct call *call);
+enum cli_exit person_show(struct call *call);
+enum cli_exit person_erase(struct call *call);
 
 /* check.c: what the set-up can notice; a log that was rolled back */
 enum cli_exit self_check(struct call *call);
@@ -280,6 +328,17 @@ enum cli_exit ekm_key_retire(struct call *call);
 enum cli_exit ekm_key_list(struct call *call);
 /** Needs no server of ours to be named but the URL it checks: call->client is NULL. */
 enum cli_exit ekm_check(struct call *call);
+
+/* webhook.c: where events are sent */
+enum cli_exit webhook_create(struct call *call);
+enum cli_exit webhook_list(struct call *call);
+enum cli_exit webhook_show(struct call *call);
+enum cli_exit webhook_delete(struct call *call);
+enum cli_exit webhook_new_secret(struct call *call);
+enum cli_exit webhook_validate(struct call *call);
+enum cli_exit webhook_dead_letters(struct call *call);
+enum cli_exit webhook_retry(struct call *call);
+enum cli_exit webhook_drop(struct call *call);
 
 /* complete.c: for the shell; call->client is NULL */
 enum cli_exit completion_bash(struct call *call);

@@ -16,7 +16,8 @@
 /* What is shown of the lines that come. */
 struct view {
 	struct call *call;
-	char *tenant;      /* owned; only leaves of this vault; NULL = all */
+	char *tenant;      /* owned; only leaves of this vault */
+	bool is_limited;   /* only those of the tenant, or, without one, of the installation */
 	bool is_search;    /* only counted */
 	long long matched; /* so far */
 	long long skip;    /* of those that match, the first ones */
@@ -57,7 +58,7 @@ static bool log_line(void *arg, const char *line, size_t len)
 
 	if (!json_is_object(leaf))
 		return false;
-	if (v->tenant != NULL && (tenant == NULL || strcmp(tenant, v->tenant) != 0))
+	if (v->is_limited && (v->tenant == NULL ? tenant != NULL : tenant == NULL || strcmp(tenant, v->tenant) != 0))
 		return true;
 	if (v->matched >= v->most || v->matched++ < v->skip || v->is_search)
 		return true;
@@ -92,28 +93,42 @@ static enum cli_exit log_pages(struct view *v, long long *at, long long end)
 	return CLI_OK;
 }
 
-/* What --vault and -n say. Leaves name a vault by its id, which never changes. */
-static enum cli_exit make_view(struct call *call, struct view *v, long long *ret_lines)
+/* Leaves name a vault by its id, which never changes. */
+static enum cli_exit find_tenant(struct call *call, struct view *v)
 {
+	const char *text = call_value(call, OPT_VAULT);
+	uint8_t id[GUID_LEN];
 	JSON_AUTO *vault = NULL;
 	char *path = NULL;
 	enum cli_exit code = CLI_OK;
 
-	v->call = call;
-	v->most = INT64_MAX;
-	if (call_has(call, OPT_LINES) && !cli_parse_number(call_value(call, OPT_LINES), 0, INT32_MAX, ret_lines)) {
-		cli_say("-n %s: expected a number of lines", call_value(call, OPT_LINES));
-		return CLI_USAGE;
-	}
-	if (!call_has(call, OPT_VAULT))
+	if (strcmp(text, CLI_INSTALLATION) == 0)
 		return CLI_OK;
-	path = client_path(call->client, "/admin/v1/vaults/%s", call_value(call, OPT_VAULT));
+	if (guid_parse(text, strlen(text), id)) { /* in the one form that leaves have */
+		v->tenant = calloc(1, GUID_TEXT_LEN + 1);
+		if (v->tenant == NULL)
+			return cli_no_memory();
+		guid_format(id, v->tenant);
+		return CLI_OK;
+	}
+	path = client_path(call->client, "/admin/v1/vaults/%s", text);
 	code = client_json(call->client, "GET", path, NULL, &vault);
 	free(path);
 	if (code != CLI_OK)
 		return code;
 	v->tenant = json_is_string(json_object_get(vault, "id")) ? strdup(json_string_value(json_object_get(vault, "id"))) : NULL;
 	return v->tenant != NULL ? CLI_OK : cli_no_memory();
+}
+
+/* What --vault and -n say. */
+static enum cli_exit make_view(struct call *call, struct view *v, long long *ret_lines)
+{
+	enum cli_exit code = cli_count(call, 0, INT32_MAX, ret_lines);
+
+	v->call = call;
+	v->most = INT64_MAX;
+	v->is_limited = call_has(call, OPT_VAULT);
+	return code == CLI_OK && v->is_limited ? find_tenant(call, v) : code;
 }
 
 enum cli_exit log_list(struct call *call)
@@ -134,13 +149,13 @@ enum cli_exit log_list(struct call *call)
 	if (!call->as_json)
 		show_leaf_titles();
 	v.most = lines;
-	return log_pages(&v, &at, v.tenant == NULL && at < size && lines < size - at ? at + lines : size);
+	return log_pages(&v, &at, !v.is_limited && at < size && lines < size - at ? at + lines : size);
 }
 
 /* Where to begin so that the newest `lines` events of a vault are shown. Bounded: an old vault may have none for millions of leaves. */
 static enum cli_exit search_back(struct view *v, long long size, long long lines, long long *ret_at)
 {
-	struct view counting = { .call = v->call, .tenant = v->tenant, .is_search = true, .most = INT64_MAX };
+	struct view counting = { .call = v->call, .tenant = v->tenant, .is_limited = v->is_limited, .is_search = true, .most = INT64_MAX };
 	long long at = size;
 
 	for (int page = 0; page < SEARCH_PAGES && at > 0 && counting.matched < lines; page++) {
@@ -194,7 +209,7 @@ enum cli_exit log_tail(struct call *call)
 	if (code == CLI_OK)
 		code = log_size(call, &size);
 	at = size > lines ? size - lines : 0;
-	if (code == CLI_OK && v.tenant != NULL)
+	if (code == CLI_OK && v.is_limited)
 		code = search_back(&v, size, lines, &at);
 	if (code != CLI_OK)
 		return code;
@@ -242,6 +257,8 @@ static enum cli_exit find_leaf(struct call *call, const char *what, struct found
 	path = is_seq ? client_path(call->client, "/audit/v1/entries?start=%lld&count=1", seq) : client_path(call->client, "/audit/v1/entries/%s", what);
 	code = client_lines(call->client, path, keep, f, &count);
 	free(path);
+	if (code == CLI_REFUSED && !is_seq)
+		cli_say("of a request or correlation id: holdfast log query --id %s", what);
 	if (code != CLI_OK)
 		return code;
 	if (count == 0) {

@@ -297,8 +297,8 @@ static enum cli_exit finish(struct export *e, const struct checkpoint *c, json_t
 	return cli_write_file(name, c->note, strlen(c->note));
 }
 
-/* @param ret_first  the place of its first line */
-static enum cli_exit begin(struct export *e, const struct checkpoint *c)
+/* @param size  what was asked for; -1 = the newest */
+static enum cli_exit begin(struct export *e, const struct checkpoint *c, long long size)
 {
 	long long from = 0;
 	enum cli_exit code = CLI_OK;
@@ -314,6 +314,10 @@ static enum cli_exit begin(struct export *e, const struct checkpoint *c)
 		code = look(e);
 	if (code != CLI_OK)
 		return code;
+	if (e->next > c->size && size >= 0) {
+		cli_say("%s holds %lld events already, more than the %lld that were asked for; name another file", e->file, e->next, c->size);
+		return CLI_USAGE;
+	}
 	if (e->next > c->size) {
 		cli_say("%s: %s entry %lld, and the server's newest checkpoint covers only %lld. A log never becomes shorter: either the file is of another "
 		        "log, or this one was rolled back. Keep the file",
@@ -341,24 +345,24 @@ static enum cli_exit fetch_newest(struct call *call, struct checkpoint *ret)
 	return code;
 }
 
-enum cli_exit log_export(struct call *call)
+enum cli_exit log_export_to(struct call *call, const char *file, long long size)
 {
-	__attribute__((cleanup(export_clear))) struct export e = { .call = call, .file = call_value(call, OPT_OUTPUT) };
+	__attribute__((cleanup(export_clear))) struct export e = { .call = call, .file = file };
 	CHECKPOINT_AUTO c = { 0 };
 	JSON_AUTO *said = NULL;
 	JSON_AUTO *kept = json_array();
 	long long first = 0;
-	enum cli_exit code = kept != NULL ? fetch_newest(call, &c) : cli_no_memory();
+	enum cli_exit code = kept == NULL ? cli_no_memory() : size < 0 ? fetch_newest(call, &c) : checkpoint_fetch(call, size, &c);
 
 	e.shows_progress = isatty(STDERR_FILENO) == 1;
 	if (code == CLI_OK)
-		code = begin(&e, &c);
+		code = begin(&e, &c, size);
 	first = e.next;
 	if (code == CLI_OK)
 		code = copy(&e, c.size);
 	if (code == CLI_OK)
 		code = finish(&e, &c, kept);
-	if (code != CLI_OK)
+	if (code != CLI_OK || size >= 0) /* an archive tells more */
 		return code;
 	said = json_pack("{s:s, s:s, s:I, s:I, s:O}", "file", e.file, "origin", c.origin, "added", (json_int_t)(e.next - first), "size", (json_int_t)c.size,
 	                 "key_changes", kept);
@@ -369,4 +373,11 @@ enum cli_exit log_export(struct call *call)
 	else
 		show_facts(said);
 	return CLI_OK;
+}
+
+enum cli_exit log_export(struct call *call)
+{
+	const char *format = call_has(call, OPT_FORMAT) ? call_value(call, OPT_FORMAT) : "native";
+
+	return strcmp(format, "native") == 0 ? log_export_to(call, call_value(call, OPT_OUTPUT), -1) : log_export_records(call, format);
 }

@@ -9,7 +9,7 @@
 #include "server/base/version.h"
 #include "server/cli/command.h"
 
-#define OPTIONS_MAX 64
+#define OPTIONS_MAX 128
 
 /* How many words of the command line are this name; 0 = it is another. */
 static int words_of(const char *name, char **words, int count)
@@ -40,11 +40,19 @@ static bool begins(const char *name, char **words, int count)
 	return true;
 }
 
+static bool begins_any(char **words, int count)
+{
+	for (size_t i = 0; i < CLI_COMMAND_COUNT; i++)
+		if (begins(CLI_COMMANDS[i].name, words, count))
+			return true;
+	return false;
+}
+
 /* Of what the words begin; of everything when they begin nothing. */
 static void usage(char **words, int count)
 {
 	size_t shown = 0;
-	bool has_basis = false, has_role = false, has_reason = false;
+	bool has_basis = false, has_role = false, has_reason = false, has_time = false;
 
 	(void)puts("usage: holdfast [--socket PATH | --url URL --token-file FILE [--ca FILE]] [--json] COMMAND");
 	for (size_t i = 0; i < CLI_COMMAND_COUNT; i++)
@@ -53,21 +61,25 @@ static void usage(char **words, int count)
 			shown++;
 			has_basis |= strstr(CLI_COMMANDS[i].usage, "BASIS") != NULL;
 			has_role |= strstr(CLI_COMMANDS[i].usage, " ROLE") != NULL;
+			has_time |= strstr(CLI_COMMANDS[i].usage, " TIME") != NULL;
 			has_reason |= strstr(CLI_COMMANDS[i].usage, " REASON") != NULL;
 		}
 	if (shown == 0 && count > 0) {
+		cli_say("no command begins so; these are all:");
 		usage(NULL, 0);
 		return;
 	}
-	(void)puts("--socket defaults to $HOLDFAST_ADMIN_SOCKET. " CLI_INSTALLATION " in place of VAULT is the installation itself.\n"
-	           "ID is that of a principal or group, or its name when no other has it; of the log, an event's id, and SEQ is its place.");
+	(void)puts("--socket defaults to $HOLDFAST_ADMIN_SOCKET. " CLI_INSTALLATION " in place of VAULT is the installation itself (reports know vaults only).\n"
+	           "ID is that of a principal or group, or its name or pseudonym when no other has it; of the log, an event's id, and SEQ is its place.");
+	if (has_time)
+		(void)puts("TIME: " CLI_TIME ".");
 	if (has_reason)
 		(void)puts("Reasons of a revocation (REASON): " CLI_REASONS ".");
 	if (has_role)
 		(void)puts("Roles: " CLI_ROLES ",\n  and what `role define` made.");
 	if (has_basis)
-		(void)puts("Bases of a destruction (BASIS), for its certificate: " CLI_BASES "; without one: other.");
-	(void)puts("Exit: 0 done, 1 usage (of `check`: something is bad; of `backup verify`: a version does not load), 2 refused by the server, 3 server or connection failure, 5 the approval of others is needed first.");
+		(void)puts("Bases of a destruction (BASIS), for its certificate: " CLI_BASES "; of `vault shred` without one: other.");
+	(void)puts("Exit: 0 done, 1 usage (of `check`: something is bad; of `backup verify`: a version does not load), 2 refused by the server, 3 server or connection failure, 4 (of `report cosmos`) an account lacks the key that it needs, 5 the approval of others is needed first.");
 }
 
 /* ---- parsing ---- */
@@ -92,14 +104,14 @@ static enum cli_exit wrong(const struct command *cmd, const char *why)
 }
 
 /* An option that the command does not take, or that it needs. */
-static enum cli_exit wrong_option(const struct command *cmd, uint64_t options, const char *what)
+static enum cli_exit wrong_option(const struct command *cmd, option_set options, const char *what)
 {
 	for (size_t i = 0; i < CLI_OPTION_COUNT; i++)
 		if ((options & BIT(CLI_OPTIONS[i].id)) != 0) {
 			cli_say("--%s %s; expected: holdfast %s %s", CLI_OPTIONS[i].name, what, cmd->name, cmd->usage);
 			return CLI_USAGE;
 		}
-	return wrong(cmd, "-n is only for log tail and log list");
+	return wrong(cmd, "-n is only for log tail, log list and log query");
 }
 
 static enum cli_exit bad_option(int option, char *const argv[])
@@ -166,6 +178,10 @@ static enum cli_exit parse(int argc, char **argv, struct call *call, const struc
 	if (code != CLI_OK || call_has(call, OPT_HELP))
 		return code;
 	cmd = find_command(argv + optind, argc - optind, &used);
+	if (cmd == NULL && optind < argc && begins_any(argv + optind, argc - optind)) {
+		cli_say("something is missing behind %s; see holdfast %s --help", argv[optind], argv[optind]);
+		return CLI_USAGE;
+	}
 	if (cmd == NULL)
 		return wrong(NULL, optind < argc ? "unknown command" : "no command");
 	given = argc - optind - used;

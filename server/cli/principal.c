@@ -29,7 +29,7 @@ enum cli_exit principal_list(struct call *call)
 {
 	static const struct show_column COLUMNS[] = {
 		{ "NAME", "name" },   { "CLIENT ID", "client_id" },           { "ENABLED", "enabled" },
-		{ "ROLES", "roles" }, { "SECRET EXPIRES", "secret_expires" }, { NULL, NULL },
+		{ "ROLES", "roles" }, { "SECRET EXPIRES", "secret_expires" }, { "PSEUDONYM", "pseudonym" }, { NULL, NULL },
 	};
 	return cli_list(call, cli_scope_path(call, "/principals"), COLUMNS);
 }

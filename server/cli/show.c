@@ -12,8 +12,8 @@
 #include "server/cli/client.h"
 
 #define CELL_MAX 160
-#define COLUMNS_MAX 8
-#define DETAILS_MAX (4 * (CELL_MAX + 2) + 4) /* four members with what is between them: cells are cut before */
+#define COLUMNS_MAX 12
+#define DETAILS_MAX (8 * (CELL_MAX + 2) + 4) /* eight members with what is between them: cells are cut before */
 #define ID_SHOWN 8 /* characters of a version or pseudonym in a log line: enough to tell them apart by eye */
 
 static const json_t *find(const json_t *object, const char *member)
@@ -256,13 +256,15 @@ static const char *text_of(const json_t *leaf, const char *member, char cell[CEL
 	return cell;
 }
 
-/* What tells one event from another of its type: why a certificate was refused and whose it was, the external key, the administrator's act. */
+/* What tells one event from another of its type: why a certificate was refused and whose it was, the external key, the administrator's act, what was read, what an alert
+ * is about, which export failed. */
 static const char *details_of(const json_t *leaf, char ret[DETAILS_MAX])
 {
-	static const char *const MEMBERS[] = { "det.why", "det.subject", "det.external_id", "det.act" };
+	static const char *const MEMBERS[] = { "det.why", "det.rule", "det.kind", "det.subject", "det.external_id", "det.act", "det.what", "det.export" };
 	char one[CELL_MAX] = "";
 	size_t used = 0;
 
+	_Static_assert(KMS_ARRAY_LEN(MEMBERS) <= 8, "so many have room");
 	ret[0] = '\0';
 	for (size_t i = 0; i < KMS_ARRAY_LEN(MEMBERS); i++)
 		if (json_is_string(find(leaf, MEMBERS[i])))
@@ -270,6 +272,15 @@ static const char *details_of(const json_t *leaf, char ret[DETAILS_MAX])
 	if (used > 0)
 		(void)snprintf(ret + used, DETAILS_MAX - used, ")");
 	return ret;
+}
+
+char *show_why(const json_t *leaf)
+{
+	char err[CELL_MAX] = "", details[DETAILS_MAX] = "", *text = NULL;
+
+	if (asprintf(&text, "%s%s", text_of(leaf, "err", err), details_of(leaf, details)) < 0)
+		return NULL; /* undefined after a failure, asprintf(3) */
+	return text;
 }
 
 void show_leaf(const json_t *leaf)

@@ -14,6 +14,8 @@ void show_facts(const json_t *object);
 /** One leaf of the event log in one line. */
 void show_leaf(const json_t *leaf);
 void show_leaf_titles(void);
+/** Its error, and what tells it from others of its type, as the last column of show_leaf() has them. Owned by the caller; NULL without memory. */
+char *show_why(const json_t *leaf);
 /** Seconds since 1970 as UTC; "-" when it is none. Returns ret_text. */
 #define SHOW_TIME_MAX 32
 const char *show_time(const json_t *value, char ret_text[SHOW_TIME_MAX]);

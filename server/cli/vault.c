@@ -2,8 +2,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
+#include "server/base/encode.h"
 #include "server/cli/command.h"
 
 static bool add_flags(const struct call *call, json_t *body)
@@ -40,14 +42,42 @@ enum cli_exit vault_list(struct call *call)
 {
 	static const struct show_column COLUMNS[] = {
 		{ "NAME", "name" },           { "STATE", "state" },     { "LOCKED", "locked" }, { "URL", "url" }, { "RETENTION", "retention_days" },
-		{ "PROTECTED", "purge_protection" }, { "QUORUM", "quorum" }, { "CREATED", "created" }, { NULL, NULL },
+		{ "PROTECTED", "purge_protection" }, { "QUORUM", "quorum" }, { "CREATED", "created" }, { "ID", "id" }, { NULL, NULL },
 	};
 	return cli_list(call, client_path(call->client, "/admin/v1/vaults"), COLUMNS);
 }
 
+/* Events and alerts name a vault by its id, paths by its name. @param ret_name  as it was given, or borrowed from *ret_rows */
+static enum cli_exit name_of(struct call *call, const char **ret_name, json_t **ret_rows)
+{
+	uint8_t id[GUID_LEN];
+	enum cli_exit code = CLI_OK;
+
+	*ret_name = call->arg[0];
+	if (!guid_parse(call->arg[0], strlen(call->arg[0]), id))
+		return CLI_OK;
+	code = cli_fetch_list(call, client_path(call->client, "/admin/v1/vaults"), ret_rows);
+	for (size_t i = 0; code == CLI_OK && i < json_array_size(*ret_rows); i++) {
+		const json_t *row = json_array_get(*ret_rows, i);
+		const char *text = json_string_value(json_object_get(row, "id")), *name = json_string_value(json_object_get(row, "name"));
+		if (text != NULL && name != NULL && strcasecmp(text, call->arg[0]) == 0) {
+			*ret_name = name;
+			return CLI_OK;
+		}
+	}
+	if (code != CLI_OK)
+		return code;
+	cli_say("%s: there is no vault with this id, or it is not yours to see", call->arg[0]);
+	return CLI_REFUSED;
+}
+
 enum cli_exit vault_show(struct call *call)
 {
-	return cli_ask(call, "GET", client_path(call->client, "/admin/v1/vaults/%s", call->arg[0]), NULL);
+	JSON_AUTO *rows = NULL;
+	const char *name = NULL;
+	enum cli_exit code = name_of(call, &name, &rows);
+
+	return code == CLI_OK ? cli_ask(call, "GET", client_path(call->client, "/admin/v1/vaults/%s", name), NULL) : code;
 }
 
 enum cli_exit vault_set(struct call *call)
@@ -62,7 +92,11 @@ enum cli_exit vault_set(struct call *call)
 		cli_say("an option and its opposite exclude each other");
 		return CLI_USAGE;
 	}
-	if (!cli_add_text(body, "networks", call_value(call, OPT_NETWORKS)) || !cli_add_text(body, "issuer", call_value(call, OPT_ISSUER)))
+	code = cli_add_number(call, OPT_PERSON_DAYS, "person_days", body);
+	if (code != CLI_OK)
+		return code;
+	if (!cli_add_text(body, "networks", call_value(call, OPT_NETWORKS)) || !cli_add_text(body, "issuer", call_value(call, OPT_ISSUER)) ||
+	    !cli_add_text(body, "person_basis", call_value(call, OPT_PERSON_BASIS)))
 		return cli_no_memory();
 	if (json_object_size(body) == 0) {
 		cli_say("nothing to change; expected one option at least, see holdfast vault set --help");

@@ -10,6 +10,7 @@
 #include "server/core/access.h"
 #include "server/core/approval_parts.h"
 #include "server/core/canon.h"
+#include "server/core/person.h"
 
 #define META_FOUNDED "approval_founded"
 #define LOCAL_PREFIX "uid:"
@@ -382,7 +383,7 @@ static kms_status find_open(struct op *op, const struct request_form *form, stru
 struct opening {
 	struct store_approval *open; /* owned: OPEN_READ_MAX of them */
 	size_t count;
-	struct store_change *changes; /* owned: one more */
+	struct store_change *changes; /* owned: two more */
 	size_t change_count;
 };
 
@@ -402,7 +403,7 @@ static kms_status make_room(struct op *op, const struct request_form *form, cons
 	size_t mine = 0, purges = 0;
 
 	o->open = calloc(OPEN_READ_MAX, sizeof(*o->open));
-	o->changes = calloc(OPEN_READ_MAX + 1, sizeof(*o->changes));
+	o->changes = calloc(OPEN_READ_MAX + 2, sizeof(*o->changes));
 	if (o->open == NULL || o->changes == NULL)
 		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "open approvals");
 	KMS_TRY(store_approvals(op->store, form->vault_id, NULL, true, o->open, OPEN_READ_MAX, &o->count, err));
@@ -450,7 +451,7 @@ static void add_request(const struct request_form *form, const struct approval_n
 
 /* The request is an event of its own, whatever becomes of the act that asked for it. */
 static kms_status write_opening(struct op *op, const struct request_form *form, const struct approval_need *need, const uint8_t id[STORE_ID_LEN],
-                                const struct opening *o, struct kms_err *err)
+                                struct opening *o, struct kms_err *err)
 {
 	enum { DET_ACT, DET_ID, DET_DIGEST, DET_REASON, DET_STEP, DET_TARGET, DET_COUNT };
 	struct event_det det[DET_COUNT] = { [DET_ACT] = { .name = "act" },       [DET_ID] = { .name = "approval" }, [DET_DIGEST] = { .name = "digest" },
@@ -471,9 +472,12 @@ static kms_status write_opening(struct op *op, const struct request_form *form, 
 	unit.event.err = NULL;
 	unit.event.det = det;
 	unit.event.det_count = DET_COUNT;
+	person_put(op, &unit.event, o->changes, &o->change_count);
 	unit.changes = o->changes;
 	unit.change_count = o->change_count;
 	status = writer_write(op->kms->writer, &unit);
+	if (status == KMS_OK)
+		person_entered(op);
 	/* Somebody was faster with the same request: decide anew, and find that one. */
 	return status == KMS_OK ? KMS_OK : kms_fail(err, status == KMS_E_CONFLICT ? KMS_E_FENCED : status, KMS_SRC_SELF, 0, "approval request");
 }

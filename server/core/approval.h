@@ -22,6 +22,7 @@
 #define ACT_VAULT_UNLOCK "vault.unlock"
 #define ACT_ROOT_ROTATE "vault.rotate_root"
 #define ACT_EPOCH_END "backup.end_epoch" /* of the installation */
+#define ACT_LOG_PRUNE "log.prune" /* of the installation */
 #define ACT_LOG_ACCEPT "log.accept_rollback" /* of the installation */
 
 struct approval_need {

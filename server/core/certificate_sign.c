@@ -44,7 +44,7 @@ static kms_status check_approver(struct op *op, const struct store_certificate *
 	if (strcmp(c->origin, op->kms->origin) != 0)
 		return kms_refuse(err, KMS_E_CONFLICT, "The log of this destruction, %s, was closed: its approvers cannot be looked up any more.", c->origin);
 	KMS_TRY(store_event(op->store, c->intent & STORE_SEQ_MAX, &intent, err));
-	has_approved = op->caller.auth == EVENT_AUTH_JWT && op->has_principal && leaf_names(intent.leaf, intent.leaf_len, op->principal.pid);
+	has_approved = intent.leaf_len > 0 && op->caller.auth == EVENT_AUTH_JWT && op->has_principal && leaf_names(intent.leaf, intent.leaf_len, op->principal.pid);
 	store_event_clear(&intent);
 	if (!has_approved)
 		return kms_refuse(err, KMS_E_FORBIDDEN, "Only those whose approval counted for this destruction sign its certificate; %s is none of them.",

@@ -33,6 +33,7 @@ struct checkpointer {
 	struct checkpointer_config cfg;
 	struct kms *kms;
 	pthread_t signer, keeper;
+	int64_t newest_us; /* the newest time that a checkpoint was signed at; the signer's thread only */
 	pthread_mutex_t reading; /* guards cfg.store: a connection is one thread's at a time; held while it is read, never together with `lock` */
 
 	pthread_mutex_t lock; /* guards all below; taken under the writer's (on_commit), so the writer is never called with it */
@@ -51,6 +52,8 @@ struct checkpointer {
 	unsigned witness_calls;      /* under way */
 	uint64_t witnessed_size;
 	bool is_late_known; /* said so in the diagnostic log */
+	uint64_t damaged[LOG_DAMAGED_MAX]; /* seqs; shown.damaged of them */
+	unsigned holds;     /* log_hold() */
 	uint8_t signed_root[MERKLE_HASH_LEN];
 	struct log_status shown; /* but for state (if late) and oldest_unsigned_ms */
 };
@@ -81,7 +84,7 @@ static enum log_state state_locked(const struct checkpointer *c)
 {
 	if (c->shown.state != LOG_GOOD)
 		return c->shown.state;
-	return c->unsigned_since_ms != 0 && now_ms() - c->unsigned_since_ms > c->cfg.late_ms ? LOG_LATE : LOG_GOOD;
+	return c->holds > 0 || (c->unsigned_since_ms != 0 && now_ms() - c->unsigned_since_ms > c->cfg.late_ms) ? LOG_LATE : LOG_GOOD;
 }
 
 /* On the writer's thread, under its lock. */
@@ -157,6 +160,30 @@ static void set_rolled_back(struct checkpointer *c, uint64_t known_size, const u
 	pthread_mutex_unlock(&c->lock);
 	if (is_new)
 		raise_alarm(c, "rolled_back", why);
+}
+
+static bool is_new_damage_locked(struct checkpointer *c, uint64_t seq, const char *why)
+{
+	for (unsigned i = 0; i < c->shown.damaged; i++)
+		if (c->damaged[i] == seq || c->shown.damaged == LOG_DAMAGED_MAX)
+			return false;
+	if (c->shown.damaged == 0)
+		(void)snprintf(c->shown.damage, sizeof(c->shown.damage), "%s", why);
+	c->damaged[c->shown.damaged++] = seq;
+	return true;
+}
+
+void log_report_damage(struct checkpointer *c, uint64_t seq, const char *why)
+{
+	bool is_new;
+
+	if (c == NULL)
+		return log_event(LOG_ERROR, "log_integrity_failed", LOG_I("severity", 2), LOG_S("state", "leaf_damaged"), LOG_S("why", why));
+	pthread_mutex_lock(&c->lock);
+	is_new = is_new_damage_locked(c, seq, why);
+	pthread_mutex_unlock(&c->lock);
+	if (is_new)
+		raise_alarm(c, "leaf_damaged", why);
 }
 
 /* While it reads back: may it go on? The first checkpoint of a log that was never signed reads it all: that is progress, not lateness. */
@@ -275,7 +302,9 @@ static kms_status sign_next(struct checkpointer *c, struct kms_err *err)
 	KMS_TRY(prepare(c, &w, &text, signers, &count, err));
 	KMS_TRY(log_sign(c->kms->hsm, signers, count, &text, note, err));
 	signed_us = clock_wall_us(c->kms->clock);
-	KMS_TRY(store_note(c, &text, note, signed_us, err));
+	/* What is kept never goes back: nothing that it covers was signed later, whatever was done to the clock. Retention goes by it (prune.c). */
+	c->newest_us = signed_us > c->newest_us ? signed_us : c->newest_us;
+	KMS_TRY(store_note(c, &text, note, c->newest_us, err));
 	show_signed(c, &text, signed_us, &w, began_ms);
 	return KMS_OK;
 }
@@ -566,6 +595,7 @@ static kms_status load(struct checkpointer *c, struct kms_err *err)
 	c->shown.has_checkpoint = status == KMS_OK;
 	c->shown.signed_size = last.size;
 	c->shown.signed_us = last.signed_us;
+	c->newest_us = last.signed_us;
 	memcpy(c->signed_root, last.root, sizeof(c->signed_root));
 	c->shown.pinned_size = pinned.size;
 	c->size = w.size;
@@ -637,12 +667,11 @@ kms_status checkpointer_start(const struct checkpointer_config *cfg, struct chec
 	pthread_condattr_destroy(&attr);
 	if (c->shown.state == LOG_ROLLED_BACK)
 		raise_alarm(c, "rolled_back", c->shown.verdict.why);
-	writer_on_commit(c->kms->writer, on_commit, c);
-	status = load(c, err);
+	status = writer_on_commit(c->kms->writer, on_commit, c) ? load(c, err) : kms_fail(err, KMS_E_INTERNAL, KMS_SRC_SELF, 0, "too many follow the log");
 	if (status == KMS_OK)
 		status = start_threads(c, err);
 	if (status != KMS_OK) {
-		writer_on_commit(c->kms->writer, NULL, NULL);
+		writer_off_commit(c->kms->writer, c);
 		checkpointer_free(c);
 		return status;
 	}
@@ -676,7 +705,7 @@ void checkpointer_stop(struct checkpointer *c)
 	}
 	(void)pthread_join(c->signer, NULL);
 	(void)pthread_join(c->keeper, NULL);
-	writer_on_commit(c->kms->writer, NULL, NULL);
+	writer_off_commit(c->kms->writer, c);
 	checkpointer_free(c);
 }
 
@@ -765,6 +794,7 @@ void log_status(struct checkpointer *c, struct log_status *ret)
 	pthread_mutex_lock(&c->lock);
 	*ret = c->shown;
 	ret->state = state_locked(c);
+	ret->is_held = c->holds > 0;
 	ret->oldest_unsigned_ms = c->unsigned_since_ms != 0 ? now_ms() - c->unsigned_since_ms : 0;
 	pthread_mutex_unlock(&c->lock);
 }
@@ -781,6 +811,20 @@ enum log_state log_state(struct checkpointer *c)
 	return state;
 }
 
+static void change_holds(struct checkpointer *c, int by)
+{
+	if (c == NULL)
+		return;
+	pthread_mutex_lock(&c->lock);
+	assert(by > 0 || c->holds > 0);
+	c->holds = (unsigned)((int)c->holds + by);
+	pthread_cond_signal(&c->time);
+	pthread_mutex_unlock(&c->lock);
+}
+
+void log_hold(struct checkpointer *c) { change_holds(c, 1); }
+void log_let_go(struct checkpointer *c) { change_holds(c, -1); }
+
 kms_status log_newest(struct checkpointer *c, struct store *store, struct store_signed *ret, struct kms_err *err)
 {
 	(void)c; /* what is stored is what may be shown */
@@ -789,26 +833,6 @@ kms_status log_newest(struct checkpointer *c, struct store *store, struct store_
 
 static void note_free(char **note) { free(*note); }
 
-/* The note with those of the lines that it does not have yet. NULL: no memory. */
-static char *append_lines(const char *note, const char *lines)
-{
-	size_t len = strlen(note);
-	char *whole = malloc(len + strlen(lines) + 1);
-
-	if (whole == NULL)
-		return NULL;
-	memcpy(whole, note, len + 1);
-	for (const char *at = lines, *end; (end = strchr(at, '\n')) != NULL; at = end + 1) {
-		size_t line_len = (size_t)(end + 1 - at);
-		if (memmem(note, strlen(note), at, line_len) != NULL)
-			continue;
-		memcpy(whole + len, at, line_len);
-		len += line_len;
-		whole[len] = '\0';
-	}
-	return whole;
-}
-
 static kms_status cosign(struct checkpointer *c, uint64_t size, const char *lines, struct kms_err *err)
 {
 	STORE_SIGNED_AUTO found = { 0 };
@@ -816,7 +840,7 @@ static kms_status cosign(struct checkpointer *c, uint64_t size, const char *line
 	struct write unit = { .changes = &change, .change_count = 1 };
 
 	KMS_TRY(store_checkpoint_of(c->cfg.store, size, &found, err));
-	__attribute__((cleanup(note_free))) char *note = append_lines(found.note, lines);
+	__attribute__((cleanup(note_free))) char *note = note_append_lines(found.note, lines);
 	if (note == NULL)
 		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, ENOMEM, "cosignatures");
 	if (strlen(note) > STORE_NOTE_MAX)

@@ -15,7 +15,7 @@ struct witnesses;
 
 enum log_state {
 	LOG_GOOD,
-	LOG_LATE,        /* leaves have waited too long for their checkpoint: only what must work without the device is served */
+	LOG_LATE,        /* leaves have waited too long for their checkpoint, or for an export that is required: only what must work without them is served */
 	LOG_ROLLED_BACK, /* the database is not the one that was last signed: only health, audit reads and what leads to its acceptance is served */
 	LOG_DAMAGED,     /* what is stored does not have the root that was computed: nothing is signed any more */
 };
@@ -98,14 +98,19 @@ bool log_is_critical(enum event_type type);
 bool log_is_strict(const struct checkpointer *c);
 
 /* Where the log stands; for health, status, `holdfast check`. */
+#define LOG_DAMAGED_MAX 16
+#define LOG_DAMAGE_MAX 160
 struct log_status {
 	enum log_state state;
 	struct log_verdict verdict;
 	bool has_checkpoint;
 	uint64_t signed_size, pinned_size;
 	int64_t signed_us, pinned_us; /* wall time */
+	bool is_held;                 /* log_hold(): LOG_LATE for this reason too */
 	int64_t oldest_unsigned_ms;   /* how long the first leaf that no checkpoint covers has waited; 0 = none */
 	struct kms_err last_failure;  /* of signing or pinning; status KMS_OK = none since the last success */
+	unsigned damaged;             /* log_report_damage(): how many leaves since the start; LOG_DAMAGED_MAX = or more */
+	char damage[LOG_DAMAGE_MAX];  /* the first of them */
 };
 /** Never blocks. Accepts NULL (LOG_GOOD). */
 void log_status(struct checkpointer *c, struct log_status *ret);
@@ -113,10 +118,18 @@ enum log_state log_state(struct checkpointer *c);
 /** The newest checkpoint as it is stored, cosignatures included. @return KMS_OK (owned by the caller) | KMS_E_NOTFOUND (none was signed yet) | KMS_E_STORE */
 KMS_MUST_CHECK kms_status log_newest(struct checkpointer *c, struct store *store, struct store_signed *ret, struct kms_err *err);
 
+/** Whoever must keep up with the log does not: a good one counts as LOG_LATE until each of them has let go. Never blocks; accepts NULL. */
+void log_hold(struct checkpointer *c);
+void log_let_go(struct checkpointer *c);
+
 /** Witnesses: keep these lines (whole, each with its newline) with the checkpoint of this size. On any thread but the writer's. */
 KMS_MUST_CHECK kms_status log_add_cosignatures(struct checkpointer *c, uint64_t size, const char *lines, struct kms_err *err);
 /** A witness knows a larger log, or another one: from now on LOG_ROLLED_BACK. Also written as log.integrity_failed. */
 void log_report_rollback(struct checkpointer *c, const char *who, uint64_t known_size, const uint8_t *known_root);
+
+/** A leaf that is stored is not what was hashed. The log goes on, since its tree is whole; it is written as log.integrity_failed, once for each of the first
+ *  LOG_DAMAGED_MAX since the start, and `holdfast check` says it. Writes, so not under the writer's lock. @param c  NULL: diagnostic log only @param why  copied */
+void log_report_damage(struct checkpointer *c, uint64_t seq, const char *why);
 
 /** The verifier key, under this name, of a public half as the device reports it. @return false when it is not one of its kind (Ed25519, P-256) */
 bool log_vkey_make(const char *origin, enum hsm_kind kind, const struct hsm_public *pub, char ret_vkey[NOTE_VKEY_MAX + 1]);

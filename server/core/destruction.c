@@ -8,6 +8,7 @@
 #include "server/core/destruction_parts.h"
 #include "server/core/keyring.h"
 #include "server/core/log_admin.h"
+#include "server/core/person.h"
 #include "server/core/server_backup.h"
 
 #define IDS_FIRST 64
@@ -324,6 +325,8 @@ static kms_status erase_traces(const struct destruction *d, struct kms_err *err)
 {
 	kms_status status;
 
+	if (d->of == DESTRUCTION_OF_TENANT)
+		persons_drop(d->kms->persons, d->vault->id, NULL);
 	if (d->kms->forget != NULL)
 		d->kms->forget(d->kms->forget_arg);
 	if (d->versions == 0)

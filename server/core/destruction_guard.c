@@ -84,6 +84,7 @@ kms_status destruction_leaf_says(struct store *store, uint64_t seq, const char (
 {
 	struct store_event e = { 0 };
 	struct kms_err own = { 0 };
+	uint8_t hash[MERKLE_HASH_LEN];
 	kms_status status = store_event(store, seq, &e, &own);
 
 	*ret_says = status == KMS_OK;
@@ -91,8 +92,10 @@ kms_status destruction_leaf_says(struct store *store, uint64_t seq, const char (
 		return KMS_OK;
 	if (status != KMS_OK)
 		return kms_fail(err, status, own.source, own.native, "leaf of a destruction: %.80s", own.detail);
+	merkle_leaf_hash(e.leaf, e.leaf_len, hash);
+	*ret_says = e.leaf_len > 0 && memcmp(hash, e.hash, sizeof(hash)) == 0; /* allowed: hashes are public */
 	for (size_t i = 0; i < count; i++)
-		*ret_says &= memmem(e.leaf, e.leaf_len, members[i], strlen(members[i])) != NULL;
+		*ret_says &= e.leaf_len > 0 && memmem(e.leaf, e.leaf_len, members[i], strlen(members[i])) != NULL;
 	store_event_clear(&e);
 	return KMS_OK;
 }

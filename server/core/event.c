@@ -166,6 +166,16 @@ static void encode_det_object(struct canon *o, const struct event *e)
 	canon_close(o);
 }
 
+static void encode_person(struct canon *o, const struct event *e)
+{
+	if (!e->has_person)
+		return;
+	canon_open(o, "pii");
+	canon_bytes(o, "com", e->person_commitment, sizeof(e->person_commitment));
+	member_uint(o, "ref", e->person_ref);
+	canon_close(o);
+}
+
 static void encode_trunc(struct canon *o)
 {
 	if (o->cut_count == 0)
@@ -216,6 +226,7 @@ static void encode(struct canon *o, const struct event *e, const struct event_st
 	encode_net(o, e);
 	canon_text(o, "node", stamp->node, EVENT_TEXT_MAX);
 	canon_token(o, "phase", PHASE_NAMES[e->phase]);
+	encode_person(o, e);
 	if (e->has_ref)
 		member_uint(o, "ref", e->ref);
 	member_text_if(o, "req", e->req, EVENT_TEXT_MAX);

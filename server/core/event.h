@@ -38,7 +38,10 @@
 	X(EVENT_LOG_INTEGRITY_FAILED, "log.integrity_failed") X(EVENT_TENANT_RESURRECTED, "tenant.resurrected")                      \
 	X(EVENT_TENANT_LOCK, "tenant.lock") X(EVENT_TENANT_UNLOCK, "tenant.unlock") X(EVENT_TENANT_ROTATE_ROOT, "tenant.rotate_root") \
 	X(EVENT_NODE_BACKUP, "node.backup") X(EVENT_NODE_RESTORED, "node.restored") X(EVENT_BACKUP_EPOCH, "backup.epoch")            \
-	X(EVENT_BACKUP_EPOCH_END, "backup.epoch_end")
+	X(EVENT_BACKUP_EPOCH_END, "backup.epoch_end")                                                                                \
+	X(EVENT_LOG_PRUNED, "log.pruned") X(EVENT_KEY_EXPIRE, "key.expire") X(EVENT_KEY_NEAR_EXPIRY, "key.near_expiry")              \
+	X(EVENT_AUDIT_ERASE, "audit.erase") X(EVENT_LOG_EXPORT_FAILED, "log.export_failed") X(EVENT_WEBHOOK, "tenant.webhook")       \
+	X(EVENT_ALERT, "node.alert")
 
 enum event_type {
 	EVENT_NONE = 0, /* a route that writes no leaf (health) */
@@ -95,6 +98,9 @@ struct event {
 	char net_tls[12];
 	uint64_t count;
 	char trace[33];
+	bool has_person; /* `pii` (audit-log.md section 12): the record of the side table that says who it was */
+	uint64_t person_ref;
+	uint8_t person_commitment[32];
 	size_t approver_count; /* 0..EVENT_APPROVERS_MAX */
 	const struct event_approver *approvers; /* array of approver_count; borrowed; NULL = none */
 	size_t det_count;

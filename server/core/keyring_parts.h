@@ -29,6 +29,8 @@ KMS_MUST_CHECK kms_status keyring_set_tags(struct op *op, const char *tags, stru
  */
 KMS_MUST_CHECK kms_status keyring_open_name(struct op *op, const char *name, bool *ret_is_new, struct kms_err *err);
 
+/** The stored rotation policy, or the one of a key for which none was ever set. */
+KMS_MUST_CHECK kms_status keyring_policy(struct store *store, const struct store_key *key, struct store_policy *ret, struct kms_err *err);
 /** When a version that is made now expires by the key's rotation policy (keyvault-keys.md 11.3): STORE_NO_TIME without a policy, or one without
  *  expiryTime. */
 KMS_MUST_CHECK kms_status keyring_new_expiry(struct op *op, int64_t now_s, int64_t *ret_exp_s, struct kms_err *err);

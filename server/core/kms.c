@@ -9,9 +9,10 @@
 
 #define HTTPS_PORT 443
 #define PSEUDONYM_INPUT_MAX 512
-#define PAGE_KEY_LEN 32
-/* No pseudonym's input can be this text: each has a NUL between issuer and subject. */
+#define DERIVED_KEY_LEN 32
+/* No pseudonym's input can be one of these texts: each has a NUL between issuer and subject. */
 #define PAGE_KEY_INPUT "holdfast page key 1"
+#define WEBHOOK_KEY_INPUT "holdfast webhook key 1"
 
 void kms_url(const struct kms *kms, const char *vault, char ret_url[KMS_URL_MAX])
 {
@@ -328,24 +329,34 @@ static kms_status record_log_key(struct store *store, const struct installation 
 	return write_records(store, &r, err);
 }
 
-static kms_status derive_page_key(struct hsm *hsm, struct installation *inst, struct kms_err *err)
+static kms_status derive_key(struct hsm *hsm, const struct installation *inst, const char *input, struct secret **ret, struct kms_err *err)
 {
 	struct hsm_key key = { .purpose = HSM_FOR_PSEUDONYMS, .kind = HSM_KIND_HMAC };
 	ERASE_AUTO(uint8_t, mac, HSM_SIGNATURE_MAX);
 	size_t len = 0;
 
 	memcpy(key.id, inst->pseudonym_key, HSM_ID_LEN);
-	KMS_TRY(hsm_sign(hsm, &key, HSM_SIGN_HMAC_SHA256, (const uint8_t *)PAGE_KEY_INPUT, strlen(PAGE_KEY_INPUT), mac, &len, err));
-	inst->page_key = len == PAGE_KEY_LEN ? secret_from(mac, len) : NULL;
-	if (inst->page_key == NULL)
-		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "page key");
-	return KMS_OK;
+	KMS_TRY(hsm_sign(hsm, &key, HSM_SIGN_HMAC_SHA256, (const uint8_t *)input, strlen(input), mac, &len, err));
+	*ret = len == DERIVED_KEY_LEN ? secret_from(mac, len) : NULL;
+	return *ret != NULL ? KMS_OK : kms_fail(err, KMS_E_NOMEM, KMS_SRC_SELF, 0, "derived key");
+}
+
+static kms_status derive_keys(struct hsm *hsm, struct installation *inst, struct kms_err *err)
+{
+	kms_status status = derive_key(hsm, inst, PAGE_KEY_INPUT, &inst->page_key, err);
+
+	if (status == KMS_OK)
+		status = derive_key(hsm, inst, WEBHOOK_KEY_INPUT, &inst->webhook_key, err);
+	if (status != KMS_OK)
+		installation_clear(inst);
+	return status;
 }
 
 void installation_clear(struct installation *inst)
 {
 	secret_free(inst->page_key);
-	inst->page_key = NULL;
+	secret_free(inst->webhook_key);
+	inst->page_key = inst->webhook_key = NULL;
 }
 
 kms_status installation_open(struct store *store, struct hsm *hsm, const char *origin, struct installation *ret_inst, struct kms_err *err)
@@ -370,7 +381,7 @@ kms_status installation_open(struct store *store, struct hsm *hsm, const char *o
 		put_meta(&done, META_COMPLETE, level_now, sizeof(level_now));
 		KMS_TRY(write_records(store, &done, err));
 	}
-	KMS_TRY(derive_page_key(hsm, &inst, err));
+	KMS_TRY(derive_keys(hsm, &inst, err));
 	*ret_inst = inst;
 	return KMS_OK;
 }

@@ -26,6 +26,8 @@ struct installation {
 	int64_t created_s; /* of the installation: its first start */
 	/* Authenticates $skiptokens; derived in the device from pseudonym_key, so that every node and every start has the same. Owned. */
 	struct secret *page_key;
+	/* What the secrets of webhooks are made of; derived likewise. Owned. */
+	struct secret *webhook_key;
 };
 /** Release what it owns. */
 void installation_clear(struct installation *inst);
@@ -45,6 +47,7 @@ struct kms {
 	struct writer *writer;
 	struct checkpointer *log; /* checkpoint.h; NULL in tests that need none: then nothing is sealed and the log counts as good */
 	struct witnesses *witnesses; /* witness.h; NULL = none */
+	struct persons *persons; /* person.h; NULL = no records of persons are made */
 	const struct clock *clock;
 	/* After a destruction: every thread that serves drops what it has cached of the database and overwrites its stack, before this returns. NULL = there is none
 	 * that could (tests, start). Set by api_start(), before anything is served; not to be called on a lane's own thread while that lane stops. */
@@ -63,6 +66,7 @@ struct kms {
 	const struct local_actor *locals;
 	size_t local_count;
 	uint32_t token_life_s;
+	unsigned keep_days; /* how long bodies of leaves are kept (prune.h); 0 = for ever */
 };
 
 /** "https://{host}" with the port only when it is not 443; vault NULL = the domain itself. Built from configuration, never from a Host. */
@@ -86,13 +90,16 @@ KMS_MUST_CHECK kms_status pseudonym(struct hsm *hsm, const uint8_t key_id[HSM_ID
 
 #define RECOVER_TYPE(event_type) ((uint64_t)1 << (event_type))
 #define RECOVER_ALL UINT64_MAX
-#define RECOVER_AT_START (RECOVER_ALL & ~RECOVER_TYPE(EVENT_TENANT_ROTATE_ROOT)) /* root rotations may take minutes: they go on while the server serves */
-_Static_assert(EVENT_TYPE_COUNT <= 64, "event types are one bit each");
+/* Root rotations and pruning may take minutes: they go on while the server serves. */
+#define RECOVER_AT_START (RECOVER_ALL & ~(RECOVER_TYPE(EVENT_TENANT_ROTATE_ROOT) | RECOVER_TYPE(EVENT_LOG_PRUNED)))
+/* Types beyond the first 64 are single events: nothing of them is ever left open. */
+_Static_assert(EVENT_LOG_PRUNED < 64, "two-phase event types are one bit each");
 
 /* What recovery found. */
 struct recovery_count {
 	size_t settled, left_open;
 	size_t rotated; /* root rotations that have come to their end: not counted as settled */
+	size_t pruned;  /* prunings of the log, likewise */
 	struct kms_err last_failure; /* why the last of those left open could not be settled */
 };
 

@@ -75,6 +75,10 @@ static void check_state(struct lines *l, const struct op *op, const struct log_s
 		say(l, "log", CHECK_GOOD, "%s holds what was signed and pinned.", op->kms->origin);
 		return;
 	case LOG_LATE:
+		if (s->is_held) {
+			say(l, "log", CHECK_BAD, "A required export is too far behind: `holdfast log exports`. Until it has caught up only what takes access away is served.");
+			return;
+		}
 		say(l, "log", CHECK_BAD, "The oldest event without a checkpoint has waited %" PRId64 " ms: %s. Until it is signed only what takes access away is served.",
 		    s->oldest_unsigned_ms, s->last_failure.status != KMS_OK ? reason_of(&s->last_failure) : "the key device does not answer");
 		return;
@@ -90,6 +94,15 @@ static void check_state(struct lines *l, const struct op *op, const struct log_s
 	}
 	say(l, "log", CHECK_BAD, "The database returned something else than was written to it: %s. Check the disk, and restore a good database.",
 	    s->last_failure.status != KMS_OK ? reason_of(&s->last_failure) : "its root differs");
+}
+
+/* What readers have met since the start. */
+static void check_leaves(struct lines *l, const struct log_status *s)
+{
+	if (s->damaged > 0)
+		say(l, "log-bodies", CHECK_BAD, "%u event%s%s in the database %s not what was written there, first: %s. Somebody has changed the database, or the disk has. The tree is whole: "
+		    "find the body in an export, an archive or a backup (its hash tells the right one), and look for who could write to the database.",
+		    s->damaged, s->damaged == LOG_DAMAGED_MAX ? " or more" : "", s->damaged == 1 ? "" : "s", s->damaged == 1 ? "is" : "are", s->damage);
 }
 
 static void check_checkpoint(struct lines *l, struct op *op, const struct log_status *s)
@@ -335,6 +348,7 @@ size_t log_self_check(struct op *op, struct check_line ret[CHECK_LINES_MAX])
 	log_status(op->kms->log, &s);
 	hsm_info(op->kms->hsm, &device);
 	check_state(&l, op, &s);
+	check_leaves(&l, &s);
 	check_checkpoint(&l, op, &s);
 	check_pin(&l, op, &s);
 	check_key(&l, op);

@@ -392,3 +392,22 @@ size_t note_der_signature(const uint8_t raw[64], uint8_t ret_der[NOTE_SIGNATURE_
 	ret_der[1] = (uint8_t)len;
 	return 2 + len;
 }
+
+char *note_append_lines(const char *note, const char *lines)
+{
+	size_t len = strlen(note);
+	char *whole = malloc(len + strlen(lines) + 1);
+
+	if (whole == NULL)
+		return NULL;
+	memcpy(whole, note, len + 1);
+	for (const char *at = lines, *end; (end = strchr(at, '\n')) != NULL; at = end + 1) {
+		size_t line_len = (size_t)(end + 1 - at);
+		if (memmem(note, strlen(note), at, line_len) != NULL)
+			continue;
+		memcpy(whole + len, at, line_len);
+		len += line_len;
+		whole[len] = '\0';
+	}
+	return whole;
+}

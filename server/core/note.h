@@ -60,4 +60,7 @@ size_t note_text_len(const char *note, size_t note_len);
 /** ECDSA r || s (32 bytes each) as DER. @return its length */
 size_t note_der_signature(const uint8_t raw[64], uint8_t ret_der[NOTE_SIGNATURE_MAX]);
 
+/** The note with those of these lines (whole, each with its newline) that it does not have yet. @return malloc()ed; NULL without memory */
+char *note_append_lines(const char *note, const char *lines);
+
 #endif

@@ -11,6 +11,7 @@
 #include "server/core/access.h"
 #include "server/core/checkpoint.h"
 #include "server/core/network.h"
+#include "server/core/person.h"
 
 #define KEY_GRANTS_FIRST 8
 
@@ -294,6 +295,7 @@ void op_clear(struct op *op)
 	free(op->approvers);
 	free(op->with_intent);
 	store_certificate_clear(&op->certificate);
+	free(op->person);
 	free(op->key_grants);
 	memset(op, 0, sizeof(*op));
 	op->kms = kms;
@@ -310,7 +312,7 @@ kms_status op_open(struct op *op, const char *vault_name, struct kms_err *err)
 	if (vault_name != NULL) {
 		status = store_vault_by_name(op->store, vault_name, &op->vault, NULL);
 		if (status == KMS_E_NOTFOUND)
-			return kms_refuse(err, KMS_E_NOTFOUND, "There is no vault named %.24s.", vault_name);
+			return kms_refuse(err, KMS_E_NOTFOUND, "There is no vault named %.36s.", vault_name);
 		if (status != KMS_OK)
 			return kms_fail(err, status, KMS_SRC_SELF, 0, "vault %.24s", vault_name);
 		depend_on_vault(op);
@@ -433,10 +435,10 @@ kms_status op_need_unlocked_vault(const struct op *op, struct kms_err *err)
 kms_status op_expect_changes(struct op *op, size_t count, struct kms_err *err)
 {
 	assert(op->many == NULL && op->write.change_count == 0);
-	op->many = calloc(count + 1, sizeof(*op->many));
+	op->many = calloc(count + 2, sizeof(*op->many));
 	if (op->many == NULL)
 		return kms_fail(err, KMS_E_NOMEM, KMS_SRC_ERRNO, 0, "%zu changes", count);
-	op->many_cap = count + 1;
+	op->many_cap = count + 2;
 	return KMS_OK;
 }
 
@@ -509,7 +511,7 @@ static void await_outcome(struct op *op, uint64_t intent)
 
 kms_status op_intend(struct op *op, const struct store_change *also, const struct store_intent *intent, struct kms_err *err)
 {
-	struct store_change changes[2 + OP_WITH_INTENT_MAX] = { { .kind = STORE_INTENT_OPEN, .intent = *intent } };
+	struct store_change changes[3 + OP_WITH_INTENT_MAX] = { { .kind = STORE_INTENT_OPEN, .intent = *intent } };
 	struct write unit = { .event = op->write.event, .has_fence = op->write.has_fence, .fence = op->write.fence };
 	kms_status status = KMS_OK;
 
@@ -523,6 +525,7 @@ kms_status op_intend(struct op *op, const struct store_change *also, const struc
 		changes[unit.change_count++] = *also;
 	for (size_t i = 0; i < op->with_intent_count; i++)
 		changes[unit.change_count++] = op->with_intent[i];
+	person_put(op, &unit.event, changes, &unit.change_count);
 	unit.event.phase = EVENT_INTENT;
 	unit.event.result = EVENT_PENDING;
 	unit.event.http = 0;
@@ -530,6 +533,7 @@ kms_status op_intend(struct op *op, const struct store_change *also, const struc
 	status = writer_write(op->kms->writer, &unit);
 	if (status != KMS_OK)
 		return kms_fail(err, status, KMS_SRC_SELF, 0, "intent was not written");
+	person_entered(op);
 	await_outcome(op, unit.seq);
 	return KMS_OK;
 }

@@ -8,12 +8,13 @@
 #include "server/core/kms.h"
 #include "server/core/policy.h"
 
-#define OP_CHANGES_FEW 4 /* enough for all but a restore */
+#define OP_CHANGES_FEW 5 /* enough for all but a restore, with the record of a person */
 #define OP_WITH_INTENT_MAX 4
 
 #define CALLER_GROUPS_MAX 32 /* group and role claims of one token */
 #define CALLER_SUBJECT_MAX 128
 #define CALLER_PEER_MAX 46
+#define CALLER_AGENT_MAX 256
 
 /* Who was authenticated, before anything was looked up. */
 struct caller {
@@ -29,6 +30,7 @@ struct caller {
 	size_t group_count;
 	uint8_t groups[CALLER_GROUPS_MAX][STORE_ID_LEN]; /* access_claim() of each group and role */
 	char peer[CALLER_PEER_MAX];         /* numeric address; empty = the local socket */
+	char agent[CALLER_AGENT_MAX + 1];   /* what it says that it is (User-Agent); empty = nothing */
 };
 
 /* What one role lets a caller do with one key, beyond what it may in the whole vault. */
@@ -67,6 +69,7 @@ struct op {
 	struct event_approver *approvers; /* owned; STORE_APPROVERS_MAX of them; those whose approval counted (approval_require()); NULL = none */
 	struct store_change *with_intent; /* owned; OP_WITH_INTENT_MAX of them, made when the first is added */
 	size_t with_intent_count;
+	struct op_person *person; /* owned; a record of the caller that the next unit of this op enters (person.h); NULL = none */
 	struct store_certificate certificate; /* of a destruction (destruction_act.h): what its intent or outcome writes; owned */
 	bool has_intent; /* the intent leaf is durable: an outcome must follow */
 	bool is_irreversible; /* a destruction has begun: if it cannot be finished now its intent stays open, and it is finished later */

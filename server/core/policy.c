@@ -27,13 +27,16 @@ _Static_assert(PERM_COUNT <= 64, "permissions are one bit each");
 	 PERM_BIT(PERM_VAULT_ROTATE_ROOT))
 #define APPROVE (PERM_BIT(PERM_APPROVAL_READ) | PERM_BIT(PERM_APPROVAL_WRITE) | PERM_BIT(PERM_VAULT_READ))
 
+/* What identifies people: neither an act nor for whoever manages or uses keys; only who reads the log anyway may have it beside that. */
+#define PRIVACY (PERM_BIT(PERM_PERSON_READ) | PERM_BIT(PERM_PERSON_ERASE))
+
 #define AUDIT (PERM_BIT(PERM_AUDIT_READ) | PERM_BIT(PERM_AUDIT_READ_ALL))
 /* Reading that changes nothing and uses no key: every duty may have it. */
 #define READ                                                                                                                              \
 	(PERM_BIT(PERM_KEY_READ) | PERM_BIT(PERM_ROTATION_READ) | PERM_BIT(PERM_VAULT_LIST) | PERM_BIT(PERM_VAULT_READ) |                 \
 	 PERM_BIT(PERM_PRINCIPAL_READ) | PERM_BIT(PERM_INSTALLATION_READ) | PERM_BIT(PERM_APPROVAL_READ) | PERM_BIT(PERM_EKM_READ))
 /* Everything else: the list is of what an auditor may have, so that a new permission is an act until somebody decides otherwise. */
-#define ACTS (~(READ | AUDIT | PERM_BIT(PERM_PUBLIC)))
+#define ACTS (~(READ | AUDIT | PRIVACY | PERM_BIT(PERM_PUBLIC)))
 /* What an operator does; making vaults belongs to setting up. */
 #define OPERATE (PERM_BIT(PERM_INSTALLATION_WRITE) | PERM_BIT(PERM_VAULT_CREATE))
 
@@ -57,6 +60,8 @@ static const struct role_info ROLES[ROLE_COUNT] = {
 	                   PERM_BIT(PERM_KEY_RELEASE), 0 },
 	[ROLE_ACCESS_ADMIN] = { "Key Vault Data Access Administrator", "data-access-administrator", "8b54135c-b56d-4d72-a534-26097cfdc8d8",
 	                        PERM_BIT(PERM_ROLE_WRITE) | PERM_BIT(PERM_PRINCIPAL_READ) | PERM_BIT(PERM_VAULT_READ), 0 },
+	[ROLE_PRIVACY] = { "Holdfast Privacy Officer", "privacy-officer", "6f0f2a0e-54a1-4a1c-9d55-6b0f0f2f7c04",
+	                   PRIVACY | PERM_BIT(PERM_AUDIT_READ) | PERM_BIT(PERM_VAULT_READ), 0 },
 };
 
 const struct role_info *role_info(enum role role)
@@ -89,6 +94,8 @@ const char *permissions_conflict(uint64_t permissions)
 {
 	if ((permissions & AUDIT) != 0 && (permissions & ACTS) != 0)
 		return "reading the event log, and acting on what it records";
+	if ((permissions & PRIVACY) != 0 && (permissions & ACTS) != 0)
+		return "reading who people are, and acting on what the event log records of them";
 	if ((permissions & PERM_BIT(PERM_INSTALLATION_WRITE)) != 0 && (permissions & ACTS & ~OPERATE) != 0)
 		return "operating the installation, and using keys or managing who may";
 	return NULL;

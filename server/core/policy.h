@@ -48,7 +48,9 @@
 	X(PERM_AUDIT_READ, "Holdfast/vaults/audit/read")                             \
 	X(PERM_AUDIT_READ_ALL, "Holdfast/audit/read")                                \
 	X(PERM_VAULT_LOCK, "Holdfast/vaults/lock/action")                            \
-	X(PERM_VAULT_ROTATE_ROOT, "Holdfast/vaults/rotateRoot/action")
+	X(PERM_VAULT_ROTATE_ROOT, "Holdfast/vaults/rotateRoot/action")               \
+	X(PERM_PERSON_READ, "Holdfast/vaults/persons/read")                          \
+	X(PERM_PERSON_ERASE, "Holdfast/vaults/persons/erase/action")
 
 enum permission {
 	PERM_PUBLIC = 0, /* needs no identity */
@@ -71,6 +73,7 @@ enum role {
 	ROLE_APPROVER = 8,        /* approves what cannot be undone, and asks for nothing itself */
 	ROLE_RELEASE = 9,         /* Crypto Service Release User */
 	ROLE_ACCESS_ADMIN = 10,   /* Data Access Administrator: grants roles, but none that manages the vault */
+	ROLE_PRIVACY = 11,        /* Privacy Officer: reads and erases what identifies people in one vault, and reads its log */
 	ROLE_COUNT
 };
 

@@ -7,6 +7,7 @@
 #include "server/core/checkpoint.h"
 #include "server/core/destruction_parts.h"
 #include "server/core/epoch.h"
+#include "server/core/prune.h"
 #include "server/core/root.h"
 #include "server/core/server_backup_parts.h"
 
@@ -20,6 +21,8 @@ struct settled {
 	struct store_change changes[4];
 	size_t change_count;
 	struct store_certificate certificate; /* owned: its change borrows from it */
+	struct event_det det[4]; /* of the outcome */
+	size_t det_count;
 };
 
 static void settled_clear(struct settled *s) { store_certificate_clear(&s->certificate); }
@@ -141,10 +144,45 @@ static kms_status finish_rotation(struct kms *kms, struct store *store, const st
 	return KMS_OK;
 }
 
+static struct event_det *add_det(struct settled *s, const char *name)
+{
+	struct event_det *d = &s->det[s->det_count++];
+	d->name = name;
+	return d;
+}
+
+static void add_number(struct settled *s, const char *name, uint64_t number)
+{
+	struct event_det *d = add_det(s, name);
+	d->is_number = true;
+	d->number = (int64_t)number;
+}
+
+/* Of a log that was closed nothing is dropped: what it held is kept as it was found. */
+static kms_status finish_pruning(struct kms *kms, struct store *store, const struct store_intent *i, struct settled *s, struct kms_err *err)
+{
+	struct prune_done done = { 0 };
+
+	if (i->is_of_closed_log) {
+		s->result = EVENT_FAILED;
+		s->err = "Interrupted";
+		return KMS_OK;
+	}
+	KMS_TRY(seal_intent(kms, i, err));
+	KMS_TRY(prune_finish(kms, store, i, &done, err));
+	add_number(s, "from", done.from);
+	add_number(s, "to", done.to);
+	add_number(s, "count", done.count);
+	b64_encode(done.root, sizeof(done.root), add_det(s, "root")->text);
+	prune_record(kms, &done, &add_change(s, STORE_META_PUT)->meta);
+	return KMS_OK;
+}
+
 /* What cannot be taken back. @return false: an act of another kind */
 static bool finishes(enum event_type type)
 {
-	return type == EVENT_KEY_PURGE || type == EVENT_TENANT_SHRED || type == EVENT_KEY_DESTROY || type == EVENT_BACKUP_EPOCH_END || type == EVENT_TENANT_ROTATE_ROOT;
+	return type == EVENT_KEY_PURGE || type == EVENT_TENANT_SHRED || type == EVENT_KEY_DESTROY || type == EVENT_BACKUP_EPOCH_END || type == EVENT_TENANT_ROTATE_ROOT ||
+	       type == EVENT_LOG_PRUNED;
 }
 
 /* What destroys is finished only when the log has announced it: a row alone anybody can write who can write to the database. */
@@ -179,6 +217,8 @@ static kms_status finish(struct kms *kms, struct store *store, const struct stor
 		return finish_shred(kms, store, i, s, err);
 	if (i->type == EVENT_KEY_DESTROY)
 		return finish_root(kms, store, i, s, err);
+	if (i->type == EVENT_LOG_PRUNED)
+		return finish_pruning(kms, store, i, s, err);
 	return i->type == EVENT_BACKUP_EPOCH_END ? finish_epoch(kms, store, i, s, err) : finish_rotation(kms, store, i, s, err);
 }
 
@@ -271,6 +311,10 @@ static kms_status write_settled(struct kms *kms, struct store *store, const stru
 		memcpy(unit.event.tenant, i->vault_id, STORE_ID_LEN);
 	}
 	(void)snprintf(unit.event.key_name, sizeof(unit.event.key_name), "%s", i->key_name);
+	if (s->det_count > 0) {
+		unit.event.det = s->det;
+		unit.event.det_count = s->det_count;
+	}
 	if (i->is_of_closed_log)
 		KMS_TRY(describe_closed(store, i, &unit, &closed, err));
 	add_change(s, STORE_INTENT_CLOSE)->intent.seq = i->seq;
@@ -292,9 +336,10 @@ static kms_status settle_and_write(struct kms *kms, struct store *store, const s
 		count->last_failure = own;
 		return KMS_OK;
 	}
-	/* A rotation that comes to its end was not interrupted: that is how it is done. */
-	*(i->type == EVENT_TENANT_ROTATE_ROOT ? &count->rotated : &count->settled) += 1;
-	return write_settled(kms, store, i, &s, err);
+	/* A rotation or pruning that comes to its end was not interrupted: that is how it is done. */
+	*(i->type == EVENT_TENANT_ROTATE_ROOT ? &count->rotated : i->type == EVENT_LOG_PRUNED ? &count->pruned : &count->settled) += 1;
+	KMS_TRY(write_settled(kms, store, i, &s, err));
+	return i->type == EVENT_LOG_PRUNED ? writer_truncate(kms->writer, err) : KMS_OK; /* gives the room back */
 }
 
 /* Finishing one act may have finished another: a rotation, the end of its old root. */

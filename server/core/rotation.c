@@ -1,4 +1,4 @@
-/* server/core/rotation.c - rotation policies: the vault's rules and defaults (keyvault-keys.md 11.2). What acts on them is elsewhere. */
+/* server/core/rotation.c - rotation policies: the vault's rules and defaults (keyvault-keys.md 11.2). What acts on them: schedule.h. */
 #include <stdio.h>
 #include <string.h>
 
@@ -54,16 +54,15 @@ static kms_status check_policy(const struct store_policy *p, struct kms_err *err
 	return KMS_OK;
 }
 
-/* The stored policy, or the one of a key for which none was ever set. */
-static kms_status load_policy(struct op *op, struct store_policy *ret, struct kms_err *err)
+kms_status keyring_policy(struct store *store, const struct store_key *key, struct store_policy *ret, struct kms_err *err)
 {
-	kms_status status = store_policy(op->store, op->key.id, ret, NULL);
+	kms_status status = store_policy(store, key->id, ret, NULL);
 
 	if (status == KMS_E_NOTFOUND) {
 		memset(ret, 0, sizeof(*ret));
-		memcpy(ret->key_id, op->key.id, STORE_ID_LEN);
+		memcpy(ret->key_id, key->id, STORE_ID_LEN);
 		memcpy(ret->notify_before_expiry, DEFAULT_NOTIFY, sizeof(DEFAULT_NOTIFY));
-		ret->created_s = ret->updated_s = op->key.created_s;
+		ret->created_s = ret->updated_s = key->created_s;
 		return KMS_OK;
 	}
 	return status == KMS_OK ? KMS_OK : kms_fail(err, status, KMS_SRC_SELF, 0, "rotation policy");
@@ -72,7 +71,7 @@ static kms_status load_policy(struct op *op, struct store_policy *ret, struct km
 kms_status keyring_get_rotation(struct op *op, const char *name, struct store_policy *ret_policy, struct kms_err *err)
 {
 	KMS_TRY(keyring_find_living(op, name, err));
-	return load_policy(op, ret_policy, err);
+	return keyring_policy(op->store, &op->key, ret_policy, err);
 }
 
 static void note(struct op *op, const char *det, const char *duration)
@@ -87,7 +86,7 @@ kms_status keyring_set_rotation(struct op *op, const char *name, struct store_po
 
 	KMS_TRY(check_policy(policy, err));
 	KMS_TRY(keyring_find_living(op, name, err));
-	KMS_TRY(load_policy(op, &old, err));
+	KMS_TRY(keyring_policy(op->store, &op->key, &old, err));
 	if (policy->notify_before_expiry[0] == '\0')
 		memcpy(policy->notify_before_expiry, DEFAULT_NOTIFY, sizeof(DEFAULT_NOTIFY));
 	memcpy(policy->key_id, op->key.id, STORE_ID_LEN);
@@ -108,7 +107,7 @@ kms_status keyring_new_expiry(struct op *op, int64_t now_s, int64_t *ret_exp_s, 
 	struct duration life = { 0 };
 
 	*ret_exp_s = STORE_NO_TIME;
-	KMS_TRY(load_policy(op, &policy, err));
+	KMS_TRY(keyring_policy(op->store, &op->key, &policy, err));
 	if (policy.expiry_time[0] == '\0')
 		return KMS_OK;
 	if (!duration_parse(policy.expiry_time, &life))

@@ -11,6 +11,7 @@
 #include "server/core/canon.h"
 #include "server/core/destruction_act.h"
 #include "server/core/network.h"
+#include "server/core/person.h"
 #include "server/core/root.h"
 
 #define PARAMETERS_MAX 256 /* characters of what lowers protection, canonical JSON */
@@ -131,6 +132,20 @@ static kms_status check_issuer(const char *issuer, struct kms_err *err)
 	return kms_refuse(err, KMS_E_INVALID, "issuer: at most %d characters.", STORE_ISSUER_MAX);
 }
 
+static kms_status check_person_days(unsigned days, struct kms_err *err)
+{
+	if (days <= PERSON_DAYS_MAX)
+		return KMS_OK;
+	return kms_refuse(err, KMS_E_INVALID, "person_days: must be 0 to %d.", PERSON_DAYS_MAX);
+}
+
+static kms_status check_person_basis(const char *basis, struct kms_err *err)
+{
+	if (strlen(basis) <= STORE_REASON_MAX)
+		return KMS_OK;
+	return kms_refuse(err, KMS_E_INVALID, "person_basis: at most %d bytes.", STORE_REASON_MAX);
+}
+
 static kms_status check_update(const struct vault_update *u, struct kms_err *err)
 {
 	if (u->has_retention)
@@ -141,6 +156,10 @@ static kms_status check_update(const struct vault_update *u, struct kms_err *err
 		KMS_TRY(check_purge_approvals(u->purge_approvals, err));
 	if (u->has_issuer)
 		KMS_TRY(check_issuer(u->issuer, err));
+	if (u->has_person_days)
+		KMS_TRY(check_person_days(u->person_days, err));
+	if (u->has_person_basis)
+		KMS_TRY(check_person_basis(u->person_basis, err));
 	return KMS_OK;
 }
 
@@ -161,7 +180,12 @@ static void plan_vault(const struct store_vault *from, const struct vault_update
 		to->purge_approvals = u->purge_approvals;
 	if (u->has_issuer)
 		(void)snprintf(to->issuer, sizeof(to->issuer), "%s", u->issuer);
-	ret->changes_vault = to->retention_days != from->retention_days || to->has_purge_protection != from->has_purge_protection ||
+	if (u->has_person_days)
+		to->person_days = u->person_days;
+	if (u->has_person_basis)
+		(void)snprintf(to->person_basis, sizeof(to->person_basis), "%s", u->person_basis);
+	ret->changes_vault = to->person_days != from->person_days || strcmp(to->person_basis, from->person_basis) != 0 ||
+	                     to->retention_days != from->retention_days || to->has_purge_protection != from->has_purge_protection ||
 	                     to->allows_rsa1_5 != from->allows_rsa1_5 || to->quorum != from->quorum ||
 	                     to->purge_approvals != from->purge_approvals || strcmp(to->issuer, from->issuer) != 0;
 }
@@ -219,10 +243,19 @@ static kms_status check_reachable(struct op *op, const struct update *u, struct 
 	                  raises_purge ? "purge_approvals" : "quorum", enough, op->vault.name);
 }
 
+/* Whoever keeps records of people says why he may (audit-log.md section 12). */
+static kms_status need_person_basis(const struct store_vault *to, struct kms_err *err)
+{
+	if (to->person_days == 0 || to->person_basis[0] != '\0')
+		return KMS_OK;
+	return kms_refuse(err, KMS_E_INVALID, "person_basis: say on which legal basis records of persons are kept, for those who read the vault's policy and its log.");
+}
+
 static kms_status plan_update(struct op *op, const struct vault_update *u, struct update *ret, struct kms_err *err)
 {
 	KMS_TRY(check_update(u, err));
 	plan_vault(&op->vault, u, ret);
+	KMS_TRY(need_person_basis(&ret->to, err));
 	KMS_TRY(plan_networks(op, u, ret, err));
 	KMS_TRY(check_reachable(op, ret, err));
 	return describe_lowered(&op->vault, ret, err);
@@ -280,6 +313,10 @@ static void note_update(struct op *op, const struct update *u)
 		op_det_number(op, "purge_approvals", to->purge_approvals);
 	if (strcmp(to->issuer, from->issuer) != 0)
 		op_det_text(op, "issuer", to->issuer);
+	if (to->person_days != from->person_days)
+		op_det_number(op, "person_days", to->person_days);
+	if (strcmp(to->person_basis, from->person_basis) != 0)
+		op_det_text(op, "person_basis", to->person_basis);
 	if (u->changes_networks)
 		note_networks(op, u);
 }

@@ -39,13 +39,15 @@ KMS_MUST_CHECK kms_status vault_unlock(struct op *op, const char *reason, struct
 
 /* What a vault's policy may be changed to. */
 struct vault_update {
-	bool has_retention, has_purge_protection, has_rsa1_5, has_quorum, has_purge_approvals, has_networks, has_issuer;
+	bool has_retention, has_purge_protection, has_rsa1_5, has_quorum, has_purge_approvals, has_networks, has_issuer, has_person_days, has_person_basis;
 	uint16_t retention_days;
 	bool purge_protection, allows_rsa1_5;
 	uint8_t quorum;          /* 1..16 */
 	uint8_t purge_approvals; /* 0..16 */
 	const char *networks;    /* as store_networks.text; network.h */
 	const char *issuer;      /* "" = the built-in one; the caller has checked that the configuration knows it */
+	uint16_t person_days;     /* 0..PERSON_DAYS_MAX; 0 = no records of persons are made, and those that there are go */
+	const char *person_basis; /* at most STORE_REASON_MAX bytes; not empty while days are kept */
 	const char *reason;      /* for those who are asked to approve; NULL = none */
 };
 /** Change the policy of op->vault. What lowers its protection needs approval: purge protection off, retention shortened, RSA1_5 on, a lower quorum,

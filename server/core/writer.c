@@ -17,17 +17,13 @@
 
 #include "server/base/log.h"
 #include "server/base/secret.h"
+#include "server/core/denied.h"
 
 #define NODE_MAX 64
 #define ORIGIN_MAX 200
 #define US_PER_S 1000000
 #define CLOCK_STEP_US (2 * US_PER_S) /* audit-log.md 6.4 */
 #define FLUSH_EVERY_US US_PER_S      /* audit-log.md 6.2: counted refusals, at most once a second */
-#define DENIED_MAX 256
-#define DENIED_SPARE 32 /* one for each reason, under an empty peer */
-#define SUBJECT_MAX 128 /* characters of a stranger's subject */
-#define SUBJECTS_A_MINUTE 32
-#define US_PER_MINUTE (60 * (int64_t)US_PER_S)
 #define RANDOM_PER_LEAF (GUID_LEN + 16)
 #define ID_SEQ_LEN 6 /* bytes of an event's id that are its seq */
 /* The store does not tell how long its WAL is. A leaf touches about one page of an index, a change about two (its row, its material), a
@@ -38,17 +34,6 @@
 #define WAL_PAGES_DEFAULT 1000
 #define WAL_BUSY_FACTOR 4   /* checkpoint even under load beyond this many times wal_pages */
 #define WAL_TRUNCATE_FACTOR 64
-
-/* A refusal before authentication, coalesced. */
-struct denied {
-	const char *reason;
-	bool has_vault;
-	uint8_t vault_id[GUID_LEN];
-	char peer[sizeof(((struct event *)NULL)->net_peer)];
-	const char *why; /* of a client certificate; NULL = there was none to judge */
-	char subject[SUBJECT_MAX + 1];
-	uint64_t count;
-};
 
 /* Somebody waits for a truncating checkpoint; on that thread's stack. */
 struct truncate_request {
@@ -76,6 +61,7 @@ struct writer {
 	char leaf[EVENT_LEAF_MAX];
 	size_t pages_since_checkpoint, pages_since_truncate;
 	int64_t next_flush_us;
+	struct histogram batches, commit_times;
 	struct denied flushing[DENIED_MAX + DENIED_SPARE]; /* copies of what the batch under way writes */
 
 	pthread_mutex_t lock;    /* guards all below; never held across I/O */
@@ -85,14 +71,14 @@ struct writer {
 	size_t waiting;
 	bool is_stopping;
 	struct truncate_request *truncates;
-	struct denied denied[DENIED_MAX + DENIED_SPARE];
-	size_t denied_count;
-	unsigned subjects_left; /* that may still be shown before subjects_until_us */
-	int64_t subjects_until_us;
+	struct denied_table denied;
 	uint64_t gap; /* units and requests answered without a leaf and not yet in a log.gap */
 	struct merkle_edge shown_edge; /* the tree after the last commit */
-	void (*on_commit)(void *arg, uint64_t size);
-	void *on_commit_arg;
+	size_t listener_count;
+	struct listener {
+		void (*fn)(void *arg, uint64_t size);
+		void *arg;
+	} listeners[WRITER_LISTENERS_MAX]; /* in the order in which they came */
 	struct writer_state shown;     /* size and root are taken from shown_edge */
 };
 
@@ -248,14 +234,14 @@ static kms_status write_unit(struct writer *w, struct write *u, kms_status *ret_
 	int64_t wall, mono;
 	bool holds = true;
 
-	if (u->event.type == EVENT_NONE)
-		return write_leafless(w, u, ret_status, err);
 	if (u->has_fence)
 		KMS_TRY(store_fence_holds(w->store, &u->fence, &holds, err));
 	if (!holds) {
 		*ret_status = KMS_E_FENCED;
 		return KMS_OK;
 	}
+	if (u->event.type == EVENT_NONE)
+		return write_leafless(w, u, ret_status, err);
 	/* Before the changes: a log.clock leaf must not take the seq that they are told. */
 	KMS_TRY(read_clocks(w, &wall, &mono, err));
 	if (u->change_count > 0) {
@@ -361,6 +347,7 @@ static kms_status commit_batch(struct writer *w, struct batch *b, struct kms_err
 	const struct merkle_edge edge = w->edge;
 	const int64_t wall = w->last_wall_us, mono = w->last_mono_us;
 	const bool has_last = w->has_last;
+	const int64_t from_us = clock_mono_us(&CLOCK_SYSTEM);
 	bool in_transaction = false;
 	kms_status status = store_begin(w->store, err);
 
@@ -376,9 +363,11 @@ static kms_status commit_batch(struct writer *w, struct batch *b, struct kms_err
 	if (status == KMS_OK) {
 		in_transaction = false; /* store_commit() rolls back itself */
 		status = store_commit(w->store, err);
+		histogram_add(&w->commit_times, &HISTOGRAM_TIMES, (uint64_t)(clock_mono_us(&CLOCK_SYSTEM) - from_us));
 	}
 	if (status == KMS_OK) {
 		b->is_committed = true;
+		histogram_add(&w->batches, &HISTOGRAM_SIZES, w->edge.size - edge.size);
 		size_t pages = PAGES_PER_COMMIT + (size_t)(w->edge.size - edge.size) * PAGES_PER_LEAF + b->changes * PAGES_PER_CHANGE;
 		w->pages_since_checkpoint += pages;
 		w->pages_since_truncate += pages;
@@ -392,21 +381,6 @@ static kms_status commit_batch(struct writer *w, struct batch *b, struct kms_err
 	w->last_mono_us = mono;
 	w->has_last = has_last;
 	return status;
-}
-
-/* Remove from the table what has been written; others may have added to it meanwhile, but only at its end or to its counts. */
-static void subtract_denied_locked(struct writer *w, const struct batch *b)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < w->denied_count; i++) {
-		struct denied d = w->denied[i];
-		if (i < b->denied_count)
-			d.count -= w->flushing[i].count;
-		if (d.count > 0)
-			w->denied[kept++] = d;
-	}
-	w->denied_count = kept;
 }
 
 /* Count, publish the new state, and wake those who wait in writer_write(). */
@@ -426,9 +400,9 @@ static void settle_batch(struct writer *w, struct batch *b, kms_status status, c
 		w->shown.commits++;
 		w->shown_edge = w->edge;
 		w->gap -= b->gap;
-		subtract_denied_locked(w, b);
-		if (has_grown && w->on_commit != NULL)
-			w->on_commit(w->on_commit_arg, w->edge.size);
+		denied_subtract(&w->denied, w->flushing, b->denied_count);
+		for (size_t i = 0; has_grown && i < w->listener_count; i++)
+			w->listeners[i].fn(w->listeners[i].arg, w->edge.size);
 	}
 	is_failing = w->shown.is_failing;
 	for (size_t i = 0; i < b->count; i++) {
@@ -462,7 +436,20 @@ static void run_batch(struct writer *w, struct batch *b)
 	}
 }
 
-static bool has_flush_locked(const struct writer *w) { return w->denied_count > 0 || w->gap > 0; }
+size_t writer_waiting(struct writer *w)
+{
+	size_t waiting;
+
+	pthread_mutex_lock(&w->lock);
+	waiting = w->waiting;
+	pthread_mutex_unlock(&w->lock);
+	return waiting;
+}
+
+const struct histogram *writer_batches(const struct writer *w) { return &w->batches; }
+const struct histogram *writer_commit_times(const struct writer *w) { return &w->commit_times; }
+
+static bool has_flush_locked(const struct writer *w) { return w->denied.count > 0 || w->gap > 0; }
 
 /* Sleep until there is something to do: a unit, a checkpoint asked for, the end, or counters whose second has passed. */
 static void wait_for_work_locked(struct writer *w)
@@ -508,8 +495,8 @@ static void take_counters_locked(struct writer *w, struct batch *b)
 	if (is_due || w->shown.is_failing)
 		b->gap = w->gap;
 	if (is_due) {
-		b->denied_count = w->denied_count;
-		memcpy(w->flushing, w->denied, w->denied_count * sizeof(w->denied[0]));
+		b->denied_count = w->denied.count;
+		memcpy(w->flushing, w->denied.rows, w->denied.count * sizeof(w->denied.rows[0]));
 	}
 	if (b->gap > 0 || b->denied_count > 0)
 		w->next_flush_us = now_us + FLUSH_EVERY_US;
@@ -717,7 +704,7 @@ static kms_status submit_locked(struct writer *w, struct write *unit)
 }
 
 /* Without a leaf there is something to change, and nothing that a fence could decide. */
-static bool is_sound(const struct write *u) { return u->event.type != EVENT_NONE || (u->change_count > 0 && !u->has_fence); }
+static bool is_sound(const struct write *u) { return u->event.type != EVENT_NONE || u->change_count > 0; }
 
 kms_status writer_submit(struct writer *w, struct write *unit)
 {
@@ -749,66 +736,9 @@ kms_status writer_write(struct writer *w, struct write *unit)
 	return status;
 }
 
-static bool is_same_denied(const struct denied *a, const struct denied *b)
-{
-	return strcmp(a->reason, b->reason) == 0 && a->has_vault == b->has_vault && memcmp(a->vault_id, b->vault_id, sizeof(a->vault_id)) == 0 &&
-	       strcmp(a->peer, b->peer) == 0 && a->why == b->why && strcmp(a->subject, b->subject) == 0;
-}
-
-static struct denied *find_denied_locked(struct writer *w, const struct denied *wanted)
-{
-	for (size_t i = 0; i < w->denied_count; i++) {
-		if (is_same_denied(&w->denied[i], wanted))
-			return &w->denied[i];
-	}
-	return NULL;
-}
-
-static struct denied *add_denied_locked(struct writer *w, const struct denied *wanted, size_t limit)
-{
-	if (w->denied_count >= limit)
-		return NULL;
-	w->denied[w->denied_count] = *wanted;
-	return &w->denied[w->denied_count++];
-}
-
-/* May one more subject be shown? */
-static bool take_subject_locked(struct writer *w)
-{
-	int64_t now_us = clock_mono_us(w->clock);
-
-	if (now_us >= w->subjects_until_us) {
-		w->subjects_until_us = now_us + US_PER_MINUTE;
-		w->subjects_left = SUBJECTS_A_MINUTE;
-	}
-	if (w->subjects_left == 0)
-		return false;
-	w->subjects_left--;
-	return true;
-}
-
-static struct denied *place_for_locked(struct writer *w, struct denied *wanted)
-{
-	struct denied rest = { .reason = wanted->reason };
-	struct denied *found = find_denied_locked(w, wanted);
-
-	if (found == NULL && wanted->subject[0] != '\0' && !take_subject_locked(w)) {
-		wanted->subject[0] = '\0';
-		found = find_denied_locked(w, wanted);
-	}
-	if (found == NULL)
-		found = add_denied_locked(w, wanted, DENIED_MAX);
-	if (found == NULL)
-		found = find_denied_locked(w, &rest);
-	if (found == NULL)
-		found = add_denied_locked(w, &rest, DENIED_MAX + DENIED_SPARE);
-	return found;
-}
-
 void writer_count_stranger(struct writer *w, const char *reason, const uint8_t *vault_id, const char *peer, const char *why, const char *subject)
 {
 	struct denied wanted = { .reason = reason, .has_vault = vault_id != NULL, .why = why };
-	struct denied *found;
 
 	if (vault_id != NULL)
 		memcpy(wanted.vault_id, vault_id, sizeof(wanted.vault_id));
@@ -817,11 +747,8 @@ void writer_count_stranger(struct writer *w, const char *reason, const uint8_t *
 	pthread_mutex_lock(&w->lock);
 	if (!has_flush_locked(w))
 		pthread_cond_signal(&w->work); /* the thread waits without a time limit when nothing is counted */
-	found = place_for_locked(w, &wanted);
-	if (found != NULL) {
-		found->count++;
-	} else {
-		w->gap++; /* more reasons than there are in code; the number is still exact */
+	if (!denied_add(&w->denied, &wanted, clock_mono_us(w->clock))) {
+		w->gap++; /* the number is still exact */
 		w->shown.refused++;
 	}
 	pthread_mutex_unlock(&w->lock);
@@ -874,11 +801,37 @@ void writer_state(struct writer *w, struct writer_state *ret_state)
 	merkle_root(&edge, ret_state->root);
 }
 
-void writer_on_commit(struct writer *w, void (*fn)(void *arg, uint64_t size), void *arg)
+static struct listener *find_listener_locked(struct writer *w, const void *arg)
+{
+	for (size_t i = 0; i < w->listener_count; i++) {
+		if (w->listeners[i].arg == arg)
+			return &w->listeners[i];
+	}
+	return NULL;
+}
+
+bool writer_on_commit(struct writer *w, void (*fn)(void *arg, uint64_t size), void *arg)
+{
+	struct listener *l;
+
+	pthread_mutex_lock(&w->lock);
+	l = find_listener_locked(w, arg);
+	if (l == NULL && w->listener_count < WRITER_LISTENERS_MAX)
+		l = &w->listeners[w->listener_count++];
+	if (l != NULL)
+		*l = (struct listener){ .fn = fn, .arg = arg };
+	pthread_mutex_unlock(&w->lock);
+	return l != NULL;
+}
+
+void writer_off_commit(struct writer *w, const void *arg)
 {
 	pthread_mutex_lock(&w->lock);
-	w->on_commit = fn;
-	w->on_commit_arg = arg;
+	struct listener *l = find_listener_locked(w, arg);
+	if (l != NULL) {
+		w->listener_count--;
+		memmove(l, l + 1, (size_t)(&w->listeners[w->listener_count] - l) * sizeof(*l));
+	}
 	pthread_mutex_unlock(&w->lock);
 }
 

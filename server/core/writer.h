@@ -12,6 +12,7 @@
 
 #include "server/base/clock.h"
 #include "server/base/err.h"
+#include "server/base/histogram.h"
 #include "server/core/event.h"
 #include "server/core/merkle.h"
 #include "storage/store.h"
@@ -19,7 +20,7 @@
 #define WRITER_BATCH_MAX 256
 
 /* One unit. Owned by the submitter; belongs to the writer from submit until done() is called. Zeroed = nothing to write.
- * event.type EVENT_NONE: changes without a leaf, for what the log says of itself (checkpoints, cosignatures, pins); then there is no fence. */
+ * event.type EVENT_NONE: changes without a leaf, for what the log says of itself (checkpoints, cosignatures, pins) and for books of what follows it or is done later. */
 struct write {
 	struct write *next;
 	struct event event;
@@ -91,9 +92,17 @@ void writer_count_refused(struct writer *w);
 /** Ask for a truncating WAL checkpoint and wait for it (destruction). Not from done(). @return what store_checkpoint() says | KMS_E_SHUTDOWN */
 KMS_MUST_CHECK kms_status writer_truncate(struct writer *w, struct kms_err *err);
 void writer_state(struct writer *w, struct writer_state *ret_state);
+/** Units waiting now. */
+size_t writer_waiting(struct writer *w);
+/** Leaves in each commit (HISTOGRAM_SIZES), and how long each took (HISTOGRAM_TIMES); live as long as the writer. */
+const struct histogram *writer_batches(const struct writer *w);
+const struct histogram *writer_commit_times(const struct writer *w);
+#define WRITER_LISTENERS_MAX 48
 /** Call fn after each commit that added leaves, with their number in all: on the writer's thread and under its lock, so it must neither block nor
- *  call the writer. NULL = no longer; it is not running when this returns. */
-void writer_on_commit(struct writer *w, void (*fn)(void *arg, uint64_t size), void *arg);
+ *  call the writer. One listener for each arg: a second call with the same arg replaces its fn. @return false: there are WRITER_LISTENERS_MAX */
+KMS_MUST_CHECK bool writer_on_commit(struct writer *w, void (*fn)(void *arg, uint64_t size), void *arg);
+/** No longer call the listener with this arg; it is not running when this returns. Nothing when there is none. */
+void writer_off_commit(struct writer *w, const void *arg);
 /** The seq in an event's id: a UUID of version 8 (RFC 9562 section 5.8) whose first six bytes are the seq, so that an event is found by its id without
  *  an index. @return false for any other id (older leaves have version 4); whoever asks compares the whole id with the leaf's. */
 bool writer_event_seq(const uint8_t id[GUID_LEN], uint64_t *ret_seq);

@@ -231,6 +231,8 @@ static void check_place(struct certificate *c, const struct leaf *l, struct repo
 		c->has_outcome = true;
 	if (is_intent)
 		c->is_intent_hidden = l->is_hidden;
+	else
+		c->is_outcome_hidden = l->is_hidden;
 	if (l->is_hidden)
 		return;
 	if (is_intent) {

@@ -34,7 +34,7 @@ struct certificate {
 	enum leaf_type type; /* of its intent, once seen */
 	size_t approver_count; /* in that leaf */
 	bool has_intent, has_outcome, has_root; /* the log has been seen to bear out: both leaves, the root */
-	bool is_intent_hidden; /* only its hash is in the log */
+	bool is_intent_hidden, is_outcome_hidden; /* only its hash is in the log */
 	struct certificate_revival revival;
 	bool is_readable;    /* the members above are filled */
 };

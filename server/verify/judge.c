@@ -265,6 +265,41 @@ static void judge_log(struct verify *v)
 	}
 }
 
+/* ---- leaves that are known by their hash only ---- */
+
+/* What a certificate names is never dropped. */
+static void judge_certified(struct verify *v)
+{
+	for (size_t i = 0; i < v->certificate_count; i++) {
+		const struct certificate *c = &v->certificates[i];
+		if (c->is_intent_hidden || c->is_outcome_hidden)
+			report_add(&v->report, F_HIDDEN, c->file, 0, "the leaf at seq %llu that it names is known by its hash only, and such leaves are never dropped",
+			           (unsigned long long)(c->is_intent_hidden ? c->intent : c->outcome));
+	}
+}
+
+/* Where their place is not known, that has been reported, or --partial was asked for. */
+static void judge_hidden(struct verify *v)
+{
+	const struct pruned *p = &v->meaning.pruned;
+	bool is_compared = !verify_wants_again(v);
+	enum finding f = v->options.is_complete ? F_HIDDEN : W_HIDDEN;
+
+	pruned_judge_doubts(p, &v->report);
+	if (v->options.is_complete)
+		judge_certified(v);
+	if (v->options.is_partial || v->is_disordered)
+		return;
+	if (!is_compared)
+		report_add(&v->report, f, "log", 0, "what log.pruned says was not compared with the leaves (%llu of them known by their hash only): that needs files that "
+		           "can be read twice", (unsigned long long)v->hidden);
+	else if (v->hidden > p->hidden_below)
+		report_add(&v->report, f, "log", 0, "%llu leaves are known by their hash only, and no log.pruned says that their bodies were dropped: %s",
+		           (unsigned long long)(v->hidden - p->hidden_below), v->options.is_complete ?
+		           "somebody removed them, or whoever exported the log may not see all of it" :
+		           "they are those of others, or somebody removed them (--complete tells, of an export by who may see all)");
+}
+
 /* ---- age ---- */
 
 static void judge_age(struct verify *v)
@@ -324,8 +359,10 @@ enum verify_exit verify_finish(struct verify *v)
 			v->covered = v->notes[i].checkpoint.size;
 	}
 	judge_forks(v);
-	if (v->has_log)
+	if (v->has_log) {
 		judge_log(v);
+		judge_hidden(v);
+	}
 	for (size_t i = 0; i < v->certificate_count; i++)
 		certificate_end(&v->certificates[i], &v->report);
 	for (size_t i = 0; i < v->proof_count; i++)

@@ -329,6 +329,26 @@ static bool read_bytes(struct reading *r, uint8_t *ret, size_t len, const char *
 	return span_base64url(text, ret, len) || wrong(r, why);
 }
 
+/* The commitment to a record of who it was, and its number. */
+static bool read_person(struct reading *r)
+{
+	struct reader_object o = { 0 };
+	struct span name;
+	int64_t number = 0;
+	int more = 0, members = 0;
+
+	if (!reader_enter(&r->j))
+		return false;
+	while ((more = reader_next(&r->j, &o, &name)) > 0) {
+		if (span_is(name, "com") ? !read_bytes(r, NULL, HASH_LEN, "pii.com is not the base64url of 32 bytes")
+		    : span_is(name, "ref") ? !read_int(r, 1, READER_INT_MAX, &number, "pii.ref is not positive")
+		                           : !wrong(r, "pii has an unknown member"))
+			return false;
+		members++;
+	}
+	return more == 0 && (members == 2 || wrong(r, "pii has com and ref"));
+}
+
 static bool read_boot(struct reading *r)
 {
 	uint8_t bytes[BOOT_LEN];
@@ -345,7 +365,6 @@ static bool read_boot(struct reading *r)
 static bool read_member(struct reading *r, enum member m)
 {
 	static const char *const NET[] = { "peer", "peer_b64", "tls", "tls_b64" };
-	static const char *const PII[] = { "com", "ref" };
 	struct leaf *leaf = r->leaf;
 	struct span text;
 	int64_t number = 0;
@@ -370,7 +389,7 @@ static bool read_member(struct reading *r, enum member m)
 			return false;
 		leaf->phase = (enum leaf_phase)index;
 		return true;
-	case M_PII: return read_known(r, PII, sizeof(PII) / sizeof(PII[0]), "pii has an unknown member");
+	case M_PII: return read_person(r);
 	case M_REF:
 		leaf->has_ref = read_int(r, 0, READER_INT_MAX, &number, "ref is negative");
 		leaf->ref = (uint64_t)number;

@@ -21,22 +21,23 @@
 	X(T_KEY_BACKUP, "key.backup", PAIRED) X(T_KEY_CREATE, "key.create", PAIRED) X(T_KEY_DECRYPT, "key.decrypt", USE)            \
 	X(T_KEY_DELETE, "key.delete", 0) X(T_KEY_DESTROY, "key.destroy", PAIRED) X(T_KEY_ENCRYPT, "key.encrypt", USE)               \
 	X(T_KEY_EXPIRE, "key.expire", 0) X(T_KEY_EXPORT, "key.export", USE) X(T_KEY_GET, "key.get", 0)                              \
-	X(T_KEY_IMPORT, "key.import", PAIRED) X(T_KEY_LIST, "key.list", 0) X(T_KEY_ORPHAN_REMOVED, "key.orphan_removed", 0)         \
+	X(T_KEY_IMPORT, "key.import", PAIRED) X(T_KEY_LIST, "key.list", 0) X(T_KEY_NEAR_EXPIRY, "key.near_expiry", 0) X(T_KEY_ORPHAN_REMOVED, "key.orphan_removed", 0)         \
 	X(T_KEY_PURGE, "key.purge", PAIRED) X(T_KEY_RANDOM, "key.random", 0) X(T_KEY_RECOVER, "key.recover", 0)                     \
 	X(T_KEY_RESTORE, "key.restore", PAIRED) X(T_KEY_REVOKE, "key.revoke", 0) X(T_KEY_ROTATE, "key.rotate", PAIRED)              \
 	X(T_KEY_SIGN, "key.sign", USE) X(T_KEY_UNWRAP, "key.unwrap", USE) X(T_KEY_UPDATE, "key.update", 0)                          \
 	X(T_KEY_VERIFY, "key.verify", USE) X(T_KEY_WRAP, "key.wrap", USE)                                                           \
 	X(T_LOG_CLOCK, "log.clock", 0) X(T_LOG_EXPORT_FAILED, "log.export_failed", 0) X(T_LOG_GAP, "log.gap", 0)                    \
 	X(T_LOG_HEARTBEAT, "log.heartbeat", 0) X(T_LOG_INIT, "log.init", 0) X(T_LOG_INTEGRITY_FAILED, "log.integrity_failed", 0)    \
-	X(T_LOG_KEY_ROTATED, "log.key_rotated", 0) X(T_LOG_PRUNED, "log.pruned", 0) X(T_LOG_RESTORED, "log.restored", 0)            \
-	X(T_NODE_BACKUP, "node.backup", 0)                                                                                          \
+	X(T_LOG_KEY_ROTATED, "log.key_rotated", 0) X(T_LOG_PRUNED, "log.pruned", PAIRED) X(T_LOG_RESTORED, "log.restored", 0)            \
+	X(T_NODE_ALERT, "node.alert", 0) X(T_NODE_BACKUP, "node.backup", 0)                                                                                          \
 	X(T_NODE_CONFIG, "node.config", 0) X(T_NODE_HSM_BACK, "node.hsm_back", 0) X(T_NODE_HSM_LOST, "node.hsm_lost", 0)            \
 	X(T_NODE_RECOVERED, "node.recovered", 0) X(T_NODE_RESTORED, "node.restored", 0)                                             \
 	X(T_NODE_START, "node.start", 0) X(T_NODE_STOP, "node.stop", 0)                    \
 	X(T_TENANT_CREATE, "tenant.create", PAIRED) X(T_TENANT_LOCK, "tenant.lock", 0)                                              \
 	X(T_TENANT_RESURRECTED, "tenant.resurrected", 0) X(T_TENANT_ROTATE_ROOT, "tenant.rotate_root", PAIRED)                      \
 	X(T_TENANT_SHRED, "tenant.shred", PAIRED) X(T_SHRED_INCOMPLETE, "tenant.shred_incomplete", 0)                               \
-	X(T_TENANT_SUSPEND, "tenant.suspend", 0) X(T_TENANT_UNLOCK, "tenant.unlock", PAIRED) X(T_TENANT_UPDATE, "tenant.update", 0)
+	X(T_TENANT_SUSPEND, "tenant.suspend", 0) X(T_TENANT_UNLOCK, "tenant.unlock", PAIRED) X(T_TENANT_UPDATE, "tenant.update", 0) \
+	X(T_TENANT_WEBHOOK, "tenant.webhook", 0)
 
 enum { PAIRED = 1, USE = 2 }; /* succeeds only as the outcome of an intent; uses a key version */
 enum leaf_type {

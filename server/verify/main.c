@@ -36,6 +36,8 @@ static const char USAGE[] =
 	"  --max-age SECONDS   fail when the newest checkpoint or cosignature is older\n"
 	"  --approvers N       people who must have approved a shred, at least (default 1, or what the log says of the vault)\n"
 	"  --partial           the leaves are a part of a log: look at their form, order and meaning; no root is computed\n"
+	"  --complete          the leaves are the whole log, exported by somebody who may see all of it: what is known by its hash only must be what\n"
+	"                      log.pruned announces; without it the number of others is a warning\n"
 	"  --json              one JSON object instead of lines\n"
 	"  --version, --help\n"
 	"\n"
@@ -43,7 +45,7 @@ static const char USAGE[] =
 	"member, 5 gap, duplicate or wrong order, or shorter than what was signed, 3 root differs, 4 fork or inconsistency, 7 too old, 8 meaning violated.\n";
 
 enum option_id {
-	OPT_KEY = 256, OPT_POLICY, OPT_CHECKPOINT, OPT_TRUSTED, OPT_PROOF, OPT_BUNDLE, OPT_CERTIFICATE, OPT_MAX_AGE, OPT_APPROVERS, OPT_PARTIAL, OPT_JSON,
+	OPT_KEY = 256, OPT_POLICY, OPT_CHECKPOINT, OPT_TRUSTED, OPT_PROOF, OPT_BUNDLE, OPT_CERTIFICATE, OPT_MAX_AGE, OPT_APPROVERS, OPT_PARTIAL, OPT_COMPLETE, OPT_JSON,
 	OPT_VERSION, OPT_HELP
 };
 static const struct option OPTIONS[] = {
@@ -57,6 +59,7 @@ static const struct option OPTIONS[] = {
 	{ "max-age", required_argument, NULL, OPT_MAX_AGE },
 	{ "approvers", required_argument, NULL, OPT_APPROVERS },
 	{ "partial", no_argument, NULL, OPT_PARTIAL },
+	{ "complete", no_argument, NULL, OPT_COMPLETE },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ "help", no_argument, NULL, OPT_HELP },
@@ -120,12 +123,23 @@ static int take_option(struct command *c, int id, const char *value)
 		c->options.approvers = (unsigned)number;
 		return -1;
 	case OPT_PARTIAL: c->options.is_partial = true; return -1;
+	case OPT_COMPLETE: c->options.is_complete = true; return -1;
 	case OPT_JSON: c->as_json = true; return -1;
 	case OPT_VERSION: (void)printf("holdfast-verify %s, kel/1\n", VERSION_TEXT); return EXIT_ALL_GOOD;
 	case OPT_HELP: (void)fputs(USAGE, stdout); return EXIT_ALL_GOOD;
 	case '?': (void)fputs("Try holdfast-verify --help.\n", stderr); return EXIT_USAGE;
 	default: c->items[c->item_count++] = (struct item){ id, value }; return -1;
 	}
+}
+
+/* A certificate alone is no log. */
+static int check_options(const struct command *c)
+{
+	if (!c->options.is_complete)
+		return -1;
+	if (c->options.is_partial)
+		return complain("", "--complete", "it excludes --partial");
+	return c->file_count > (c->explains ? 1U : 0U) ? -1 : complain("", "--complete", "it needs the whole log: name its files");
 }
 
 static int read_arguments(struct command *c, int argc, char **argv)
@@ -144,6 +158,8 @@ static int read_arguments(struct command *c, int argc, char **argv)
 		status = take_option(c, id, optarg);
 	c->files = argv + optind;
 	c->file_count = (size_t)(argc - optind);
+	if (status < 0)
+		status = check_options(c);
 	if (status < 0 && c->explains && c->file_count == 0) {
 		(void)fputs(USAGE, stderr);
 		return EXIT_USAGE;
@@ -217,7 +233,7 @@ static const char *feed_file(struct verify *v, const char *name, char *buffer, b
 	const char *why = NULL;
 	ssize_t n = fd >= 0 ? 1 : -1;
 
-	while (why == NULL && n > 0) {
+	while (why == NULL && n > 0 && (!v->is_again || verify_wants_again(v))) {
 		n = read_some(fd, buffer, CHUNK);
 		if (n > 0)
 			why = verify_feed(v, name, buffer, (size_t)n);
@@ -310,6 +326,21 @@ static int feed_log(struct command *c, struct verify *v)
 	return status;
 }
 
+/* The log was pruned: read it again, as far as it was. */
+static int feed_again(struct command *c, struct verify *v)
+{
+	const char *once = NULL; /* what can be read once only */
+
+	for (size_t i = 0; i < c->file_count; i++) {
+		struct stat st;
+		if (strcmp(c->files[i], "-") == 0 || stat(c->files[i], &st) != 0 || !S_ISREG(st.st_mode))
+			once = c->files[i];
+	}
+	if (once == NULL)
+		return feed_log(c, v);
+	return c->options.is_complete ? complain(once, "--complete", "the log was pruned, so it is read twice: give files, no standard input and no pipe") : -1;
+}
+
 static int work(struct command *c)
 {
 	struct verify *v = verify_open(&c->options);
@@ -322,6 +353,8 @@ static int work(struct command *c)
 		status = add_signed(c, v);
 	if (status < 0)
 		status = feed_log(c, v);
+	if (status < 0 && verify_wants_again(v))
+		status = feed_again(c, v);
 	if (status < 0) {
 		status = (int)verify_finish(v);
 		if (c->as_json)

@@ -8,6 +8,7 @@
 #define SILENCE_US (180 * (int64_t)US_PER_S)
 #define OPEN_US (600 * (int64_t)US_PER_S)
 #define US_PER_MS 1000
+#define PRUNE_APPROVERS 2
 #define QUEUE_FIRST 64
 #define SPAN_ARG(s) (int)((s).n < 128 ? (s).n : 128), ((s).p != NULL ? (s).p : "")
 
@@ -26,8 +27,9 @@ struct version {
 /* A key; its generation goes up with each purge. */
 struct name {
 	uint64_t hash, all_seq; /* all_seq: when all versions were last revoked or reinstated at once */
+	size_t end;             /* of its last purge: what came behind it */
 	uint32_t generation;
-	bool are_all_revoked, is_deleted, is_purging, is_purged, has_restored;
+	bool are_all_revoked, is_deleted, is_purging, is_purged, has_restored, is_doubted;
 };
 struct tenant {
 	uint64_t hash;
@@ -60,6 +62,7 @@ void meaning_close(struct meaning *m)
 	table_clear(&m->names);
 	table_clear(&m->tenants);
 	table_clear(&m->boots);
+	pruned_clear(&m->pruned);
 	free(m->queue);
 	m->queue = NULL;
 }
@@ -72,7 +75,14 @@ void meaning_hide(struct meaning *m, uint64_t first, uint64_t last)
 		m->hidden_last = last;
 	m->has_hidden = true;
 	m->sees_all = false;
+	pruned_hide(&m->pruned, first);
 	m->is_hidden_since = true;
+}
+
+void meaning_end(struct meaning *m)
+{
+	const struct pruned *p = &m->pruned;
+	pruned_end_of_log(&m->pruned, p->last > 0 && table_find(&m->intents, &p->list[p->last - 1].seq) != NULL);
 }
 
 uint64_t meaning_open_intents(const struct meaning *m) { return m->intents.count; }
@@ -196,7 +206,8 @@ static void check_open(struct meaning *m, const char *file, uint64_t line)
 	while (m->queue_count > 0 && m->running_us - m->queue[m->queue_first].opened_us > OPEN_US) {
 		uint64_t seq = m->queue[m->queue_first].seq;
 		const struct intent *i = table_find(&m->intents, &seq);
-		if (i != NULL && i->type != T_TENANT_ROTATE_ROOT) /* that takes as long as there are versions */
+		/* These take as long as there are versions, or leaves. */
+		if (i != NULL && i->type != T_TENANT_ROTATE_ROOT && i->type != T_LOG_PRUNED)
 			report_add(m->report, F_OPEN, file, line, "the intent at seq %llu is open for more than 10 minutes", (unsigned long long)seq);
 		pop_intent(m);
 	}
@@ -239,7 +250,7 @@ static struct intent close_intent(struct meaning *m, const struct leaf *l, const
 	struct intent was = { 0 };
 
 	if (found == NULL) {
-		if (!l->has_ref || !may_be_hidden(m, l->ref))
+		if (!l->has_ref || !may_be_hidden(m, l->ref) || (m->pruned.is_complete && pruned_never(l->type)))
 			report_add(m->report, F_NO_INTENT, file, line, "seq %llu: the outcome of %s refers to no open intent%s", (unsigned long long)l->seq,
 			           leaf_type_name(l->type), l->has_ref ? "" : ": it has no ref");
 		return was;
@@ -360,6 +371,8 @@ static size_t approvers_needed(const struct meaning *m, const struct leaf *l, co
 
 	if (is_continued || is_by_server)
 		return 0;
+	if (l->type == T_LOG_PRUNED)
+		return PRUNE_APPROVERS;
 	if (l->type == T_TENANT_SHRED)
 		return t != NULL && t->quorum > m->approvers ? t->quorum : m->approvers;
 	if (l->type == T_TENANT_UNLOCK)
@@ -427,15 +440,31 @@ static void judge_version(struct meaning *m, const struct leaf *l, const struct 
 		           SPAN_ARG(l->key_name), v->is_disabled ? "disabled" : "revoked");
 }
 
+/* Purges are kept for ever, and what made a new key of the name is not. Its versions are new: one that was seen before is of the key that was purged. */
+static bool may_be_new_key(const struct meaning *m, const struct leaf *l, const struct name *n)
+{
+	return n->is_purged && pruned_hidden_since(&m->pruned, n->end) < l->seq && !(l->has_object && table_find(&m->versions, l->object) != NULL);
+}
+
+/* Once for a key. */
+static void doubt_use(struct meaning *m, const struct leaf *l, struct name *n, const char *file, uint64_t line)
+{
+	if (!n->is_doubted)
+		m->is_out_of_memory |= !pruned_doubt(&m->pruned, l, pruned_hidden_since(&m->pruned, n->end), file, line);
+	n->is_doubted = true;
+}
+
 static void judge_use(struct meaning *m, const struct leaf *l, const struct subject *s, const char *file, uint64_t line)
 {
-	const struct name *n = table_find(&m->names, &s->name);
+	struct name *n = table_find(&m->names, &s->name);
 	const struct tenant *t = s->tenant != 0 ? table_find(&m->tenants, &s->tenant) : NULL;
 
 	if (t != NULL && t->is_locked)
 		report_add(m->report, F_REVOKED, file, line, "seq %llu: %s of key %.*s, whose vault is locked", (unsigned long long)l->seq, leaf_type_name(l->type),
 		           SPAN_ARG(l->key_name));
-	if (n != NULL && (n->is_purged || n->is_purging))
+	if (n != NULL && may_be_new_key(m, l, n))
+		doubt_use(m, l, n, file, line);
+	else if (n != NULL && (n->is_purged || n->is_purging))
 		after_end(m, l, "its key was purged", file, line);
 	else if (n != NULL && n->is_deleted)
 		report_add(m->report, F_DELETED, file, line, "seq %llu: %s of key %.*s, which is deleted", (unsigned long long)l->seq, leaf_type_name(l->type),
@@ -486,7 +515,8 @@ static void note_purged(struct meaning *m, const struct leaf *l, const struct su
 		return;
 	n->generation++;
 	n->is_purged = true;
-	n->is_deleted = false;
+	n->is_deleted = n->is_doubted = false;
+	m->is_out_of_memory |= !pruned_end(&m->pruned, &n->end);
 }
 
 static void note_revoked(struct meaning *m, const struct leaf *l, const struct subject *s)
@@ -650,6 +680,7 @@ void meaning_leaf(struct meaning *m, const struct leaf *l, const char *file, uin
 	}
 	check_approvals(m, l, &s, intent.is_continued, file, line);
 	follow_keys(m, l, &s, &intent, file, line);
+	m->is_out_of_memory |= !pruned_leaf(&m->pruned, l, m->report, file, line);
 	note_heartbeats(m, l);
 	m->has_last = true;
 	m->is_hidden_since = false;

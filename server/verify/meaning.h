@@ -7,6 +7,7 @@
 #define HOLDFAST_VERIFY_MEANING_H
 
 #include "server/verify/leaf.h"
+#include "server/verify/pruned.h"
 #include "server/verify/table.h"
 
 struct open_intent {
@@ -32,6 +33,7 @@ struct meaning {
 	/* Where leaves are not seen. */
 	bool has_hidden;
 	uint64_t hidden_first, hidden_last;
+	struct pruned pruned;
 	bool is_out_of_memory;
 };
 
@@ -42,6 +44,8 @@ void meaning_close(struct meaning *m);
 void meaning_hide(struct meaning *m, uint64_t first, uint64_t last);
 /** The next leaf that can be seen. file and line are for the report. */
 void meaning_leaf(struct meaning *m, const struct leaf *leaf, const char *file, uint64_t line);
+/** The last leaf was seen. */
+void meaning_end(struct meaning *m);
 /** Intents that were still open at the end. */
 uint64_t meaning_open_intents(const struct meaning *m);
 

@@ -51,9 +51,13 @@ enum verify_exit {
 	X(F_OWN_APPROVAL, "own_approval", EXIT_MEANING)       \
 	X(F_SAME_APPROVER, "same_approver", EXIT_MEANING)     \
 	X(F_CERTIFICATE, "certificate", EXIT_MEANING)         \
+	X(F_PRUNED, "bad_pruning", EXIT_MEANING)              \
+	X(F_HIDDEN, "missing_body", EXIT_MEANING)             \
 	X(W_TYPE, "unknown_type", EXIT_ALL_GOOD)              \
 	X(W_SILENCE, "silence_with_gap", EXIT_ALL_GOOD)       \
-	X(W_REVIVED, "revived", EXIT_ALL_GOOD)
+	X(W_REVIVED, "revived", EXIT_ALL_GOOD)                \
+	X(W_HIDDEN, "hidden", EXIT_ALL_GOOD)                  \
+	X(W_AFTER_END, "use_after_purge", EXIT_ALL_GOOD)
 
 enum finding {
 #define X(finding, code, group) finding,

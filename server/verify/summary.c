@@ -149,6 +149,8 @@ static void print_log(const struct verify *v, FILE *out)
 	(void)fprintf(out, "\n%llu %s", (unsigned long long)v->leaves, v->leaves == 1 ? "leaf" : "leaves");
 	if (v->hidden > 0)
 		(void)fprintf(out, ", %llu of them known by their hash only", (unsigned long long)v->hidden);
+	if (v->meaning.pruned.to > 0)
+		(void)fprintf(out, "; the server says that it dropped the bodies below seq %llu", (unsigned long long)v->meaning.pruned.to);
 	if (meaning_open_intents(&v->meaning) > 0)
 		(void)fprintf(out, ", %llu intent%s still open", (unsigned long long)meaning_open_intents(&v->meaning), plural(meaning_open_intents(&v->meaning)));
 	if (v->options.is_partial)

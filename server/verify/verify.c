@@ -18,6 +18,7 @@ struct verify *verify_open(const struct verify_options *options)
 		verify_close(v);
 		return NULL;
 	}
+	v->meaning.pruned.is_complete = options->is_complete;
 	return v;
 }
 
@@ -265,6 +266,7 @@ static void follow_order(struct verify *v, uint64_t seq, const char *file)
 	uint64_t expected = v->has_leaves ? v->next_seq : 0;
 
 	if (!v->has_leaves && v->options.is_partial) {
+		v->meaning.pruned.begins_late = seq > 0;
 		if (seq > 0)
 			meaning_hide(&v->meaning, 0, seq - 1);
 	} else if (seq > expected) {
@@ -344,8 +346,14 @@ static const char *take_line(struct verify *v, const char *file, struct span lin
 	const char *why = NULL;
 
 	v->line++;
-	if (leaf_parse(line, &v->hasher, &leaf, &finding, &why))
-		return take_leaf(v, &leaf, file);
+	if (leaf_parse(line, &v->hasher, &leaf, &finding, &why)) {
+		if (!v->is_again)
+			return take_leaf(v, &leaf, file);
+		pruned_again(&v->meaning.pruned, &v->hasher, &leaf, &v->report);
+		return NULL;
+	}
+	if (v->is_again)
+		return "has changed while it was read";
 	report_add(&v->report, finding, file, v->line, "%s", why);
 	/* What stood there is not known; the next line is taken to be in its place. */
 	if (!v->has_leaves)
@@ -408,11 +416,24 @@ const char *verify_end_file(struct verify *v, const char *file)
 {
 	const char *why = NULL;
 
+	if (v->is_again && !verify_wants_again(v)) { /* the rest was not looked at */
+		v->carry_len = 0;
+		v->is_skipping = false;
+	}
 	if (v->carry_len > 0 || v->is_skipping) {
 		why = take_end_of_line(v, file, (struct span){ v->carry, 0 });
-		report_add(&v->report, F_LINE, file, v->line, "the last line has no line feed: the file was cut");
+		if (!v->is_again)
+			report_add(&v->report, F_LINE, file, v->line, "the last line has no line feed: the file was cut");
 	}
 	v->line = 0;
 	v->has_log = true;
 	return why;
+}
+
+bool verify_wants_again(struct verify *v)
+{
+	if (!v->is_again)
+		meaning_end(&v->meaning);
+	v->is_again = true;
+	return !v->options.is_partial && !v->is_disordered && pruned_wants_again(&v->meaning.pruned);
 }

@@ -1,6 +1,6 @@
 /*
  * server/verify/verify.h - one verification from beginning to end, over memory: main.c brings the bytes.
- * Order of calls: verify_open, the keys and the policy, everything signed, verify_begin, the log in pieces, verify_finish, verify_print.
+ * Order of calls: verify_open, the keys and the policy, everything signed, verify_begin, the log in pieces, if verify_wants_again() once more, verify_finish, verify_print.
  * Nothing here reads files or the clock.
  */
 #ifndef HOLDFAST_VERIFY_VERIFY_H
@@ -50,6 +50,7 @@ struct rotation {
 struct verify_options {
 	unsigned approvers;  /* that a shred needs at least */
 	bool is_partial;     /* the lines are a part: no roots */
+	bool is_complete;    /* whoever exported could see all: what is hidden was dropped, and log.pruned says so */
 	bool has_max_age;
 	int64_t max_age_s, now_s;
 };
@@ -79,6 +80,7 @@ struct verify {
 	char carry[LEAF_MAX + 1]; /* the beginning of a line that goes on in the next piece */
 	size_t carry_len;
 	bool is_skipping; /* a line that is too long */
+	bool is_again;    /* the second reading */
 	uint64_t line;    /* of the present file */
 	bool has_log, has_leaves, is_disordered; /* has_log: even an empty one; is_disordered: roots cannot be told any more */
 	uint64_t first_seq, next_seq, leaves, hidden;
@@ -110,6 +112,8 @@ const char *verify_begin(struct verify *v);
 const char *verify_feed(struct verify *v, const char *file, const char *bytes, size_t len);
 /** A log file ends here. */
 const char *verify_end_file(struct verify *v, const char *file);
+/** The log was pruned: what log.pruned says can be compared when the files, all of them, are given to verify_feed() and verify_end_file() a second time. */
+bool verify_wants_again(struct verify *v);
 /** Nothing more comes. @return the exit status */
 enum verify_exit verify_finish(struct verify *v);
 /** The bundle's leaf, when it is proven under a checkpoint that counts: signed, and witnessed as the policy asks for. NULL = nothing is proven */

@@ -20,11 +20,14 @@ enum sq_id {
 	SQ_VERSION_OF_OBJECT, SQ_WRAPPED_UNDER, SQ_WRAPPED, SQ_TOMBSTONE, SQ_TOMBSTONES, SQ_REVIVAL,
 	SQ_CERTIFICATE, SQ_CERTIFICATE_OF_INTENT, SQ_CERTIFICATES, SQ_CERTIFICATES_OPEN, SQ_CERTIFICATES_OF, SQ_CERTIFICATES_OF_OPEN,
 	SQ_EPOCHS, SQ_EPOCH_OF_OBJECT, SQ_BACKUPS, SQ_BACKUPS_OF, SQ_BACKUPS_OF_KEY,
+	SQ_DUE, SQ_DUE_OF, SQ_KEY_BY_ID, SQ_CURSOR, SQ_WEBHOOKS, SQ_WEBHOOKS_OF, SQ_WEBHOOK, SQ_DELIVERIES, SQ_DELIVERY_COUNT,
+	SQ_PERSON, SQ_PERSONS, SQ_PERSONS_OF,
 	/* From here on: prepared on the writer's connection only. */
 	SQ_BEGIN, SQ_COMMIT, SQ_SAVEPOINT, SQ_RELEASE, SQ_UNDO, SQ_FENCE, SQ_MATERIAL_ADD,
 	SQ_VAULT_ADD, SQ_VAULT_SET_STATE, SQ_VAULT_SET, SQ_VAULT_TOUCH, SQ_NETWORKS_SET, SQ_NETWORKS_DROP,
 	SQ_VAULT_ERASE_MATERIAL, SQ_VAULT_ERASE_TAGS, SQ_VAULT_ERASE_VERSIONS,
 	SQ_VAULT_ERASE_POLICIES, SQ_CANARY_ERASE, SQ_VAULT_ERASE_CANARY,
+	SQ_VAULT_ERASE_DUE, SQ_VAULT_ERASE_DELIVERIES, SQ_VAULT_ERASE_WEBHOOKS, SQ_VAULT_ERASE_PERSON_MATERIAL, SQ_VAULT_ERASE_PERSONS,
 	SQ_VAULT_LOCK, SQ_VAULT_NEXT_ROOT, SQ_FORMER_ROOT_ADD, SQ_VAULT_SET_ROOT,
 	SQ_PRINCIPAL_ADD, SQ_PRINCIPAL_SET, SQ_CALLER_TOUCH, SQ_GROUP_TOUCH, SQ_CREDENTIAL_ADD, SQ_CREDENTIAL_REMOVE,
 	SQ_ROLE_ADD, SQ_ROLE_REMOVE, SQ_ROLE_DEFINE, SQ_ROLE_TOUCH, SQ_ROLE_DROP, SQ_MEMBER_ADD, SQ_MEMBER_REMOVE,
@@ -36,11 +39,15 @@ enum sq_id {
 	SQ_VERSION_REWRAP, SQ_BLOB_REPLACE, SQ_BLOB_APPEND, SQ_VERSION_ERASE_MATERIAL, SQ_VERSION_MATERIAL, SQ_VERSION_ERASE_TAGS, SQ_VERSION_ERASE,
 	SQ_TOMBSTONE_ADD, SQ_CERTIFICATE_ADD, SQ_CERTIFICATE_FILL, SQ_CERTIFICATE_SET, SQ_CERTIFICATE_SIGN,
 	SQ_EPOCH_CLOSE, SQ_EPOCH_ADD, SQ_EPOCH_END, SQ_BACKUP_ADD, SQ_BACKUP_DROP,
+	SQ_DUE_NOW, SQ_DUE_NOW_OF_VERSION, SQ_DUE_SET, SQ_DUE_DROP, SQ_CURSOR_SET, SQ_EVENT_PRUNE,
+	SQ_WEBHOOK_ADD, SQ_WEBHOOK_SET, SQ_WEBHOOK_EMPTY, SQ_WEBHOOK_REMOVE, SQ_DELIVERY_ADD, SQ_DELIVERY_SET, SQ_DELIVERY_REMOVE,
+	SQ_PERSON_ADD, SQ_PERSON_ERASE_MATERIAL, SQ_PERSON_ERASE,
 	SQ_POOL_ADD, SQ_POOL_SET, SQ_POOL_SUBJECTS_DROP, SQ_POOL_SUBJECT_FREE, SQ_POOL_SUBJECT_ADD, SQ_POOL_ROOTS_DROP, SQ_POOL_ROOT_ADD,
 	SQ_EXTERNAL_ADD, SQ_EXTERNAL_RETIRE, SQ_EXTERNAL_USED,
 	SQ_INTENT_OPEN, SQ_INTENT_CLOSE, SQ_META_PUT, SQ_APPEND, SQ_PUT_NODE,
 	SQ_CHECKPOINT_ADD, SQ_CHECKPOINT_COSIGN, SQ_LOG_KEY_ADD, SQ_LOG_ORIGIN_SET, SQ_CLOSED_LOG_ADD, SQ_INTENTS_KEEP,
-	SQ_TOMBSTONES_KEEP, SQ_CERTIFICATES_DROP, SQ_CERTIFICATES_KEEP, SQ_VAULTS_UNDATE, SQ_VERSIONS_UNDATE,
+	SQ_TOMBSTONES_KEEP, SQ_CERTIFICATES_DROP, SQ_CERTIFICATES_KEEP, SQ_DELIVERIES_KEEP, SQ_WEBHOOKS_UNDATE, SQ_CURSORS_RESET,
+	SQ_VAULTS_UNDATE, SQ_VERSIONS_UNDATE,
 	SQ_COUNT
 };
 #define SQ_FIRST_WRITE SQ_BEGIN
@@ -146,6 +153,9 @@ KMS_MUST_CHECK kms_status sq_change_row(struct sqlite_store *db, struct sq_query
 KMS_MUST_CHECK kms_status sq_change_of(struct sqlite_store *db, enum sq_id statement, const uint8_t id[STORE_ID_LEN], struct kms_err *err);
 /** The same on one row; KMS_E_FENCED when it is gone. */
 KMS_MUST_CHECK kms_status sq_change_one(struct sqlite_store *db, enum sq_id statement, const uint8_t id[STORE_ID_LEN], struct kms_err *err);
+
+/* One key, as KEY_SELECT has it (read.c). */
+KMS_MUST_CHECK kms_status sq_take_key(struct sq_query *q, struct store_key *ret, struct kms_err *err);
 
 /* The verbs, by file. */
 extern const struct store_ops SQ_OPS; /* sqlite.c */
@@ -286,6 +296,39 @@ kms_status sq_checkpoint_add(struct sqlite_store *db, const struct store_signed 
 kms_status sq_checkpoint_cosign(struct sqlite_store *db, const struct store_signed *c, struct kms_err *err);
 kms_status sq_log_key_add(struct sqlite_store *db, const struct store_log_key *k, uint64_t seq, struct kms_err *err);
 kms_status sq_log_close(struct sqlite_store *db, const struct store_log_close *c, struct kms_err *err);
+
+/* When keys are due, and what follows the log (following.c). */
+kms_status sq_due(struct store *s, int64_t now_s, const uint8_t after[STORE_ID_LEN], struct store_due *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+kms_status sq_due_of(struct store *s, const uint8_t key_id[STORE_ID_LEN], struct store_due *ret, struct kms_err *err);
+kms_status sq_key_by_id(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_key *ret, struct kms_err *err);
+kms_status sq_cursor(struct store *s, const char *name, uint64_t *ret_seq, struct kms_err *err);
+/* The key is to be looked at now: statement SQ_DUE_NOW with its id, or SQ_DUE_NOW_OF_VERSION with a version's. */
+kms_status sq_due_now(struct sqlite_store *db, enum sq_id statement, const uint8_t id[STORE_ID_LEN], struct kms_err *err);
+kms_status sq_due_set(struct sqlite_store *db, const struct store_due *d, struct kms_err *err);
+kms_status sq_cursor_set(struct sqlite_store *db, const struct store_cursor *c, struct kms_err *err);
+kms_status sq_events_prune(struct sqlite_store *db, const struct store_prune *p, struct kms_err *err);
+
+/* Webhooks and their deliveries (webhook.c). */
+kms_status sq_webhooks(struct store *s, const uint8_t *vault_id, const uint8_t *after_id, struct store_webhook *ret, size_t cap, size_t *ret_count,
+                       struct kms_err *err);
+kms_status sq_webhook(struct store *s, const uint8_t id[STORE_ID_LEN], struct store_webhook *ret, struct kms_err *err);
+kms_status sq_deliveries(struct store *s, const uint8_t webhook_id[STORE_ID_LEN], enum store_delivery_state state, uint64_t after_seq,
+                         struct store_delivery *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+kms_status sq_delivery_count(struct store *s, const uint8_t webhook_id[STORE_ID_LEN], enum store_delivery_state state, uint64_t *ret_count,
+                             struct kms_err *err);
+kms_status sq_webhook_add(struct sqlite_store *db, const struct store_webhook *w, uint64_t seq, struct kms_err *err);
+kms_status sq_webhook_set(struct sqlite_store *db, const struct store_webhook *w, struct kms_err *err);
+kms_status sq_webhook_remove(struct sqlite_store *db, const struct store_webhook *w, struct kms_err *err);
+kms_status sq_delivery_add(struct sqlite_store *db, const struct store_delivery *d, struct kms_err *err);
+kms_status sq_delivery_set(struct sqlite_store *db, const struct store_delivery *d, struct kms_err *err);
+kms_status sq_delivery_remove(struct sqlite_store *db, const struct store_delivery *d, struct kms_err *err);
+
+/* Records of persons (person.c). */
+kms_status sq_person(struct store *s, uint64_t ref, struct store_person *ret, struct kms_err *err);
+kms_status sq_persons(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t *pid, int64_t before_s, uint64_t after_ref,
+                      struct store_person *ret, size_t cap, size_t *ret_count, struct kms_err *err);
+kms_status sq_person_add(struct sqlite_store *db, const struct store_person *p, struct kms_err *err);
+kms_status sq_person_erase(struct sqlite_store *db, const struct store_person_erasure *p, struct kms_err *err);
 
 /* Changes of pools and external ids (pool.c). */
 kms_status sq_pool_add(struct sqlite_store *db, const struct store_pool *p, struct kms_err *err);

@@ -77,13 +77,17 @@ static kms_status plain(struct sqlite_store *db, enum sq_id statement, struct km
 	return sq_change(&q, KMS_E_CONFLICT, err);
 }
 
-/* A certificate that was not signed yet would name leaves that nobody reads any more. One that was keeps its name, leaves and tombstones. */
+/* A certificate that was not signed yet would name leaves that nobody reads any more. One that was keeps its name, leaves and tombstones. What follows the
+ * log begins the new one at its first leaf. */
 static kms_status keep_references(struct sqlite_store *db, int64_t number, struct kms_err *err)
 {
 	KMS_TRY(keep(db, SQ_INTENTS_KEEP, number, err));
 	KMS_TRY(keep(db, SQ_TOMBSTONES_KEEP, number, err));
 	KMS_TRY(plain(db, SQ_CERTIFICATES_DROP, err));
 	KMS_TRY(keep(db, SQ_CERTIFICATES_KEEP, number, err));
+	KMS_TRY(keep(db, SQ_DELIVERIES_KEEP, number, err));
+	KMS_TRY(plain(db, SQ_WEBHOOKS_UNDATE, err));
+	KMS_TRY(plain(db, SQ_CURSORS_RESET, err));
 	KMS_TRY(plain(db, SQ_VAULTS_UNDATE, err));
 	return plain(db, SQ_VERSIONS_UNDATE, err);
 }

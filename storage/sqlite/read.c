@@ -27,6 +27,8 @@ static kms_status take_vault(struct sq_query *q, struct store_vault *ret, struct
 	v.is_locked = sq_take_uint(q, 1) != 0;
 	sq_take_or_none(q, v.next_root_id, sizeof(v.next_root_id));
 	v.created_seq = sq_take_seq(q);
+	v.person_days = (uint16_t)sq_take_uint(q, UINT16_MAX);
+	sq_take_text(q, v.person_basis, sizeof(v.person_basis));
 	if (v.state < STORE_VAULT_ACTIVE || v.quorum == 0)
 		q->is_damaged = true;
 	KMS_TRY(sq_taken(q, err));
@@ -34,7 +36,7 @@ static kms_status take_vault(struct sq_query *q, struct store_vault *ret, struct
 	return KMS_OK;
 }
 
-static kms_status take_key(struct sq_query *q, struct store_key *ret, struct kms_err *err)
+kms_status sq_take_key(struct sq_query *q, struct store_key *ret, struct kms_err *err)
 {
 	struct store_key k = { 0 };
 
@@ -126,7 +128,7 @@ kms_status sq_key(struct store *s, const uint8_t vault_id[STORE_ID_LEN], const c
 	sq_put_id(&q, vault_id);
 	sq_put_text(&q, name);
 	KMS_TRY(sq_step_one(&q, err));
-	return take_key(&q, ret, err);
+	return sq_take_key(&q, ret, err);
 }
 
 static kms_status take_keys(struct sq_query *q, struct store_key *ret, size_t *ret_count, struct kms_err *err)
@@ -137,7 +139,7 @@ static kms_status take_keys(struct sq_query *q, struct store_key *ret, size_t *r
 		KMS_TRY(sq_step(q, &has_row, err));
 		if (!has_row)
 			break;
-		KMS_TRY(take_key(q, &ret[count], err));
+		KMS_TRY(sq_take_key(q, &ret[count], err));
 	}
 	*ret_count = count;
 	return KMS_OK;

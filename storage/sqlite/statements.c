@@ -6,7 +6,7 @@
 	"SELECT v.id, v.name, v.directory, v.state, v.root_id, v.pseudonym_id, v.retention_days, v.has_purge_protection, "    \
 	"v.allows_rsa1_5, m.wrapped, v.canary_hash, v.quorum, v.purge_approvals, v.is_founded, v.counts_installation, "       \
 	"EXISTS (SELECT 1 FROM network n WHERE n.vault_id = v.id), v.issuer, v.created_s, v.epoch, v.is_locked, "             \
-	"v.next_root_id, v.created_seq "                                                                                      \
+	"v.next_root_id, v.created_seq, v.person_days, v.person_basis "                                                       \
 	"FROM vault v LEFT JOIN material m ON m.id = v.canary "
 #define PRINCIPAL_COLUMNS "SELECT p.id, p.vault_id, p.name, p.pid, p.kind, p.is_enabled, p.tokens_from_s, p.created_s, p.epoch "
 #define PRINCIPAL_SELECT PRINCIPAL_COLUMNS "FROM principal p "
@@ -53,6 +53,14 @@
 #define EPOCH_SELECT "SELECT number, obj, created_s, closed_s, ended_s FROM epoch "
 #define BACKUP_COLUMNS "SELECT b.id, b.kind, b.epoch, b.vault_id, b.key_name, b.place, b.size, b.bytes, b.made_s, "
 #define BACKUP_SELECT BACKUP_COLUMNS "(SELECT ended_s FROM epoch e WHERE e.number = b.epoch) FROM backup b "
+#define DUE_COLUMNS                                                                                                        \
+	"SELECT d.key_id, d.vault_id, d.at_s, k.epoch, d.near_version, d.near_exp_s, d.expired_version, d.expired_exp_s, d.base_version, d.base_s, d.attempts "
+#define DUE_NOW(key)                                                                                                       \
+	"INSERT INTO due (key_id, vault_id, at_s) SELECT id, vault_id, 0 FROM key WHERE id = " key " AND deleted_s IS NULL " \
+	"ON CONFLICT (key_id) DO UPDATE SET at_s = 0 WHERE at_s <> 0"
+#define WEBHOOK_SELECT                                                                                                     \
+	"SELECT id, vault_id, name, url, shape, events, state, generation, attempts, next_s, created_s, from_seq, failure FROM webhook "
+#define PERSON_SELECT "SELECT p.ref, p.vault_id, p.pid, p.created_s, (SELECT wrapped FROM material WHERE id = p.material) FROM person p "
 #define ZEROED "UPDATE material SET n = zeroblob(length(n)), wrapped = zeroblob(length(wrapped)) WHERE id IN "
 /* An absent id does not count; a row that is gone has no epoch and equals none. */
 #define UNCHANGED(table, id, epoch) "(" id " IS NULL OR (SELECT epoch FROM " table " WHERE id = " id ") IS " epoch ")"
@@ -159,6 +167,25 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	[SQ_BACKUPS_OF_KEY] = BACKUP_COLUMNS "e.ended_s FROM backup b INDEXED BY backup_key CROSS JOIN epoch e ON e.number = b.epoch "
 	                      "WHERE b.kind = 1 AND b.vault_id = ?1 AND b.key_name = ?2 AND e.ended_s IS NULL ORDER BY b.epoch DESC LIMIT ?3",
 
+	/* CROSS: in the order of their time, from the index. */
+	[SQ_DUE] = DUE_COLUMNS "FROM vault v CROSS JOIN due d ON d.key_id IN (SELECT x.key_id FROM due x INDEXED BY due_vault "
+	           "WHERE x.vault_id = v.id AND x.at_s <= ?1 ORDER BY x.at_s LIMIT ?5) CROSS JOIN key k ON k.id = d.key_id "
+	           "WHERE v.id > ?3 AND v.id <= ?4 AND v.state = 1 AND NOT v.is_locked ORDER BY v.id LIMIT ?2",
+	[SQ_DUE_OF] = DUE_COLUMNS "FROM due d CROSS JOIN key k ON k.id = d.key_id WHERE d.key_id = ?1",
+	[SQ_KEY_BY_ID] = KEY_SELECT "WHERE id = ?1 AND deleted_s IS NULL",
+	[SQ_CURSOR] = "SELECT seq FROM cursor WHERE name = ?1",
+	[SQ_WEBHOOKS] = WEBHOOK_SELECT "WHERE id > ?1 ORDER BY id LIMIT ?2",
+	[SQ_WEBHOOKS_OF] = WEBHOOK_SELECT "INDEXED BY webhook_vault WHERE id > ?1 AND vault_id = ?3 ORDER BY id LIMIT ?2",
+	[SQ_WEBHOOK] = WEBHOOK_SELECT "WHERE id = ?1",
+	[SQ_DELIVERIES] = "SELECT webhook_id, seq, event, state, version_id, key_name, event_us, event_id, attempts, next_s, created_s, http, failure "
+	                  "FROM delivery INDEXED BY delivery_state WHERE webhook_id = ?1 AND state = ?2 AND seq > ?3 ORDER BY seq, event LIMIT ?4",
+	[SQ_DELIVERY_COUNT] = "SELECT count(*) FROM delivery INDEXED BY delivery_state WHERE webhook_id = ?1 AND state = ?2",
+	[SQ_PERSON] = PERSON_SELECT "WHERE p.ref = ?1",
+	[SQ_PERSONS] = PERSON_SELECT "INDEXED BY person_vault WHERE p.material IS NOT NULL AND p.vault_id = ?1 AND p.ref > ?2 AND p.created_s < ?3 "
+	               "ORDER BY p.ref LIMIT ?4",
+	[SQ_PERSONS_OF] = PERSON_SELECT "INDEXED BY person_pid WHERE p.material IS NOT NULL AND p.vault_id = ?1 AND p.ref > ?2 AND p.created_s < ?3 AND p.pid = ?5 "
+	                  "ORDER BY p.ref LIMIT ?4",
+
 	[SQ_BEGIN] = "BEGIN IMMEDIATE",
 	[SQ_COMMIT] = "COMMIT",
 	[SQ_SAVEPOINT] = "SAVEPOINT unit",
@@ -169,11 +196,12 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	[SQ_MATERIAL_ADD] = "INSERT INTO material (n, wrapped) VALUES (?1, ?2)",
 	[SQ_VAULT_ADD] = "INSERT INTO vault (id, name, directory, state, root_id, pseudonym_id, retention_days, has_purge_protection, "
 	                 "allows_rsa1_5, canary, canary_hash, quorum, purge_approvals, is_founded, counts_installation, issuer, created_s, "
-	                 "created_seq, epoch) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, 1)",
+	                 "created_seq, person_days, person_basis, epoch) "
+	                 "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, 1)",
 	[SQ_VAULT_SET_STATE] = "UPDATE vault SET state = ?2, epoch = epoch + 1 WHERE id = ?1",
 	[SQ_VAULT_SET] = "UPDATE vault SET retention_days = ?2, has_purge_protection = ?3, allows_rsa1_5 = ?4, quorum = ?5, "
 	                 "purge_approvals = ?6, counts_installation = CASE WHEN is_founded THEN counts_installation ELSE ?7 AND ?9 END, "
-	                 "is_founded = max(is_founded, ?7), issuer = ?8, epoch = epoch + 1 WHERE id = ?1",
+	                 "is_founded = max(is_founded, ?7), issuer = ?8, person_days = ?10, person_basis = ?11, epoch = epoch + 1 WHERE id = ?1",
 	[SQ_VAULT_TOUCH] = "UPDATE vault SET epoch = epoch + 1 WHERE id = ?1",
 	[SQ_NETWORKS_SET] = "INSERT INTO network (vault_id, ranges) VALUES (?1, ?2) ON CONFLICT (vault_id) DO UPDATE SET ranges = excluded.ranges",
 	[SQ_NETWORKS_DROP] = "DELETE FROM network WHERE vault_id = ?1",
@@ -181,6 +209,11 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	[SQ_VAULT_ERASE_TAGS] = "DELETE FROM version_tags WHERE version_id IN (" UNERASED("id") ")",
 	[SQ_VAULT_ERASE_VERSIONS] = "UPDATE version SET material = NULL, e = x'' WHERE id IN (" UNERASED("id") ")",
 	[SQ_VAULT_ERASE_POLICIES] = "DELETE FROM policy WHERE key_id IN (SELECT id FROM key WHERE vault_id = ?1)",
+	[SQ_VAULT_ERASE_DUE] = "DELETE FROM due WHERE vault_id = ?1",
+	[SQ_VAULT_ERASE_DELIVERIES] = "DELETE FROM delivery WHERE webhook_id IN (SELECT id FROM webhook WHERE vault_id = ?1)",
+	[SQ_VAULT_ERASE_WEBHOOKS] = "DELETE FROM webhook WHERE vault_id = ?1",
+	[SQ_VAULT_ERASE_PERSON_MATERIAL] = ZEROED "(SELECT material FROM person INDEXED BY person_vault WHERE vault_id = ?1 AND material IS NOT NULL)",
+	[SQ_VAULT_ERASE_PERSONS] = "UPDATE person INDEXED BY person_vault SET material = NULL WHERE vault_id = ?1 AND material IS NOT NULL",
 	[SQ_CANARY_ERASE] = ZEROED "(SELECT canary FROM vault WHERE id = ?1)",
 	[SQ_VAULT_ERASE_CANARY] = "UPDATE vault SET canary = NULL, canary_hash = zeroblob(32) WHERE id = ?1",
 	[SQ_VAULT_LOCK] = "UPDATE vault SET is_locked = ?2, epoch = epoch + 1 WHERE id = ?1 AND is_locked <> ?2",
@@ -279,6 +312,29 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	                  "ON CONFLICT (vault_id, key_name, epoch) WHERE kind = 1 DO UPDATE SET "
 	                  "id = excluded.id, size = excluded.size, bytes = excluded.bytes, made_s = excluded.made_s",
 	[SQ_BACKUP_DROP] = "UPDATE backup SET place = '' WHERE id = ?1 AND kind = 2 AND place <> ''",
+	/* Only of keys that live; what else the row holds stays. */
+	[SQ_DUE_NOW] = DUE_NOW("?1"),
+	[SQ_DUE_NOW_OF_VERSION] = DUE_NOW("(SELECT key_id FROM version WHERE id = ?1)"),
+	[SQ_DUE_SET] = "UPDATE due SET at_s = ?3, near_version = ?4, near_exp_s = ?5, expired_version = ?6, expired_exp_s = ?7, base_version = ?8, "
+	               "base_s = ?9, attempts = ?10 WHERE key_id = ?1 AND (SELECT epoch FROM key WHERE id = ?1) = ?2",
+	[SQ_DUE_DROP] = "DELETE FROM due WHERE key_id = ?1",
+	[SQ_CURSOR_SET] = "INSERT INTO cursor (name, seq) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET seq = excluded.seq",
+	[SQ_EVENT_PRUNE] = "UPDATE event SET leaf = x'' WHERE seq = ?1 AND length(leaf) > 0",
+	[SQ_WEBHOOK_ADD] = "INSERT INTO webhook (id, vault_id, name, url, shape, events, state, generation, attempts, next_s, created_s, from_seq, failure) "
+	                   "SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13 "
+	                   "WHERE (SELECT count(*) FROM webhook INDEXED BY webhook_vault WHERE vault_id = ?2) < ?14",
+	[SQ_WEBHOOK_SET] = "UPDATE webhook SET state = ?2, generation = max(generation, ?3), attempts = ?4, next_s = ?5, failure = ?6 WHERE id = ?1",
+	[SQ_WEBHOOK_EMPTY] = "DELETE FROM delivery WHERE webhook_id = (SELECT id FROM webhook WHERE id = ?1 AND vault_id = ?2)",
+	[SQ_WEBHOOK_REMOVE] = "DELETE FROM webhook WHERE id = ?1 AND vault_id = ?2",
+	[SQ_DELIVERY_ADD] = "INSERT INTO delivery (webhook_id, seq, event, state, version_id, key_name, event_us, event_id, attempts, next_s, created_s, "
+	                    "http, failure) SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13 FROM webhook WHERE id = ?1 "
+	                    "ON CONFLICT (webhook_id, seq, event) DO NOTHING",
+	[SQ_DELIVERY_SET] = "UPDATE delivery SET state = ?4, attempts = ?5, next_s = ?6, http = ?7, failure = ?8 "
+	                    "WHERE webhook_id = ?1 AND seq = ?2 AND event = ?3",
+	[SQ_DELIVERY_REMOVE] = "DELETE FROM delivery WHERE webhook_id = ?1 AND seq = ?2 AND event = ?3",
+	[SQ_PERSON_ADD] = "INSERT INTO person (ref, vault_id, pid, created_s, material) VALUES (?1, ?2, ?3, ?4, ?5)",
+	[SQ_PERSON_ERASE_MATERIAL] = ZEROED "(SELECT material FROM person WHERE ref = ?1 AND vault_id = ?2)",
+	[SQ_PERSON_ERASE] = "UPDATE person SET material = NULL WHERE ref = ?1 AND vault_id = ?2",
 	[SQ_POOL_ADD] = "INSERT INTO pool (id, is_service, prefix, created_s, updated_s) VALUES (?1, ?2, ?3, ?4, ?5)",
 	[SQ_POOL_SET] = "UPDATE pool SET updated_s = ?2 WHERE id = ?1",
 	[SQ_POOL_SUBJECTS_DROP] = "DELETE FROM pool_subject WHERE pool_id = ?1",
@@ -316,6 +372,9 @@ const char *const SQ_TEXT[SQ_COUNT] = {
 	                       "WHERE seq IS NOT NULL OR intent <= ?2",
 	[SQ_CERTIFICATES_DROP] = "DELETE FROM certificate WHERE state IN (1, 2)",
 	[SQ_CERTIFICATES_KEEP] = "UPDATE certificate SET intent = intent + ?1 WHERE intent <= ?2",
+	[SQ_DELIVERIES_KEEP] = "UPDATE delivery SET seq = seq + ?1 WHERE seq <= ?2",
+	[SQ_WEBHOOKS_UNDATE] = "UPDATE webhook SET from_seq = 0",
+	[SQ_CURSORS_RESET] = "UPDATE cursor SET seq = 0",
 	[SQ_VAULTS_UNDATE] = "UPDATE vault SET created_seq = NULL WHERE created_seq IS NOT NULL",
 	[SQ_VERSIONS_UNDATE] = "UPDATE version SET created_seq = NULL WHERE created_seq IS NOT NULL",
 };

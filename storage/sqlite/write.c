@@ -103,6 +103,8 @@ static kms_status vault_add(struct sqlite_store *db, const struct store_vault *v
 	sq_put_text(&q, v->issuer);
 	sq_put_int(&q, v->created_s);
 	sq_put_u64(&q, seq);
+	sq_put_int(&q, v->person_days);
+	sq_put_text(&q, v->person_basis);
 	return sq_change(&q, KMS_E_FENCED, err);
 }
 
@@ -128,6 +130,8 @@ static kms_status vault_set(struct sqlite_store *db, const struct store_vault *v
 	sq_put_int(&q, v->is_founded);
 	sq_put_text(&q, v->issuer);
 	sq_put_int(&q, v->counts_installation);
+	sq_put_int(&q, v->person_days);
+	sq_put_text(&q, v->person_basis);
 	return sq_change_row(db, &q, KMS_E_FENCED, err);
 }
 
@@ -137,6 +141,11 @@ static kms_status vault_erase(struct sqlite_store *db, const struct store_vault 
 	KMS_TRY(sq_change_of(db, SQ_VAULT_ERASE_TAGS, v->id, err));
 	KMS_TRY(sq_change_of(db, SQ_VAULT_ERASE_VERSIONS, v->id, err));
 	KMS_TRY(sq_change_of(db, SQ_VAULT_ERASE_POLICIES, v->id, err));
+	KMS_TRY(sq_change_of(db, SQ_VAULT_ERASE_DUE, v->id, err));
+	KMS_TRY(sq_change_of(db, SQ_VAULT_ERASE_DELIVERIES, v->id, err));
+	KMS_TRY(sq_change_of(db, SQ_VAULT_ERASE_WEBHOOKS, v->id, err));
+	KMS_TRY(sq_change_of(db, SQ_VAULT_ERASE_PERSON_MATERIAL, v->id, err));
+	KMS_TRY(sq_change_of(db, SQ_VAULT_ERASE_PERSONS, v->id, err));
 	KMS_TRY(sq_change_of(db, SQ_CANARY_ERASE, v->id, err));
 	return sq_change_one(db, SQ_VAULT_ERASE_CANARY, v->id, err);
 }
@@ -160,8 +169,15 @@ static kms_status key_delete(struct sqlite_store *db, const struct store_key *k,
 	sq_put_int(&q, k->deleted_s);
 	sq_put_time(&q, k->purge_s);
 	KMS_TRY(sq_change_row(db, &q, KMS_E_FENCED, err));
+	KMS_TRY(sq_change_of(db, SQ_DUE_DROP, k->id, err));
 	/* What depends on a version alone (a transfer on its exchange key) must notice too. */
 	return sq_change_of(db, SQ_KEY_TOUCH_VERSIONS, k->id, err);
+}
+
+static kms_status key_recover(struct sqlite_store *db, const struct store_key *k, struct kms_err *err)
+{
+	KMS_TRY(sq_change_one(db, SQ_KEY_RECOVER, k->id, err));
+	return sq_due_now(db, SQ_DUE_NOW, k->id, err);
 }
 
 /* Deleted keys too: one that was revoked meanwhile must not come back usable. */
@@ -174,7 +190,8 @@ static kms_status key_revoke(struct sqlite_store *db, const struct store_revocat
 	sq_put_int(&q, r->reason);
 	sq_put_int(&q, r->updated_s);
 	KMS_TRY(sq_change_row(db, &q, KMS_E_NOTFOUND, err));
-	return sq_change_one(db, SQ_KEY_TOUCH_ANY, r->key_id, err);
+	KMS_TRY(sq_change_one(db, SQ_KEY_TOUCH_ANY, r->key_id, err));
+	return sq_due_now(db, SQ_DUE_NOW, r->key_id, err);
 }
 
 static kms_status key_purge(struct sqlite_store *db, const struct store_key *k, struct kms_err *err)
@@ -183,6 +200,7 @@ static kms_status key_purge(struct sqlite_store *db, const struct store_key *k, 
 	KMS_TRY(sq_change_of(db, SQ_KEY_PURGE_TAGS, k->id, err));
 	KMS_TRY(sq_change_of(db, SQ_KEY_PURGE_VERSIONS, k->id, err));
 	KMS_TRY(sq_change_of(db, SQ_KEY_PURGE_POLICY, k->id, err));
+	KMS_TRY(sq_change_of(db, SQ_DUE_DROP, k->id, err));
 	return sq_change_one(db, SQ_KEY_PURGE, k->id, err);
 }
 
@@ -227,6 +245,7 @@ static kms_status version_add(struct sqlite_store *db, const struct store_versio
 	KMS_TRY(sq_change(&q, KMS_E_FENCED, err));
 	if (sqlite3_changes(db->db) == 0)
 		return kms_fail(err, KMS_E_FENCED, KMS_SRC_SELF, 0, "the version is wrapped under a root that its vault does not have");
+	KMS_TRY(sq_due_now(db, SQ_DUE_NOW, v->key_id, err));
 	return v->tags != NULL ? tags_put(db, v, err) : KMS_OK;
 }
 
@@ -252,6 +271,7 @@ static kms_status version_set(struct sqlite_store *db, const struct store_versio
 	sq_put_time(&set, v->exp_s);
 	sq_put_int(&set, v->updated_s);
 	KMS_TRY(sq_change_row(db, &set, KMS_E_FENCED, err));
+	KMS_TRY(sq_due_now(db, SQ_DUE_NOW_OF_VERSION, v->id, err));
 	return set_tags ? tags_put(db, v, err) : KMS_OK;
 }
 
@@ -260,6 +280,7 @@ static kms_status policy_set(struct sqlite_store *db, const struct store_policy 
 	SQ_QUERY_AUTO q = sq_start(db, SQ_POLICY_SET);
 
 	KMS_TRY(sq_change_one(db, SQ_KEY_TOUCH, p->key_id, err));
+	KMS_TRY(sq_due_now(db, SQ_DUE_NOW, p->key_id, err));
 	sq_put_id(&q, p->key_id);
 	sq_put_text(&q, p->rotate_after_create);
 	sq_put_text(&q, p->rotate_before_expiry);
@@ -333,7 +354,7 @@ static kms_status apply_one(struct sqlite_store *db, const struct store_change *
 	case STORE_POLICY_SET: return policy_set(db, &c->policy, err);
 	case STORE_VERSION_SET: return version_set(db, &c->version, c->set_tags, err);
 	case STORE_KEY_DELETE: return key_delete(db, &c->key, err);
-	case STORE_KEY_RECOVER: return sq_change_one(db, SQ_KEY_RECOVER, c->key.id, err);
+	case STORE_KEY_RECOVER: return key_recover(db, &c->key, err);
 	case STORE_KEY_SET_PURGING: return sq_change_one(db, SQ_KEY_SET_PURGING, c->key.id, err);
 	case STORE_KEY_REVOKE: return key_revoke(db, &c->revocation, err);
 	case STORE_KEY_PURGE: return key_purge(db, &c->key, err);
@@ -353,6 +374,17 @@ static kms_status apply_one(struct sqlite_store *db, const struct store_change *
 	case STORE_CHECKPOINT_COSIGN: return sq_checkpoint_cosign(db, &c->checkpoint, err);
 	case STORE_LOG_KEY_ADD: return sq_log_key_add(db, &c->log_key, seq, err);
 	case STORE_LOG_CLOSE: return sq_log_close(db, &c->log_close, err);
+	case STORE_DUE_SET: return sq_due_set(db, &c->due, err);
+	case STORE_CURSOR_SET: return sq_cursor_set(db, &c->cursor, err);
+	case STORE_EVENTS_PRUNE: return sq_events_prune(db, &c->prune, err);
+	case STORE_WEBHOOK_ADD: return sq_webhook_add(db, &c->webhook, seq, err);
+	case STORE_WEBHOOK_SET: return sq_webhook_set(db, &c->webhook, err);
+	case STORE_WEBHOOK_REMOVE: return sq_webhook_remove(db, &c->webhook, err);
+	case STORE_DELIVERY_ADD: return sq_delivery_add(db, &c->delivery, err);
+	case STORE_DELIVERY_SET: return sq_delivery_set(db, &c->delivery, err);
+	case STORE_DELIVERY_REMOVE: return sq_delivery_remove(db, &c->delivery, err);
+	case STORE_PERSON_ADD: return sq_person_add(db, c->person, err);
+	case STORE_PERSON_ERASE: return sq_person_erase(db, &c->person_erasure, err);
 	case STORE_POOL_ADD: return sq_pool_add(db, &c->pool, err);
 	case STORE_POOL_SET: return sq_pool_set(db, &c->pool, err);
 	case STORE_EXTERNAL_ADD: return sq_external_add(db, &c->external, err);

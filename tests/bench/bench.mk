@@ -9,6 +9,7 @@ bench-programs: $(BENCH) $(NOSYNC)
 
 $(BUILD)/tests/bench/http_floor: $(BUILD)/libapi.a $(BUILD)/libbase.a
 $(BUILD)/tests/bench/log: $(foreach l,support core hsm storage base,$(BUILD)/lib$(l).a)
+$(BUILD)/tests/bench/query: $(foreach l,support feed core hsm storage base,$(BUILD)/lib$(l).a)
 $(BUILD)/tests/bench/verify: $(BUILD)/libverify.a
 $(NOSYNC): tests/bench/nosync.c
 	$(call say,LD,$@)

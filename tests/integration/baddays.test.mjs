@@ -1,9 +1,7 @@
 // Bad days: the HSM goes away, the disk is full, certificates change, files are too open, queues are full, it is told to stop.
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
-import os from "node:os";
 import path from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -11,6 +9,7 @@ import tls from "node:tls";
 import { assertError } from "../support/asserts.mjs";
 import { issueServerCert } from "../support/certs.mjs";
 import { DOMAIN, Daemon, freePort, tryStart, until } from "../support/daemon.mjs";
+import { fillUp, tmpfs } from "../support/disk.mjs";
 import { Load } from "../support/load.mjs";
 import { assertOrder, openIntents, receipt } from "../support/log.mjs";
 
@@ -325,23 +324,6 @@ describe("the queue is full", () => {
 	});
 });
 
-function tmpfs(sizeMib) {
-	const dir = fs.mkdtempSync(path.join(os.tmpdir(), "holdfast-disk-"));
-	try {
-		execFileSync("mount", ["-t", "tmpfs", "-o", `size=${sizeMib}m,mode=0700`, "tmpfs", dir], { stdio: "pipe" });
-	} catch (err) {
-		fs.rmdirSync(dir);
-		return { reason: `no right to mount a small file system: ${String(err.stderr ?? err.message).trim()}` };
-	}
-	return {
-		dir,
-		remove() {
-			execFileSync("umount", [dir], { stdio: "pipe" });
-			fs.rmdirSync(dir);
-		},
-	};
-}
-
 describe("the disk is full", () => {
 	test("fails closed, says so, and goes on by itself when there is room", async (t) => {
 		const disk = tmpfs(24);
@@ -379,20 +361,4 @@ describe("the disk is full", () => {
 		}
 		return undefined;
 	});
-
-	/** Write until nothing fits, smaller and smaller. */
-	function fillUp(file) {
-		const fd = fs.openSync(file, "a");
-		for (let size = 1 << 20; size >= 512; size >>= 1) {
-			const block = Buffer.alloc(size);
-			try {
-				for (;;)
-					fs.writeSync(fd, block);
-			} catch (err) {
-				if (err.code !== "ENOSPC")
-					throw err;
-			}
-		}
-		fs.closeSync(fd);
-	}
 });

@@ -81,6 +81,12 @@ describe("options", () => {
 			[["vault", "list", "--nonsense"], /unknown option --nonsense/],
 			[["vault", "list", "--json=1"], /--json takes no value/],
 			[["vault", "destroy"], /unknown command/],
+			[["report"], /something is missing behind report; see holdfast report --help/],
+			[["report", "rotations", "--from", "yesterday"], /--from yesterday: expected a time as 2026-12-31/],
+			[["log", "archive", "a.jsonl", "--before", "yesterday"], /--before yesterday: expected a time as 2026-12-31/],
+			[["log", "archive", "/nonexistent/a.jsonl"], /nonexistent.*nothing was asked/],
+			[["log", "query", "-n", "1", "--limit", "1"], /are the same/],
+			[["webhook", "retry", "orders", "w", "--id", "nope"], /--id nope: expected the id of an event/],
 			[["key", "revoke", "orders", "k", "--reason", "superseded", "--reason", "other"], /--reason: expected only once/],
 			[["approval", "approve", "orders", "x", "--signing-key", "f"], /--signing-key and --certificate: expected both or neither/],
 			[["credential", "add-certificate", "orders", "a", "/nonexistent"], /nonexistent: No such file/],
@@ -233,7 +239,7 @@ describe("roles", () => {
 		assert.equal(role.custom, true);
 		assert.match(refusedWith(2, "role", "define", "orders", "Too much", "--action", "Holdfast/vaults/administrators/write"), /administrators\/write/);
 		const listed = json("role", "list", "orders").value;
-		assert.equal(listed.length, 11);
+		assert.equal(listed.length, 12);
 		assert.ok(listed.find((r) => r.name === "administrator").actions.includes("Holdfast/vaults/administrators/write"));
 		json("role", "grant", "orders", "wrapper", "Wrap only");
 		assert.match(refusedWith(2, "role", "drop", "orders", "Wrap only"), /Conflict/);
@@ -241,7 +247,7 @@ describe("roles", () => {
 		assert.equal((await d.call(at(vault), app, "POST", "/keys/k9/create", { kty: "oct" })).status, 403);
 		json("role", "remove", "orders", "wrapper", "Wrap only");
 		ok("role", "drop", "orders", "Wrap only");
-		assert.equal(json("role", "list", "orders").value.length, 10);
+		assert.equal(json("role", "list", "orders").value.length, 11);
 	});
 
 	test("what is refused for one key: what manages, and what is not of keys", () => {

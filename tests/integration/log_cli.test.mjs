@@ -86,6 +86,7 @@ describe("looking at the log", () => {
 		assert.deepEqual(leaves(ok("--json", "log", "list", "--vault", "orders", "-n", "2")), all.slice(0, 2));
 		assert.equal(lines(ok("log", "tail", "-n", "2")).length, 3);
 		assert.match(ends(EXIT.refused, "log", "tail", "--vault", "nobody"), /NotFound/);
+		assert.ok(leaves(ok("--json", "log", "list", "--vault", "@installation", "-n", "3")).every((leaf) => leaf.tenant === undefined));
 		assert.match(ends(EXIT.usage, "log", "list", "--from", "x"), /--from x: expected a sequence number/);
 		assert.match(ends(EXIT.usage, "log", "show", "x"), /x: expected a sequence number or an event's id/);
 		assert.match(ends(EXIT.refused, "log", "show", "999999999"), /no entry 999999999 yet/);
@@ -198,7 +199,7 @@ describe("export", () => {
 		assert.equal(first.added, first.size);
 		assert.equal(lines(fs.readFileSync(log, "utf8")).length, first.size);
 		assert.equal(fs.statSync(log).mode & 0o777, 0o600);
-		verified("--checkpoint", note, log);
+		verified("--complete", "--checkpoint", note, log);
 		fs.copyFileSync(note, file("trusted"));
 
 		const whole = fs.readFileSync(log);

@@ -7,7 +7,7 @@ import { Daemon, until } from "../support/daemon.mjs";
 import { EkmTenant } from "../support/ekm.mjs";
 import { Description } from "../support/openapi.mjs";
 
-const ALWAYS = [/^GET \/(openapi\.json|health\/live|health\/ready|subscriptions)$/, /^(GET|POST) \/(adfs|\{tenant\})\//, /^GET \/admin\/v1\/(status|hsm|check)$/,
+const ALWAYS = [/^GET \/(openapi\.json|health\/live|health\/ready|subscriptions)$/, /^(GET|POST) \/(adfs|\{tenant\})\//, /^GET \/admin\/v1\/(status|hsm|check|exports)$/,
 	/^POST \/admin\/v1\/(log\/accept|certificates\/enforce)$/, /^(GET|POST) \/admin\/v1\/(vaults\/\{vault\}\/)?approvals(\/|$)/, /^GET \/audit\/v1\//];
 const TAKES_AWAY = [/^(PATCH|DELETE) \/keys\//, /^POST \/admin\/.*\/(revoke|disable|revoke-tokens|roles\/remove|keys\/retire|lock)$/,
 	/^GET \/admin\/v1\/backups(\/epochs)?$/, /^POST \/admin\/v1\/roles\/remove$/, /^DELETE \/admin\/.*\/(credentials|members)\/\{\w+\}$/];

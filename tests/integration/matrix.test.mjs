@@ -39,6 +39,7 @@ const VAULT_ROLES = {
 	"data-access-administrator": H("vaults/roleAssignments/write", "vaults/principals/read", "vaults/read"),
 	"approver": APPROVER,
 	"auditor": H("vaults/audit/read", "vaults/read"),
+	"privacy-officer": H("vaults/persons/read", "vaults/persons/erase/action", "vaults/audit/read", "vaults/read"),
 };
 const INSTALLATION_ROLES = {
 	"operator": H("read", "write", "vaults/list", "vaults/read", "vaults/approvals/read"),
@@ -61,17 +62,18 @@ const NEEDS = new Map(Object.entries({
 	[K("restore/action")]: "KeyRestore", [K("wrap/action")]: "KeyWrap KeySecureWrap EkmWrap", [K("unwrap/action")]: "KeyUnwrap KeySecureUnwrap EkmUnwrap",
 	[K("encrypt/action")]: "KeyEncrypt", [K("decrypt/action")]: "KeyDecrypt", [K("sign/action")]: "KeySign", [K("verify/action")]: "KeyVerify",
 	[K("release/action")]: "KeyRelease", [K("rng/action")]: "Random", [POLICY[0]]: "KeyRotationPolicyGet", [POLICY[1]]: "KeyRotationPolicySet",
-	[H("read")]: "Status HsmInfo Check BackupList BackupEpochList", [H("write")]: "BackupCreate BackupVerify BackupEpochBegin BackupEpochEnd", [H("roleAssignments/write")]: "LogRotateKey LogAccept CertificateEnforce", [H("vaults/list")]: "VaultList", [H("vaults/create/action")]: "VaultPut", [H("vaults/shred/action")]: "VaultShred VaultShredPlan",
+	[H("read")]: "Status HsmInfo Check ExportList BackupList BackupEpochList", [H("write")]: "LogPrune BackupCreate BackupVerify BackupEpochBegin BackupEpochEnd", [H("roleAssignments/write")]: "LogRotateKey LogAccept CertificateEnforce", [H("vaults/list")]: "VaultList", [H("vaults/create/action")]: "VaultPut", [H("vaults/shred/action")]: "VaultShred VaultShredPlan",
 	[H("vaults/lock/action")]: "VaultLock VaultUnlock", [H("vaults/rotateRoot/action")]: "VaultRotateRoot",
-	[H("vaults/read")]: "VaultGet RoleDefinitionList", [H("vaults/write")]: "VaultUpdate",
+	[H("vaults/read")]: "VaultGet WebhookList WebhookGet DeadLetterList RoleDefinitionList", [H("vaults/write")]: "WebhookCreate WebhookDelete WebhookNewSecret WebhookValidate DeadLetterRetry DeadLetterDrop VaultUpdate",
 	[H("vaults/principals/read")]: "PrincipalList PrincipalGet CredentialList GroupList MemberList ServiceList AccessExplain",
 	[H("vaults/principals/write")]: "PrincipalCreate PrincipalDisable PrincipalEnable PrincipalRevokeTokens CredentialAddSecret CredentialAddCertificate "
 		+ "CredentialAddIdentity CredentialRemove GroupCreate ServiceAdd ServiceCertificates",
 	[H("vaults/roleAssignments/write")]: "RoleGrant RoleRemove MemberAdd MemberRemove RoleDefinitionCreate RoleDefinitionDelete",
 	[H("vaults/approvals/read")]: "ApprovalList ApprovalGet ApprovalWithdraw", [H("vaults/approvals/write")]: "ApprovalApprove ApprovalDeny CertificateSign",
 	[H("vaults/keys/revoke/action")]: "KeyRevoke KeyReinstate", [H("vaults/ekm/read")]: "EkmPoolList EkmKeyList",
-	[H("vaults/ekm/write")]: "EkmPoolAdd EkmPoolCertificates EkmKeyPublish EkmKeyRetire", [H("vaults/audit/read")]: "AuditEntries AuditEntry AuditBundle", [H("audit/read")]: "AuditEntryTile",
-	[ANYBODY]: "AuditCheckpoint AuditCheckpointOf AuditKeys AuditInclusion AuditConsistency AuditTile CertificateList CertificateGet",
+	[H("vaults/ekm/write")]: "EkmPoolAdd EkmPoolCertificates EkmKeyPublish EkmKeyRetire", [H("vaults/audit/read")]: "ReportRotations ReportOverdue ReportDenials ReportRevocations ReportUnused ReportProtection ReportKeys AuditEvents AuditEntries AuditEntry AuditBundle", [H("audit/read")]: "AuditEntryTile",
+	[H("vaults/persons/read")]: "PersonList PersonShow", [H("vaults/persons/erase/action")]: "PersonErase",
+	[ANYBODY]: "AuditRetention AuditCheckpoint AuditCheckpointOf AuditKeys AuditInclusion AuditConsistency AuditTile CertificateList CertificateGet",
 }).flatMap(([action, names]) => names.split(" ").map((name) => [name, action])));
 const INSTALLATION_NEEDS = new Map([["RoleGrant", "Holdfast/roleAssignments/write"], ["RoleRemove", "Holdfast/roleAssignments/write"]]);
 

@@ -6,6 +6,7 @@ import { createHash, randomBytes } from "node:crypto";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { after, before, describe, test } from "node:test";
 import { sdk } from "../sdk/clients.mjs";
 import { Daemon, until } from "../support/daemon.mjs";
@@ -56,6 +57,14 @@ async function unwrap(id) {
 	return Buffer.from((await sdk(d, v, who).crypto(id).unwrapKey(algorithm, result)).result);
 }
 
+/** Numbers of the records of persons that the database holds. */
+function persons() {
+	const db = new DatabaseSync(d.database, { readOnly: true });
+	const all = db.prepare("SELECT ref FROM person WHERE material IS NOT NULL").all();
+	db.close();
+	return all.map(({ ref }) => ref);
+}
+
 const accept = () => d.admin("POST", "/admin/v1/log/accept", { reason: "restored from backup" });
 
 before(async () => {
@@ -71,9 +80,11 @@ before(async () => {
 		await wrapWith(vault, officer, `key${i}`, i === 0);
 	await d.ok(vault, officer, "POST", "/keys/resident/create", { kty: "oct-HSM" });
 	await wrapWith(doomed, doomedOfficer, "dies", false);
+	await d.adminOk("PATCH", `/admin/v1/vaults/${vault.name}`, { person_days: 30, person_basis: "a contract" });
 
 	// The backup is made while others work.
 	const { value } = await d.ok(vault, officer, "POST", "/keys/resident/wrapkey", { alg: "A256KW", value: plain.toString("base64url") });
+	assert.ok(persons().length > 0, "a record of a person");
 	const load = new Load(d, 2, (client) => d.call(vault, officer, "POST", "/keys/resident/unwrapkey", { alg: "A256KW", value }, { client }));
 	await d.cli("backup", "create", "--wait");
 	await load.stop();
@@ -136,7 +147,7 @@ describe("a restore", () => {
 		const { code, err } = await restore(backup);
 		assert.equal(code, FAILED);
 		assert.match(err, /never overwrites/);
-		for (const name of ["", "-shm"])
+		for (const name of ["", "-shm", "-index", "-index-wal", "-index-shm"]) // an index of the log is made anew from whatever log there is
 			fs.rmSync(d.database + name, { force: true });
 		fs.writeFileSync(`${d.database}-wal`, "of another");
 		assert.match((await restore(backup)).err, /-wal exists/);
@@ -196,6 +207,8 @@ describe("a restore", () => {
 		assert.ok(json.log.missing_to >= size - 1 - 20 && json.log.missing_to > json.log.missing_from, `${JSON.stringify(json.log)} of ${size}`);
 		assert.equal(json.whole, false);
 
+		const brought = persons();
+		assert.ok(brought.length > 0, "a backup holds them");
 		await d.restart({ ready: false });
 		assert.equal((await d.health()).json.audit, "rolled_back");
 		assert.equal((await d.call(vault, officer, "GET", "/keys/resident", undefined, { token: await d.token(officer, { fresh: true }) })).status, 503);
@@ -219,6 +232,10 @@ describe("a restore", () => {
 		assert.equal(restored.length, 1);
 		assert.equal(restored[0].det.backup, json.backup.id);
 		assert.equal(restored[0].det.size, json.backup.size);
+		// Some of the records may have been erased since the backup, and nothing says which: none of them comes back.
+		assert.ok(persons().every((ref) => !brought.includes(ref)));
+		const erased = leaves.filter((l) => l.type === "audit.erase");
+		assert.deepEqual(erased.map(({ det }) => det), [{ basis: "restore", by: "restore", count: brought.length }]);
 		assert.equal(leaves[0].det.old_origin, json.log.origin);
 		// It outlives what is destroyed from now on, and so may others that were made since.
 		const known = (await d.cli("backup", "list")).value;

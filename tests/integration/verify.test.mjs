@@ -107,7 +107,7 @@ test("a varied life: keys made, used, rotated, revoked, disabled, deleted, recov
 test("holdfast-verify finds nothing to complain of in it", async () => {
 	keys = (await audit("keys")).json;
 	const { log, note, size } = await exportLog();
-	const { code, report } = await verify(...trust(), "--checkpoint", note, "--max-age", "60", log);
+	const { code, report } = await verify(...trust(), "--complete", "--checkpoint", note, "--max-age", "60", log);
 	assert.deepEqual(report.findings, []);
 	assert.deepEqual(report.warnings, []);
 	assert.equal(code, 0);
@@ -179,4 +179,10 @@ test("proofs of the API: a bundle of a receipt, consistency of two checkpoints, 
 	const filtered = await verify(...trust(), "--checkpoint", second.note, save("filtered.jsonl", seen.text));
 	assert.deepEqual(filtered.report.findings, []);
 	assert.ok(filtered.report.log.hidden > 0);
+	assert.deepEqual(filtered.report.warnings.map(({ code }) => code), ["hidden"]);
+	const incomplete = await verify(...trust(), "--complete", "--checkpoint", second.note, path.join(d.dir, "filtered.jsonl"));
+	assert.deepEqual(incomplete.report.findings.map(({ code }) => code), ["missing_body"]);
+	assert.equal(incomplete.code, 8);
+	for (const args of [["--complete", "--partial", part], ["--complete", "--checkpoint", second.note]])
+		assert.equal((await run(binaries.verify, ...trust(), ...args)).code, 1, args.join(" "));
 });

@@ -138,7 +138,9 @@ export class Daemon {
 		for (const [name, section] of Object.entries(defaults))
 			this.config[name] = { ...section, ...sections[name] };
 		this.config.issuers = sections.issuers; // a list; undefined = none
-		this.config.backup = sections.backup; // undefined = no backups of the server
+		this.config.exports = sections.exports; // the same
+		for (const name of ["backup", "metrics", "exports", "alerts", "webhooks"])
+			this.config[name] = sections[name]; // undefined = there is none
 		if (sections.ekm)
 			await this.#prepareEkm(sections.ekm);
 		if (sections.identity) {

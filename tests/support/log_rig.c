@@ -408,10 +408,20 @@ static void give_signed(struct verify *v, const struct rig_check *c)
 		assert(verify_add_proof(v, "proof", span_of(c->proofs[i])) == NULL);
 }
 
+/* In two pieces, so that a line goes on in the next. */
+static void feed(struct verify *v, struct span log)
+{
+	size_t half = log.n / 2;
+
+	assert(verify_feed(v, "log", log.p, half) == NULL);
+	assert(verify_feed(v, "log", log.p + half, log.n - half) == NULL);
+	assert(verify_end_file(v, "log") == NULL);
+}
+
 enum verify_exit log_rig_verify(const struct rig_check *c, struct verify **ret)
 {
 	struct span log = c->log.p != NULL ? c->log : (struct span){ c->rig->text, c->rig->len };
-	struct verify_options options = { .approvers = c->approvers != 0 ? c->approvers : 1, .is_partial = c->is_partial, .has_max_age = c->max_age_s != 0,
+	struct verify_options options = { .approvers = c->approvers != 0 ? c->approvers : 1, .is_partial = c->is_partial, .is_complete = c->is_complete, .has_max_age = c->max_age_s != 0,
 		                          .max_age_s = c->max_age_s, .now_s = c->now_s };
 	struct verify *v = verify_open(&options);
 	enum verify_exit status = EXIT_USAGE;
@@ -421,11 +431,9 @@ enum verify_exit log_rig_verify(const struct rig_check *c, struct verify **ret)
 	give_signed(v, c);
 	assert(verify_begin(v) == NULL);
 	if (!c->has_no_log) {
-		/* In two pieces, so that a line goes on in the next. */
-		size_t half = log.n / 2;
-		assert(verify_feed(v, "log", log.p, half) == NULL);
-		assert(verify_feed(v, "log", log.p + half, log.n - half) == NULL);
-		assert(verify_end_file(v, "log") == NULL);
+		feed(v, log);
+		if (verify_wants_again(v) && !c->is_read_once)
+			feed(v, log);
 	}
 	status = verify_finish(v);
 	if (ret != NULL)

@@ -61,7 +61,7 @@ char *log_rig_base64(const void *bytes, size_t len);
 struct rig_check {
 	const struct log_rig *rig;
 	struct span log;             /* NULL = the rig's; p = "" and n = 0 = an empty one */
-	bool has_no_log, is_partial, trusts_other, has_policy;
+	bool has_no_log, is_partial, is_complete, is_read_once, trusts_other, has_policy;
 	const char *checkpoints[4], *trusted[2], *bundles[2], *certificates[2], *proofs[2];
 	int64_t max_age_s, now_s;
 	unsigned approvers; /* 0 = 1 */

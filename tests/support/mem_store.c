@@ -380,6 +380,18 @@ UNUSED_OP(no_backups, struct store *s, enum store_backup_kind kind, const uint8_
           struct store_backup *ret, size_t cap, size_t *ret_count)
 UNUSED_OP(no_backups_of_key, struct store *s, const uint8_t vault_id[STORE_ID_LEN], const char *name, struct store_backup *ret, size_t cap,
           size_t *ret_count)
+UNUSED_OP(no_due, struct store *s, int64_t now_s, const uint8_t after[STORE_ID_LEN], struct store_due *ret, size_t cap, size_t *ret_count)
+UNUSED_OP(no_due_of, struct store *s, const uint8_t id[STORE_ID_LEN], struct store_due *ret)
+UNUSED_OP(no_key_by_id, struct store *s, const uint8_t id[STORE_ID_LEN], struct store_key *ret)
+UNUSED_OP(no_cursor, struct store *s, const char *name, uint64_t *ret_seq)
+UNUSED_OP(no_webhooks, struct store *s, const uint8_t *vault_id, const uint8_t *after, struct store_webhook *ret, size_t cap, size_t *ret_count)
+UNUSED_OP(no_webhook, struct store *s, const uint8_t id[STORE_ID_LEN], struct store_webhook *ret)
+UNUSED_OP(no_deliveries, struct store *s, const uint8_t id[STORE_ID_LEN], enum store_delivery_state state, uint64_t after, struct store_delivery *ret,
+          size_t cap, size_t *ret_count)
+UNUSED_OP(no_delivery_count, struct store *s, const uint8_t id[STORE_ID_LEN], enum store_delivery_state state, uint64_t *ret_count)
+UNUSED_OP(no_person, struct store *s, uint64_t ref, struct store_person *ret)
+UNUSED_OP(no_persons, struct store *s, const uint8_t vault_id[STORE_ID_LEN], const uint8_t *pid, int64_t before_s, uint64_t after, struct store_person *ret,
+          size_t cap, size_t *ret_count)
 UNUSED_OP(no_copy, struct store *s, const char *path, bool (*go_on)(void *arg, uint64_t done, uint64_t total), void *arg)
 #pragma GCC diagnostic pop
 
@@ -440,6 +452,16 @@ static const struct store_ops MEM_OPS = {
 	.epoch_of_object = no_epoch_of_object,
 	.backups = no_backups,
 	.backups_of_key = no_backups_of_key,
+	.due = no_due,
+	.due_of = no_due_of,
+	.key_by_id = no_key_by_id,
+	.cursor = no_cursor,
+	.webhooks = no_webhooks,
+	.webhook = no_webhook,
+	.deliveries = no_deliveries,
+	.delivery_count = no_delivery_count,
+	.person = no_person,
+	.persons = no_persons,
 	.copy = no_copy,
 	.forget = mem_forget,
 	.begin = mem_begin,

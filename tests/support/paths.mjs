@@ -25,3 +25,10 @@ export const softhsm = {
 		"/usr/lib/aarch64-linux-gnu/softhsm/libsofthsm2.so",
 	]),
 };
+
+/** What moves the clock of a program; null = it is not installed. */
+export const faketime = firstExisting([
+	process.env.LIBFAKETIME,
+	"/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+	"/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+]);

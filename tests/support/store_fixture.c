@@ -102,9 +102,11 @@ void store_fixture_reopen(struct store_fixture *f)
 #define OLD_ROWS_5                                                                                                     \
 	"INSERT INTO meta VALUES ('backup_key', " OLD_ID(1, 62) ");"                                                   \
 	"INSERT INTO meta VALUES ('created', x'000000006553f100');"
+#define OLD_ROWS_6                                                                                                     \
+	"INSERT INTO key VALUES (" OLD_ID(9, 6b) ", " OLD_ID(1, 56) ", 'gone', 1700000002, 1700000003, 1700000004, 0, 3);"
 
 /* What a program of that schema left behind. */
-static const char *const OLD_ROWS[] = { OLD_ROWS_1, OLD_ROWS_2, OLD_ROWS_3, OLD_ROWS_4, OLD_ROWS_5 };
+static const char *const OLD_ROWS[] = { OLD_ROWS_1, OLD_ROWS_2, OLD_ROWS_3, OLD_ROWS_4, OLD_ROWS_5, OLD_ROWS_6 };
 
 void store_fixture_make_old_schema(struct store_fixture *f, unsigned schema)
 {

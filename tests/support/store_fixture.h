@@ -19,7 +19,7 @@ void store_fixture_reopen(struct store_fixture *f);
  *  key 1 "master" of two versions, 1 wrapped with tags and 2 resident without; from schema 2 on also the key's policy (of n = 1) and 9
  *  encryptions under version 2; from schema 3 on also principal 2 "app-2", disabled, and principal 3, which is a pool; role 7 of principal 1
  *  in the vault and role 3 in the installation; from schema 4 on also the log "kms.example/audit/log1" of two leaves and their node, with an
- *  intent open under leaf 1. */
+ *  intent open under leaf 1; from schema 6 on also key 9 "gone", deleted. */
 void store_fixture_make_old_schema(struct store_fixture *f, unsigned schema);
 /** Path of a file beside the database; static buffer. */
 const char *store_fixture_beside(const struct store_fixture *f, const char *suffix);

@@ -10,13 +10,13 @@ const SIGNED = new Set(["pending", "complete"]);
 
 const keysOf = (d) => JSON.parse(execFileSync(binaries.cli, ["--socket", d.socket, "--json", "log", "keys"], { env: d.env, encoding: "utf8" }));
 
-/** @return {{code, out}} how holdfast-verify ended, and what it said. @param args  more of its options */
+/** The socket sees all, so the export is complete. @return {{code, out}} how holdfast-verify ended, and what it said. @param args  more of its options */
 export function verifyLog(d, ...args) {
 	const file = path.join(d.dir, `export-${randomBytes(4).toString("hex")}.jsonl`);
 	execFileSync(binaries.cli, ["--socket", d.socket, "log", "export", "--output", file], { env: d.env, stdio: ["ignore", "ignore", "pipe"] });
 	const { vkey } = keysOf(d).log.find((k) => k.current);
 	return new Promise((resolve) => {
-		execFile(binaries.verify, ["--key", vkey, "--checkpoint", `${file}.checkpoint`, ...args, file], { encoding: "utf8", maxBuffer: 64 << 20 },
+		execFile(binaries.verify, ["--key", vkey, "--complete", "--checkpoint", `${file}.checkpoint`, ...args, file], { encoding: "utf8", maxBuffer: 64 << 20 },
 			(err, stdout, stderr) => resolve({ code: err ? err.code : 0, out: stdout + stderr }));
 	});
 }

@@ -38,7 +38,7 @@ static const struct listed LISTED[] = {
 	{ "POST", "/adfs/oauth2/v2.0/token", RUNS_ALWAYS }, { "GET", "/subscriptions", RUNS_ALWAYS },
 	{ "GET", "/{tenant}/v2.0/.well-known/openid-configuration", RUNS_ALWAYS }, { "GET", "/{tenant}/discovery/v2.0/keys", RUNS_ALWAYS },
 	{ "POST", "/{tenant}/oauth2/v2.0/token", RUNS_ALWAYS },
-	{ "GET", "/admin/v1/status", RUNS_ALWAYS }, { "GET", "/admin/v1/hsm", RUNS_ALWAYS }, { "GET", "/admin/v1/check", RUNS_ALWAYS },
+	{ "GET", "/admin/v1/status", RUNS_ALWAYS }, { "GET", "/admin/v1/hsm", RUNS_ALWAYS }, { "GET", "/admin/v1/check", RUNS_ALWAYS }, { "GET", "/admin/v1/exports", RUNS_ALWAYS },
 	{ "POST", "/admin/v1/log/accept", RUNS_ALWAYS },
 	BOTH("GET", "/approvals", RUNS_ALWAYS), BOTH("GET", "/approvals/{id}", RUNS_ALWAYS), BOTH("POST", "/approvals/{id}/approve", RUNS_ALWAYS),
 	BOTH("POST", "/approvals/{id}/deny", RUNS_ALWAYS), BOTH("POST", "/approvals/{id}/withdraw", RUNS_ALWAYS),

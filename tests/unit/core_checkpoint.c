@@ -349,6 +349,27 @@ static void a_device_that_hangs_holds_up_nobody_else(void **state)
 	UNTIL(d, s, s.state == LOG_GOOD && s.signed_size == 4);
 }
 
+static void whoever_must_keep_up_with_the_log_makes_it_late_until_all_have_let_go(void **state)
+{
+	struct t_domain *d = *state;
+	struct log_status s;
+
+	t_domain_sign(d, NULL);
+	UNTIL(d, s, s.state == LOG_GOOD && s.has_checkpoint);
+	log_hold(d->kms.log);
+	log_hold(d->kms.log);
+	assert_int_equal(log_state(d->kms.log), LOG_LATE);
+	log_let_go(d->kms.log);
+	log_status(d->kms.log, &s);
+	assert_true(s.is_held && s.state == LOG_LATE);
+	seal(d, write_leaf(d)); /* it is signed all the same */
+	log_let_go(d->kms.log);
+	log_status(d->kms.log, &s);
+	assert_true(!s.is_held && s.state == LOG_GOOD);
+	log_hold(NULL);
+	log_let_go(NULL);
+}
+
 static void nothing_is_signed_of_a_log_that_was_rolled_back(void **state)
 {
 	struct t_domain *d = *state;
@@ -576,6 +597,7 @@ int main(int argc, char **argv)
 		WITH(what_was_signed_is_extended_or_nothing_is_signed),
 		WITH(a_device_that_is_away_makes_the_log_late_and_back_it_is_good_again),
 		WITH(a_device_that_hangs_holds_up_nobody_else),
+		WITH(whoever_must_keep_up_with_the_log_makes_it_late_until_all_have_let_go),
 		WITH(nothing_is_signed_of_a_log_that_was_rolled_back),
 		WITH(a_witness_that_knows_more_ends_the_signing),
 		WITH(a_pin_that_is_larger_than_ours_ends_the_signing),

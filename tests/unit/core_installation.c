@@ -75,9 +75,10 @@ static void the_next_start_finds_what_the_first_made(void **state)
 	assert_true(t_object_exists(&d, inst.pseudonym_key));
 	installation_clear(&inst);
 	assert_null(inst.page_key);
+	assert_null(inst.webhook_key);
 }
 
-static void the_page_key_is_the_same_at_every_start_and_no_pseudonym(void **state)
+static void derived_keys_are_the_same_at_every_start_and_no_pseudonym(void **state)
 {
 	struct installation inst = open_again(d.store->w);
 	struct kms_err err = { 0 };
@@ -88,6 +89,8 @@ static void the_page_key_is_the_same_at_every_start_and_no_pseudonym(void **stat
 	assert_memory_equal(secret_data(inst.page_key), secret_data(d.kms.inst.page_key), 32);
 	assert_int_equal(pseudonym(d.kms.hsm, inst.pseudonym_key, "holdfast page key 1", "", pid, &err), KMS_OK);
 	assert_memory_not_equal(secret_data(inst.page_key), pid, sizeof(pid));
+	assert_memory_equal(secret_data(inst.webhook_key), secret_data(d.kms.inst.webhook_key), 32);
+	assert_memory_not_equal(secret_data(inst.webhook_key), secret_data(inst.page_key), 32);
 	installation_clear(&inst);
 }
 
@@ -291,7 +294,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_next_start_finds_what_the_first_made),
-		cmocka_unit_test(the_page_key_is_the_same_at_every_start_and_no_pseudonym),
+		cmocka_unit_test(derived_keys_are_the_same_at_every_start_and_no_pseudonym),
 		cmocka_unit_test(another_origin_for_the_same_log_is_refused),
 		cmocka_unit_test(an_older_installation_keeps_its_keys_and_becomes_one_of_this_version),
 		cmocka_unit_test(an_older_installation_gets_its_first_origin_and_its_verifier_key),

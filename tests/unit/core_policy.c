@@ -9,8 +9,9 @@
 #include "server/base/err.h"
 #include "server/core/policy.h"
 
-/* One letter a role, in the order A(dministrator) O(fficer) U(ser) S(ervice) R(eader) L (auditor) P (operator) V (approver) E (release) D(ata access administrator). */
-static const char ORDER[] = "AOUSRLPVED";
+/* One letter a role, in the order A(dministrator) O(fficer) U(ser) S(ervice) R(eader) L (auditor) P (operator) V (approver) E (release) D(ata access administrator)
+ * Y (privacy officer). */
+static const char ORDER[] = "AOUSRLPVEDY";
 static const struct {
 	enum permission perm;
 	const char *allowed;      /* at vault scope */
@@ -38,7 +39,7 @@ static const struct {
 	{ PERM_ROTATION_WRITE, "AO", "" },
 	{ PERM_KEY_REVOKE, "A", "" },
 	{ PERM_VAULT_LIST, "", "LPV" },
-	{ PERM_VAULT_READ, "ARLVD", "LPV" },
+	{ PERM_VAULT_READ, "ARLVDY", "LPV" },
 	{ PERM_VAULT_CREATE, "", "" },
 	{ PERM_VAULT_SHRED, "", "" },
 	{ PERM_PRINCIPAL_READ, "AD", "" },
@@ -53,10 +54,12 @@ static const struct {
 	{ PERM_INSTALLATION_WRITE, "", "P" },
 	{ PERM_EKM_READ, "A", "" },
 	{ PERM_EKM_WRITE, "A", "" },
-	{ PERM_AUDIT_READ, "L", "L" },
+	{ PERM_AUDIT_READ, "LY", "L" },
 	{ PERM_AUDIT_READ_ALL, "", "L" },
 	{ PERM_VAULT_LOCK, "A", "" },
 	{ PERM_VAULT_ROTATE_ROOT, "A", "" },
+	{ PERM_PERSON_READ, "Y", "" },
+	{ PERM_PERSON_ERASE, "Y", "" },
 };
 
 static void check(const char *allowed, uint64_t held, enum permission perm, const char *role, const char *scope)
@@ -167,7 +170,7 @@ static void actions_are_parsed_whole_and_without_case(void **state)
 static void duties_that_exclude_one_another_are_known(void **state)
 {
 	static const char KIND[PERM_COUNT + 1] = " RKKKKKKKKKKKKKKKKKRK" /* keys and rotation */ "KRRAKRKKKR" /* revoke .. installation read */
-	                                         "KKRKO" /* vault write, administrators, approvals, installation */ "RKLL" /* ekm, log */ "KK" /* lock, root */;
+	                                         "KKRKO" /* vault write, administrators, approvals, installation */ "RKLL" /* ekm, log */ "KK" /* lock, root */ "LL" /* persons: as the log */;
 
 	(void)state;
 	assert_int_equal(strlen(KIND), PERM_COUNT);
@@ -190,10 +193,10 @@ static void duties_that_exclude_one_another_are_known(void **state)
 /* Whoever has one role only never has two duties, and these pairs are those that may not come together. */
 static void roles_that_exclude_one_another_are_these(void **state)
 {
-	static const char *const EXCLUDED[ROLE_COUNT] = { [ROLE_ADMINISTRATOR] = "LP", [ROLE_CRYPTO_OFFICER] = "LP", [ROLE_CRYPTO_USER] = "LP",
-		                                          [ROLE_CRYPTO_SERVICE] = "LP", [ROLE_READER] = "", [ROLE_AUDITOR] = "AOUSPVED",
-		                                          [ROLE_OPERATOR] = "AOUSLVED", [ROLE_APPROVER] = "LP", [ROLE_RELEASE] = "LP",
-		                                          [ROLE_ACCESS_ADMIN] = "LP" };
+	static const char *const EXCLUDED[ROLE_COUNT] = { [ROLE_ADMINISTRATOR] = "LPY", [ROLE_CRYPTO_OFFICER] = "LPY", [ROLE_CRYPTO_USER] = "LPY",
+		                                          [ROLE_CRYPTO_SERVICE] = "LPY", [ROLE_READER] = "", [ROLE_AUDITOR] = "AOUSPVED",
+		                                          [ROLE_OPERATOR] = "AOUSLVEDY", [ROLE_APPROVER] = "LPY", [ROLE_RELEASE] = "LPY",
+		                                          [ROLE_ACCESS_ADMIN] = "LPY", [ROLE_PRIVACY] = "AOUSPVED" };
 
 	(void)state;
 	for (int role = 1; role < ROLE_COUNT; role++)

@@ -807,19 +807,44 @@ static void who_asks_is_told_of_new_leaves_only(void **state)
 {
 	struct scene s;
 	struct write unit = { .event = { .type = EVENT_KEY_GET } };
-	uint64_t told = 0;
+	uint64_t told = 0, other = 0;
 	(void)state;
 	setup(&s, 8);
-	writer_on_commit(s.writer, count_commit, &told);
+	assert_true(writer_on_commit(s.writer, count_commit, &told));
 	assert_int_equal(write_checkpoint(&s, 2), KMS_OK);
-	writer_on_commit(s.writer, count_commit, &told); /* also waits until it is not running */
+	assert_true(writer_on_commit(s.writer, count_commit, &told)); /* also waits until it is not running */
 	assert_int_equal(told, 0);
+	assert_true(writer_on_commit(s.writer, count_commit, &other));
 	assert_int_equal(writer_write(s.writer, &unit), KMS_OK);
-	writer_on_commit(s.writer, NULL, NULL);
+	writer_off_commit(s.writer, &told);
 	assert_int_equal(told, 3);
+	assert_int_equal(other, 3);
 	unit = (struct write){ .event = { .type = EVENT_KEY_GET } };
 	assert_int_equal(writer_write(s.writer, &unit), KMS_OK);
+	writer_off_commit(s.writer, &other);
+	writer_off_commit(s.writer, &other);
 	assert_int_equal(told, 3);
+	assert_int_equal(other, 4);
+	finish(&s);
+}
+
+static void listeners_are_bounded_and_one_that_leaves_makes_room(void **state)
+{
+	struct scene s;
+	struct write unit = { .event = { .type = EVENT_KEY_GET } };
+	uint64_t told[WRITER_LISTENERS_MAX + 1] = { 0 };
+	(void)state;
+	setup(&s, 8);
+	for (size_t i = 0; i < WRITER_LISTENERS_MAX; i++)
+		assert_true(writer_on_commit(s.writer, count_commit, &told[i]));
+	assert_false(writer_on_commit(s.writer, count_commit, &told[WRITER_LISTENERS_MAX]));
+	writer_off_commit(s.writer, &told[1]);
+	assert_true(writer_on_commit(s.writer, count_commit, &told[WRITER_LISTENERS_MAX]));
+	assert_int_equal(writer_write(s.writer, &unit), KMS_OK);
+	for (size_t i = 0; i <= WRITER_LISTENERS_MAX; i++) {
+		writer_off_commit(s.writer, &told[i]);
+		assert_int_equal(told[i], i == 1 ? 0 : 3);
+	}
 	finish(&s);
 }
 
@@ -832,6 +857,7 @@ int main(void)
 		cmocka_unit_test(a_log_that_follows_another_says_so_in_its_first_leaves),
 		cmocka_unit_test(a_root_that_nobody_knows_is_left_out),
 		cmocka_unit_test(who_asks_is_told_of_new_leaves_only),
+		cmocka_unit_test(listeners_are_bounded_and_one_that_leaves_makes_room),
 		cmocka_unit_test(an_empty_log_begins_with_init_and_start_and_ends_with_stop),
 		cmocka_unit_test(a_written_unit_has_its_seq_and_the_hash_of_its_stored_leaf),
 		cmocka_unit_test(one_batch_holds_good_units_and_refuses_each_other_one_for_its_own_reason),

@@ -268,6 +268,14 @@ static void a_session_with_an_error_after_init_is_closed_and_never_reused(void *
 	T_OK(&RIG, t_rsa_round_trip(&RIG, &key, &pub)); /* would be CKR_OPERATION_ACTIVE on the old one */
 }
 
+static size_t sessions_open(void)
+{
+	size_t open = 0, busy = 0, max = 0;
+
+	p11_pool_usage(RIG.p->pool, &open, &busy, &max);
+	return open;
+}
+
 static void broken_session_that_cannot_be_closed_is_kept_apart(void **state)
 {
 	struct p11_session s = { 0 };
@@ -278,13 +286,13 @@ static void broken_session_that_cannot_be_closed_is_kept_apart(void **state)
 	s.is_broken = true;
 	t_fail_named("C_CloseSession", CKR_FUNCTION_FAILED);
 	p11_session_release(&s);
-	assert_int_equal(p11_pool_open(RIG.p->pool), 1);
+	assert_int_equal(sessions_open(), 1);
 	T_FAILS(&RIG, KMS_E_DEVICE, hsm_random(RIG.hsm, fill, &RIG.err)); /* tried again before a new one is opened */
 	t_fail_named(NULL, CKR_OK);
 	t_calls_begin();
 	T_OK(&RIG, hsm_random(RIG.hsm, fill, &RIG.err));
 	assert_string_equal(t_calls_end(), "C_CloseSession C_OpenSession C_GenerateRandom");
-	assert_int_equal(p11_pool_open(RIG.p->pool), 1);
+	assert_int_equal(sessions_open(), 1);
 	secret_free(fill);
 }
 

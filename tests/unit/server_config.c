@@ -101,6 +101,20 @@ static void refuse_at(const struct place *p, const char *text, const char *line_
 	assert_string_equal(kms_err_text(&err), expected);
 }
 
+/* The same, for messages whose end is told elsewhere. */
+static void refuse_with(const struct place *p, const char *text, const char *line_and_beginning)
+{
+	struct config *c = NULL;
+	struct kms_err err = { 0 };
+	char expected[PATH_LEN + 256] = "";
+	put(p, "holdfast.yaml", text, 0644);
+	(void)snprintf(expected, sizeof(expected), "%s:%s", p->file, line_and_beginning);
+	assert_int_equal(config_load(p->file, &c, &err), KMS_E_INVALID);
+	assert_null(c);
+	if (strncmp(kms_err_text(&err), expected, strlen(expected)) != 0)
+		fail_msg("%s does not begin with %s", kms_err_text(&err), expected);
+}
+
 static void a_minimal_file_loads_with_the_documented_defaults(void **state)
 {
 	const struct place *p = *state;
@@ -549,6 +563,152 @@ static void each_wrong_member_of_an_issuer_is_named_with_its_line(void **state)
 	}
 }
 
+#define EXPORT_OF(name, format, to) "  - name: " name "\n    format: " format "\n    to: " to "\n"
+#define EXPORT_SYSLOG EXPORT_OF("siem", "cef", "syslog+tls://siem.test:6514")
+
+static void exports_go_to_files_syslog_and_otlp(void **state)
+{
+	const struct place *p = *state;
+	struct config *c = load(p, MINIMAL "exports:\n" EXPORT_SYSLOG "    ca: pin\n    certificate: tls.pem\n    key: pin\n    required: true\n    max_lag_s: 15\n    enterprise: 4711\n"
+	                           EXPORT_OF("a", "native", "file:/tmp/no-such-file.jsonl") EXPORT_OF("b", "otlp", "https://otel.test:4318/v1/logs") "    headers_file: pin\n"
+	                           EXPORT_OF("c", "azure", "syslog+tcp://127.0.0.1:514") EXPORT_OF("d", "otlp", "\"http://[::1]:4318/v1/logs\"")
+	                           EXPORT_OF("e", "cef", "\"syslog+tls://[2001:db8::1]:6514\""));
+
+	assert_int_equal(c->exports_count, 6);
+	assert_string_equal(c->exports[0].to, "syslog+tls://siem.test:6514");
+	assert_true(c->exports[0].required && c->exports[0].max_lag_s == 15 && c->exports[0].enterprise == 4711);
+	assert_int_equal(c->exports[0].key[0], '/'); /* resolved */
+	assert_true(!c->exports[1].required && c->exports[1].max_lag_s == 60 && c->exports[1].enterprise == 32473);
+	assert_null(c->exports[1].ca);
+	config_free(c);
+}
+
+static void each_wrong_member_of_an_export_is_named_with_its_line(void **state)
+{
+	static const struct {
+		const char *text, *message;
+	} BAD[] = {
+		{ EXPORT_OF("S", "cef", "syslog+tls://s.test:1"), "15: exports.name: " },
+		{ EXPORT_OF("s", "xml", "syslog+tls://s.test:1"), "16: exports.format: " },
+		{ EXPORT_OF("s", "otlp", "syslog+tls://s.test:1"), "16: exports.format: " },
+		{ EXPORT_OF("s", "cef", "https://s.test/"), "16: exports.format: " },
+		{ EXPORT_OF("s", "cef", "syslog://s.test:1"), "17: exports.to: " },
+		{ EXPORT_OF("s", "cef", "syslog+tls://s.test"), "17: exports.to: " },
+		{ EXPORT_OF("s", "cef", "syslog+tls://s.test:65536"), "17: exports.to: " },
+		{ EXPORT_OF("s", "cef", "syslog+tls://u@s.test:1"), "17: exports.to: " },
+		{ EXPORT_OF("s", "cef", "syslog+tcp://10.0.0.1:514"), "17: exports.to: " },
+		{ EXPORT_OF("s", "cef", "syslog+tcp://127.0.0.1.test:514"), "17: exports.to: " },
+		{ EXPORT_OF("s", "cef", "syslog+tcp://localhost:514"), "17: exports.to: " },
+		{ EXPORT_OF("s", "otlp", "http://10.0.0.1/v1/logs"), "17: exports.to: " },
+		{ EXPORT_OF("s", "otlp", "http://127.0.0.1.test/v1/logs"), "17: exports.to: " },
+		{ EXPORT_OF("s", "otlp", "https://user:pass@a.test/"), "17: exports.to: " },
+		{ EXPORT_OF("s", "otlp", "\"https://a.test/?key=secret\""), "17: exports.to: " },
+		{ EXPORT_OF("s", "native", "file:relative"), "17: exports.to: file: and a whole path" },
+		{ EXPORT_OF("s", "native", "file:/tmp"), "17: exports.to: " },
+		{ EXPORT_OF("s", "native", "file:/dev/null"), "17: exports.to: " },
+		{ EXPORT_OF("s", "native", "file:/no/such/directory/x"), "17: exports.to: file:/PATH in an existing directory; this one is not there" },
+		{ EXPORT_OF("s", "native", "file:/tmp/x") "    ca: tls.pem\n", "18: exports.ca: " },
+		{ EXPORT_OF("s", "native", "file:/tmp/x") "    headers_file: pin\n", "18: exports.headers_file: " },
+		{ EXPORT_SYSLOG "    ca: nowhere\n", "18: exports.ca: " },
+		{ EXPORT_SYSLOG "    certificate: tls.pem\n", "18: exports.certificate: " },
+		{ EXPORT_SYSLOG "    required: maybe\n", "18: exports.required: true or false" },
+		{ EXPORT_SYSLOG "    max_lag_s: 14\n", "18: exports.max_lag_s: " },
+		{ EXPORT_SYSLOG "    max_lag_s: 0\n", "18: exports.max_lag_s: " },
+		{ EXPORT_SYSLOG "    max_lag_s: 0x20\n", "18: exports.max_lag_s: " },
+		{ EXPORT_SYSLOG "    enterprise: 0\n", "18: exports.enterprise: " },
+		{ EXPORT_SYSLOG "    password: x\n", "18: exports.password: unknown key" },
+		{ EXPORT_SYSLOG EXPORT_OF("siem", "cef", "syslog+tls://other.test:1"), "18: exports.name: " },
+		{ EXPORT_SYSLOG EXPORT_OF("other", "cef", "syslog+tls://siem.test:6514"), "20: exports.to: each used once; another" },
+	};
+	const struct place *p = *state;
+
+	for (size_t i = 0; i < KMS_ARRAY_LEN(BAD); i++) {
+		char *text = NULL;
+		assert_true(asprintf(&text, MINIMAL "exports:\n%s", BAD[i].text) > 0);
+		refuse_with(p, text, BAD[i].message);
+		free(text);
+	}
+}
+
+#define CHANNEL(name, kind, address) "    - name: " name "\n      kind: " kind "\n      address: " address "\n"
+#define MAIL CHANNEL("post", "mail", "smtp://127.0.0.1:25")
+#define CHANNELS "alerts:\n  channels:\n" CHANNEL("hook", "webhook", "https://hook.test/x?y=1")
+#define RULE(name, kind) "  rules:\n    - name: " name "\n      kind: " kind "\n"
+#define TO "      to: [hook]\n"
+
+static void alerts_have_rules_and_channels(void **state)
+{
+	const struct place *p = *state;
+	struct config *c = load(p, MINIMAL CHANNELS "      ca: tls.pem\n      secret_file: pin\n" CHANNEL("local", "webhook", "\"http://[::1]:8080/\"")
+	                           CHANNEL("siem", "syslog", "syslog+tls://siem.test:6514") "      certificate: tls.pem\n      key: pin\n" MAIL "      from: kms@x.test\n      to: [ops@x.test, o'neil+kms@x.test]\n"
+	                           RULE("refused", "denials") "      to: [hook, post]\n      vault: orders\n      per: total\n"
+	                           "    - {name: busy, kind: volume, factor: 3, to: [siem]}\n    - {name: late, kind: log_late, late_s: 5, window_s: 10, to: [siem]}\n");
+
+	assert_true(c->alerts.rules_count == 3 && c->alerts.channels_count == 4);
+	assert_true(c->alerts.rules[0].limit == 20 && c->alerts.rules[0].window_s == 60 && c->alerts.rules[0].to_count == 2);
+	assert_true(c->alerts.rules[1].limit == 0 && c->alerts.rules[1].factor == 3 && c->alerts.rules[1].at_least == 100 && c->alerts.rules[1].window_s == 3600);
+	assert_true(c->alerts.rules[2].late_s == 5 && c->alerts.rules[2].window_s == 10);
+	assert_int_equal(c->alerts.channels[0].secret_file[0], '/'); /* resolved */
+	assert_true(c->alerts.channels[2].certificate[0] == '/' && c->alerts.channels[2].key[0] == '/');
+	assert_string_equal(c->alerts.channels[3].to[1], "o'neil+kms@x.test");
+	config_free(c);
+}
+
+static void each_wrong_member_of_an_alert_is_named_with_its_line(void **state)
+{
+	static const struct {
+		const char *text, *message;
+	} BAD[] = {
+		{ "alerts:\n  channels:\n" CHANNEL("Hook", "webhook", "https://h.test/"), "16: alerts.channels.name: " },
+		{ "alerts:\n  channels:\n" CHANNEL("hook", "pager", "https://h.test/"), "17: alerts.channels.kind: " },
+		{ "alerts:\n  channels:\n" CHANNEL("hook", "webhook", "http://h.test/"), "18: alerts.channels.address: " },
+		{ "alerts:\n  channels:\n" CHANNEL("hook", "webhook", "http://127.0.0.1.test/"), "18: alerts.channels.address: " },
+		{ "alerts:\n  channels:\n" CHANNEL("hook", "webhook", "https://u:p@h.test/"), "18: alerts.channels.address: " },
+		{ "alerts:\n  channels:\n" CHANNEL("hook", "syslog", "syslog+tcp://10.0.0.1:514"), "18: alerts.channels.address: " },
+		{ "alerts:\n  channels:\n" CHANNEL("hook", "syslog", "syslog+tls://s.test"), "18: alerts.channels.address: " },
+		{ "alerts:\n  channels:\n" CHANNEL("hook", "mail", "smtp://mail.test:25"), "18: alerts.channels.address: " },
+		{ "alerts:\n  channels:\n" MAIL "      to: [a@x.test]\n", "16: alerts.channels.from: " },
+		{ "alerts:\n  channels:\n" MAIL "      from: a@x.test\n", "16: alerts.channels.to: " },
+		{ "alerts:\n  channels:\n" MAIL "      from: a@x.test\n      to: [\"a@x.test>\\r\\nDATA\"]\n", "20: alerts.channels.to: " },
+		{ "alerts:\n  channels:\n" MAIL "      from: \"a b@x.test\"\n", "19: alerts.channels.from: " },
+		{ "alerts:\n  channels:\n" MAIL "      ca: tls.pem\n", "19: alerts.channels.ca: " },
+		{ CHANNELS "      certificate: tls.pem\n      key: pin\n", "19: alerts.channels.certificate: " },
+		{ "alerts:\n  channels:\n" CHANNEL("s", "syslog", "syslog+tls://s.test:1") "      key: pin\n", "16: alerts.channels.certificate: " },
+		{ "alerts:\n  channels:\n" CHANNEL("s", "syslog", "syslog+tls://s.test:1") "      certificate: tls.pem\n      key: tls.pem\n", "20: alerts.channels.key: " },
+		{ CHANNELS "      secret_file: tls.pem\n", "19: alerts.channels.secret_file: " },
+		{ CHANNELS "      from: a@x.test\n", "19: alerts.channels.from: " },
+		{ CHANNELS "      password: x\n", "19: alerts.channels.password: unknown key" },
+		{ "alerts:\n  rules:\n    - {name: r, kind: expiry, to: [hook]}\n  channels:\n    - name: hook\n      kind: webhook\n      to: https://h.test/\n", "20: alerts.channels.to: a list of 1 to 16 mail addresses, for mail; where the other kinds send to is their address" },
+		{ CHANNELS CHANNEL("hook", "webhook", "https://h.test/"), "19: alerts.channels.name: " },
+		{ CHANNELS RULE("R", "denials") TO, "20: alerts.rules.name: " },
+		{ CHANNELS RULE("r", "nonsense") TO, "21: alerts.rules.kind: " },
+		{ CHANNELS RULE("r", "denials"), "20: alerts.rules.to: " },
+		{ CHANNELS RULE("r", "denials") "      to: [hook, nobody]\n", "22: alerts.rules.to: " },
+		{ CHANNELS RULE("r", "volume") TO, "20: alerts.rules.limit: " },
+		{ CHANNELS RULE("r", "hsm_lost") TO "      limit: 2\n", "23: alerts.rules.limit: " },
+		{ CHANNELS RULE("r", "hsm_lost") TO "      vault: orders\n", "23: alerts.rules.vault: " },
+		{ CHANNELS RULE("r", "denials") TO "      limit: 0\n", "23: alerts.rules.limit: " },
+		{ CHANNELS RULE("r", "denials") TO "      limit: many\n", "23: alerts.rules.limit: a decimal number" },
+		{ CHANNELS RULE("r", "denials") TO "      factor: 3\n", "23: alerts.rules.factor: " },
+		{ CHANNELS RULE("r", "denials") TO "      at_least: 3\n", "23: alerts.rules.at_least: " },
+		{ CHANNELS RULE("r", "denials") TO "      window_s: 9\n", "23: alerts.rules.window_s: " },
+		{ CHANNELS RULE("r", "new_address") TO "      window_s: 60\n", "23: alerts.rules.window_s: " },
+		{ CHANNELS RULE("r", "denials") TO "      late_s: 9\n", "23: alerts.rules.late_s: " },
+		{ CHANNELS RULE("r", "denials") TO "      per: vault\n", "23: alerts.rules.per: " },
+		{ CHANNELS RULE("r", "denials") TO "    - {name: r, kind: expiry, to: [hook]}\n", "23: alerts.rules.name: " },
+		{ CHANNELS RULE("r", "denials") TO "      color: red\n", "23: alerts.rules.color: unknown key" },
+		{ "alerts:\n  sounds: x\n", "15: alerts.sounds: unknown key" },
+	};
+	const struct place *p = *state;
+
+	for (size_t i = 0; i < KMS_ARRAY_LEN(BAD); i++) {
+		char *text = NULL;
+		assert_true(asprintf(&text, MINIMAL "%s", BAD[i].text) > 0);
+		refuse_with(p, text, BAD[i].message);
+		free(text);
+	}
+}
+
 #define WITNESS_KEY "witness.example.net/w1+8f71954d+BOB2qzt3R453RrMvBwwRA8xwzSD5TLs6gGCpzMCNsMjI"
 #define WITNESS "    - key: " WITNESS_KEY "\n      url: https://w.test:8444/one\n"
 #define LOG_OF(rest) MINIMAL "log:\n" rest
@@ -666,6 +826,29 @@ static void backups_go_where_nobody_else_reads_and_no_key_is(void **state)
 	assert_int_equal(rmdir(other), 0);
 }
 
+static void webhooks_go_to_hosts_that_are_named(void **state)
+{
+	static const char *const BAD[] = { "https://a.example", "a.example/x", "A.example", "*.example", "a.example:0", "a.example:65536", "a.example:", ".a", "a.", "-a", "a b", "a@b", "[::1", "[::1]x", "[]" };
+	const struct place *p = *state;
+	struct config *c = load(p, MINIMAL);
+
+	assert_false(c->webhooks.is_on);
+	config_free(c);
+	c = load(p, MINIMAL "webhooks:\n  hosts: [a.example, \"b.example:8443\", \"[2001:db8::1]:444\", \"127.0.0.1:1\"]\n");
+	assert_true(c->webhooks.is_on && c->webhooks.hosts_count == 4);
+	assert_string_equal(c->webhooks.hosts[1], "b.example:8443");
+	assert_null(c->webhooks.ca);
+	config_free(c);
+	for (size_t i = 0; i < KMS_ARRAY_LEN(BAD); i++) {
+		char text[1024];
+		(void)snprintf(text, sizeof(text), MINIMAL "webhooks:\n  hosts: [\"%s\"]\n", BAD[i]);
+		refuse_at(p, text, "15: webhooks.hosts: host or host:port in lower case, without https:// and without a wildcard");
+	}
+	refuse_at(p, MINIMAL "webhooks:\n  hosts: localhost:9660\n", "15: webhooks.hosts: a list of hosts that may be sent to, as [hooks.example.com, \"hooks.example.com:8443\"]");
+	refuse_at(p, MINIMAL "webhooks:\n  ca: tls.pem\n", "14: webhooks.hosts: the hosts that may be sent to, as hooks.example.com or hooks.example.com:8443");
+	refuse_at(p, MINIMAL "webhooks:\n  hosts: [a.example]\n  certificate: tls.pem\n", "14: webhooks.key: certificate and key, or neither");
+}
+
 /* People write anything into comments. */
 static void the_text_for_backups_is_the_file_without_its_comments(void **state)
 {
@@ -685,6 +868,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		IN_PLACE(backups_go_where_nobody_else_reads_and_no_key_is),
+		IN_PLACE(webhooks_go_to_hosts_that_are_named),
 		IN_PLACE(the_text_for_backups_is_the_file_without_its_comments),
 		IN_PLACE(a_minimal_file_loads_with_the_documented_defaults),
 		IN_PLACE(every_key_of_a_full_file_is_taken),
@@ -707,6 +891,10 @@ int main(void)
 		IN_PLACE(managed_identities_are_served_on_loopback_only),
 		IN_PLACE(issuers_load_with_their_defaults),
 		IN_PLACE(each_wrong_member_of_an_issuer_is_named_with_its_line),
+		IN_PLACE(exports_go_to_files_syslog_and_otlp),
+		IN_PLACE(each_wrong_member_of_an_export_is_named_with_its_line),
+		IN_PLACE(alerts_have_rules_and_channels),
+		IN_PLACE(each_wrong_member_of_an_alert_is_named_with_its_line),
 	};
 	return cmocka_run_group_tests_name("server/config", tests, NULL, NULL);
 }

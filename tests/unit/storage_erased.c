@@ -1,6 +1,5 @@
 /* tests/unit/storage_erased.c - what is left of something erased: nothing in memory, and nothing that could be read as less than it is. */
 #include <fcntl.h>
-#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -68,7 +67,6 @@ static void a_connection_that_forgets_has_nothing_of_an_erased_version_in_memory
 
 	if (T_IS_SANITIZED)
 		skip(); /* its heap is another, and keeps what was freed */
-	assert_int_equal(mallopt(M_PERTURB, 0xA5), 1); /* as the daemon */
 	memset(add[2].version.wrapped, '~', add[2].version.wrapped_len); /* static storage, not the heap */
 	memset(needle, '~', sizeof(needle));
 	add[3].version.wrapped_len = 40; /* small things have other homes than large ones */
@@ -87,7 +85,6 @@ static void a_connection_that_forgets_has_nothing_of_an_erased_version_in_memory
 	assert_int_equal(store_checkpoint(f->w, true, NULL), KMS_OK);
 	assert_true(cached(f->r) < NO_PAGES && cached(f->w) < NO_PAGES);
 	assert_int_equal(heap_count(needle, sizeof(needle)), 0);
-	assert_int_equal(mallopt(M_PERTURB, 0), 1);
 }
 
 /* Every read of what tells of destructions, alone and in a list. */
@@ -169,12 +166,80 @@ static void damage_in_what_tells_of_an_end_is_an_error(void **state)
 	}
 }
 
+/* Read as less, somebody would be told nothing, or a key would not be looked at. */
+static kms_status read_following(struct store_fixture *f, char what, const struct store_key *k, const struct store_webhook *w)
+{
+	static struct store_person p;
+	struct store_due due;
+	struct store_webhook got;
+	struct store_delivery d;
+	uint64_t seq;
+	size_t count;
+
+	switch (what) {
+	case 'd': return store_due_of(f->r, k->id, &due, NULL);
+	case 'c': return store_cursor(f->r, "x", &seq, NULL);
+	case 'w': return store_webhook(f->r, w->id, &got, NULL);
+	case 'y': return store_deliveries(f->r, w->id, STORE_DELIVERY_WAITING, UINT64_MAX, &d, 1, &count, NULL);
+	default: return store_person(f->r, 7, &p, NULL);
+	}
+}
+
+static void damage_in_what_follows_the_log_is_an_error(void **state)
+{
+	struct store_fixture *f = *state;
+	static const struct {
+		char what;
+		const char *damage, *mend;
+	} DAMAGES[] = {
+		{ 'd', "UPDATE due SET near_version = x'00'", "UPDATE due SET near_version = NULL" },
+		{ 'd', "UPDATE due SET attempts = -1", "UPDATE due SET attempts = 0" },
+		{ 'c', "UPDATE cursor SET seq = -1", "UPDATE cursor SET seq = 1" },
+		{ 'w', "UPDATE webhook SET state = 0", "UPDATE webhook SET state = 1" },
+		{ 'w', "UPDATE webhook SET shape = 3", "UPDATE webhook SET shape = 1" },
+		{ 'w', "UPDATE webhook SET url = ''", "UPDATE webhook SET url = 'https://x.test/'" },
+		{ 'w', "UPDATE webhook SET url = printf('%.513c', 'x')", "UPDATE webhook SET url = 'https://x.test/'" },
+		{ 'w', "UPDATE webhook SET generation = 0", "UPDATE webhook SET generation = 1" },
+		{ 'y', "UPDATE delivery SET event = 0", "UPDATE delivery SET event = 1" },
+		{ 'y', "UPDATE delivery SET event_id = x''", "UPDATE delivery SET event_id = zeroblob(16)" },
+		{ 'p', "UPDATE person SET pid = x'00'", "UPDATE person SET pid = zeroblob(16)" },
+		{ 'p', "UPDATE material SET wrapped = zeroblob(4097)", "UPDATE material SET wrapped = zeroblob(9)" },
+	};
+	struct store_vault v = store_fixture_vault(1, "payroll");
+	struct store_key k = store_fixture_key(1, &v, "master");
+	struct store_webhook w = { .name = "w", .url = "https://x.test/", .shape = 1, .events = 1, .state = STORE_WEBHOOK_PENDING, .generation = 1 };
+	struct store_change add[] = {
+		{ .kind = STORE_VAULT_ADD, .vault = v },
+		{ .kind = STORE_KEY_ADD, .key = k },
+		{ .kind = STORE_VERSION_ADD, .version = store_fixture_version(1, &k) },
+		{ .kind = STORE_CURSOR_SET, .cursor = { .name = "x", .seq = 1 } },
+		{ .kind = STORE_WEBHOOK_ADD },
+		{ .kind = STORE_DELIVERY_ADD, .delivery = { .seq = 1, .event = 1, .state = STORE_DELIVERY_WAITING } },
+		{ .kind = STORE_PERSON_ADD, .person = &(const struct store_person){ .ref = 7, .sealed_len = 9 } },
+	};
+
+	memcpy(w.vault_id, v.id, STORE_ID_LEN);
+	add[4].webhook = w;
+	assert_int_equal(store_fixture_write(f, add, KMS_ARRAY_LEN(add), NULL), KMS_OK);
+	for (size_t i = 0; i < KMS_ARRAY_LEN(DAMAGES); i++) {
+		char sql[256];
+		assert_int_equal(read_following(f, DAMAGES[i].what, &k, &w), KMS_OK);
+		(void)snprintf(sql, sizeof(sql), UNCHECKED "%s", DAMAGES[i].damage);
+		assert_int_equal(sq_exec(sq_of(f->w)->db, sql, NULL), KMS_OK);
+		if (read_following(f, DAMAGES[i].what, &k, &w) != KMS_E_STORE)
+			fail_msg("read in spite of: %s", DAMAGES[i].damage);
+		(void)snprintf(sql, sizeof(sql), UNCHECKED "%s", DAMAGES[i].mend);
+		assert_int_equal(sq_exec(sq_of(f->w)->db, sql, NULL), KMS_OK);
+	}
+}
+
 #define T(t) cmocka_unit_test_setup_teardown(t, store_fixture_open, store_fixture_close)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(a_connection_that_forgets_has_nothing_of_an_erased_version_in_memory),
 		T(damage_in_what_tells_of_an_end_is_an_error),
+		T(damage_in_what_follows_the_log_is_an_error),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

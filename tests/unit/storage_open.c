@@ -712,6 +712,26 @@ static void assert_old_keys(struct store_fixture *f, unsigned schema)
 	assert_true(e[0].number == 1 && e[0].created_s == 1700000000 && e[0].closed_s == STORE_NO_TIME && e[0].ended_s == STORE_NO_TIME);
 }
 
+/* What lives is looked at at once; nobody is recorded, and nothing was read yet. */
+static void assert_old_following(struct store_fixture *f, unsigned schema)
+{
+	struct store_vault v = store_fixture_vault(1, "payroll"), got = { 0 };
+	struct store_key k = store_fixture_key(1, &v, "master"), gone = store_fixture_key(9, &v, "gone");
+	struct store_due due[2] = { 0 };
+	uint64_t seq = 99;
+	size_t count = 99;
+
+	assert_int_equal(store_due(f->r, 0, (const uint8_t[STORE_ID_LEN]){ 0 }, due, 2, &count, NULL), KMS_OK);
+	assert_true(count == 1 && due[0].at_s == 0 && due[0].attempts == 0 && due[0].key_epoch == 3);
+	assert_memory_equal(due[0].key_id, k.id, STORE_ID_LEN);
+	assert_int_equal(store_key(f->r, v.id, "gone", &gone, NULL), schema >= 6 ? KMS_OK : KMS_E_NOTFOUND);
+	assert_int_equal(store_due_of(f->r, gone.id, due, NULL), KMS_E_NOTFOUND);
+	assert_int_equal(store_cursor(f->r, "exports", &seq, NULL), KMS_OK);
+	assert_int_equal(seq, 0);
+	assert_int_equal(store_vault_by_id(f->r, v.id, &got, NULL), KMS_OK);
+	assert_true(got.person_days == 0 && got.person_basis[0] == '\0');
+}
+
 static void an_installation_that_does_not_know_its_age_has_an_old_epoch(void **state)
 {
 	struct store_fixture *f = *state;
@@ -736,6 +756,7 @@ static void rows_of_every_past_schema_come_through_the_migration(void **state)
 		assert_refused(f, STORE_READ, text);
 		store_fixture_reopen(f);
 		assert_int_equal(access(store_fixture_beside(f, ".before-migration"), F_OK), -1);
+		assert_old_following(f, schema);
 		assert_old_keys(f, schema);
 		assert_old_log(f, schema);
 		assert_old_access(f, schema);

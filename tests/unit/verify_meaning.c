@@ -130,6 +130,20 @@ static void a_purge_that_was_repeated_does_not_end_the_next_key_of_that_name(voi
 	expect_nothing();
 }
 
+/* What becomes due of a key is said of it, whatever has happened to it: that uses nothing. */
+static void near_expiry_and_expiry_are_no_use(void **state)
+{
+	(void)state;
+	create("B");
+	(void)ADD(.type = "key.near_expiry", TENANT, .key = "k", .object = "B", .kind = "system", .det = "{\"exp\":1900000000}");
+	(void)ADD(.type = "key.revoke", KEY, .object = "B", .det = "{\"act\":\"revoke\"}");
+	purge(NULL);
+	(void)ADD(.type = "key.expire", TENANT, .key = "k", .object = "B", .kind = "system", .det = "{\"exp\":1900000000}");
+	expect_nothing();
+	(void)ADD(.type = "key.unwrap", KEY, .object = "B");
+	expect(F_AFTER_END, 1);
+}
+
 static void a_restored_key_may_be_used_in_versions_that_no_leaf_names(void **state)
 {
 	(void)state;
@@ -601,7 +615,8 @@ static void what_cannot_be_seen_is_not_judged(void **state)
 	check.log = (struct span){ text, len };
 	assert_int_equal(log_rig_verify(&check, &v), EXIT_ALL_GOOD);
 	assert_int_equal(v->hidden, rig.size - 1);
-	assert_int_equal(report_warnings(&v->report), 0);
+	assert_int_equal(report_warnings(&v->report), 1);
+	assert_int_equal(v->report.count[W_HIDDEN], 1);
 	verify_close(v);
 	free(checkpoint);
 	free(text);
@@ -658,6 +673,7 @@ int main(void)
 		T(an_ordinary_life_has_no_finding),
 		T(an_act_that_a_crash_interrupted_is_settled_by_the_next_run),
 		T(a_purge_that_was_repeated_does_not_end_the_next_key_of_that_name),
+		T(near_expiry_and_expiry_are_no_use),
 		T(a_restored_key_may_be_used_in_versions_that_no_leaf_names),
 		T(a_log_that_follows_another_may_use_its_keys),
 		T(an_outcome_needs_its_intent),
